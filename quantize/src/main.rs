@@ -1,0 +1,2 @@
+//! `cloister-quantize`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! `cloister-bridge`.
+fn main() {}
