@@ -10,14 +10,14 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused.
-    #[error("{path}: cannot {action}: {source}")]
+    #[error("{path}: cannot {action}: {reason}")]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// What was tried: "open", "read", "write", ...
         action: &'static str,
-        /// The operating system's own error.
-        source: std::io::Error,
+        /// The operating system's own error; part of the message, so that one line tells all.
+        reason: std::io::Error,
     },
 
     /// The file does not start with `GGUF`.
