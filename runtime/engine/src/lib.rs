@@ -1,1 +1,30 @@
-//! The engine.
+//! The engine: one GGUF model, its slots and their scheduler.
+//!
+//! In: chat messages and sampling settings. Out: a stream of [`Event`]s for each request, with
+//! reasoning and answer apart. One thread owns the llama context; everything else talks to it over
+//! channels, and dropping a [`Generation`] cancels it. This crate knows no HTTP and no MQTT, writes
+//! no file, and never logs a prompt or an answer.
+
+pub mod bench;
+mod chat;
+mod cores;
+mod decoder;
+mod engine;
+mod error;
+mod event;
+mod llama;
+mod model;
+mod reasoning;
+mod sampling;
+mod scheduler;
+mod slot;
+mod stop;
+
+pub use chat::Message;
+pub use cores::usable_cores;
+pub use engine::{Client, Engine, Generation, Options, Prompt, Request, Stats};
+pub use error::{GenerateError, LoadError, PromptError, QueueFull};
+pub use event::{Completion, Event, FinishReason, Timings, Usage};
+pub use llama::{KvType, Token};
+pub use model::ModelInfo;
+pub use sampling::{InvalidSampling, Sampling};

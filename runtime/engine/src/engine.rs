@@ -1,0 +1,287 @@
+//! The engine's front: load a model, turn messages into a prompt, submit, listen.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, watch};
+
+use crate::chat::{ChatTemplate, Message};
+use crate::error::{LoadError, PromptError, QueueFull};
+use crate::event::Event;
+use crate::llama::{Context, ContextParams, KvType, Model, Token, last_error};
+use crate::model::{ModelInfo, id_of};
+use crate::reasoning::Splitter;
+use crate::sampling::Sampling;
+use crate::scheduler::{Job, Scheduler};
+
+/// How an engine is set up. The defaults are meant to be used.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Tokens that each slot holds; `None` takes the model's own, up to [`Options::DEFAULT_CTX`].
+    pub n_ctx: Option<u32>,
+    /// Requests worked on at the same time.
+    pub n_slots: u32,
+    /// Threads; `None` takes [`crate::usable_cores`].
+    pub n_threads: Option<usize>,
+    /// Element type of the KV cache.
+    pub kv_type: KvType,
+    /// Requests that may wait for a slot.
+    pub queue: usize,
+}
+
+impl Options {
+    /// Tokens that a slot holds unless told otherwise, for models trained for more.
+    pub const DEFAULT_CTX: u32 = 4096;
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            n_ctx: None,
+            n_slots: 4,
+            n_threads: None,
+            kv_type: KvType::F16,
+            queue: 64,
+        }
+    }
+}
+
+/// Who asks. What one client's prompt left in a slot is never used for another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client(pub String);
+
+/// Tokens ready for the model.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    /// The rendered template, tokenized.
+    pub tokens: Vec<Token>,
+    /// Whether the template has opened a thought that the answer goes on with.
+    pub opens_thought: bool,
+}
+
+/// A request that is ready to run.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// From [`Engine::prompt`].
+    pub prompt: Prompt,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Most tokens to generate; from [`Engine::max_tokens`].
+    pub max_tokens: usize,
+    /// Text that ends the answer.
+    pub stop: Vec<String>,
+    /// Who asks.
+    pub client: Client,
+}
+
+/// A running request. Dropping it cancels the request.
+#[derive(Debug)]
+pub struct Generation {
+    events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Generation {
+    /// The next event; `None` after the last.
+    pub async fn next(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+}
+
+/// What the engine is doing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stats {
+    /// Slots that work.
+    pub busy: usize,
+    /// Requests in the queue.
+    pub waiting: usize,
+    /// Speed of the last prefill, in tokens per second.
+    pub prefill_per_second: f64,
+    /// Speed of decoding lately, all slots together, in tokens per second.
+    pub decode_per_second: f64,
+    /// Prompt tokens computed since the start.
+    pub prompt_tokens: u64,
+    /// Tokens generated since the start.
+    pub generated_tokens: u64,
+    /// Requests answered since the start.
+    pub finished: u64,
+    /// Requests cancelled since the start.
+    pub cancelled: u64,
+}
+
+/// One loaded model with its slots. Dropping it ends what is running.
+pub struct Engine {
+    model: Arc<Model>,
+    template: Option<ChatTemplate>,
+    info: ModelInfo,
+    jobs: Option<std::sync::mpsc::Sender<Job>>,
+    waiting: Arc<AtomicUsize>,
+    queue: usize,
+    stats: watch::Receiver<Stats>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Checks and loads the GGUF file at `path` and starts its scheduler. Takes as long as reading
+    /// the file's header and mapping its weights.
+    ///
+    /// # Errors
+    /// [`LoadError`]: no sound GGUF, an architecture llama.cpp does not know, no memory.
+    pub fn load(path: &Path, options: &Options) -> Result<Self, LoadError> {
+        let repack = crate::llama::repacking_pays(&cloister_gguf::Gguf::open(path)?);
+        let unsupported = || LoadError::Unsupported {
+            path: path.to_owned(),
+            reason: last_error().unwrap_or_else(|| "it gave no reason".to_owned()),
+        };
+        let model = Arc::new(Model::load(path, repack).ok_or_else(unsupported)?);
+        let text = |token: Option<Token>| token.map_or_else(String::new, |t| model.token_text(t));
+        let template = match model.chat_template() {
+            None => None,
+            Some(source) => Some(
+                ChatTemplate::new(source, text(model.bos()), text(model.eos())).map_err(
+                    |error| LoadError::Template {
+                        path: path.to_owned(),
+                        reason: error.to_string(),
+                    },
+                )?,
+            ),
+        };
+        let trained = model.n_ctx_train().max(1);
+        let n_ctx = options.n_ctx.unwrap_or(trained.min(Options::DEFAULT_CTX));
+        let params = ContextParams {
+            n_ctx_seq: n_ctx,
+            n_seq: options.n_slots,
+            n_batch: n_ctx.min(512).max(options.n_slots),
+            n_threads: options.n_threads.unwrap_or_else(crate::usable_cores),
+            kv_type: options.kv_type,
+        };
+        let context = Context::new(model.clone(), params).ok_or_else(|| LoadError::Context {
+            path: path.to_owned(),
+            slots: options.n_slots,
+            n_ctx,
+            reason: last_error().unwrap_or_else(|| "it gave no reason".to_owned()),
+        })?;
+        let info = ModelInfo {
+            path: path.to_owned(),
+            id: id_of(path),
+            architecture: model.metadata("general.architecture").unwrap_or_default(),
+            quantization: model.quantization(),
+            n_params: model.n_params(),
+            size: model.size(),
+            n_ctx_train: trained,
+            n_ctx: context.n_ctx_seq(),
+            n_slots: options.n_slots,
+        };
+
+        let (jobs, inbox) = std::sync::mpsc::channel();
+        let (stats_sender, stats) = watch::channel(Stats::default());
+        let stopping = Arc::new(AtomicBool::new(false));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let scheduler = Scheduler::new(
+            model.clone(),
+            context,
+            options.n_slots,
+            inbox,
+            waiting.clone(),
+            stats_sender,
+            stopping.clone(),
+        );
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || scheduler.run())
+            .expect("the system has room for one more thread");
+        Ok(Self {
+            model,
+            template,
+            info,
+            jobs: Some(jobs),
+            waiting,
+            queue: options.queue,
+            stats,
+            stopping,
+            thread: Some(thread),
+        })
+    }
+
+    /// What is known of the model.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// What the engine is doing, and when that changes.
+    pub fn stats(&self) -> watch::Receiver<Stats> {
+        self.stats.clone()
+    }
+
+    /// Renders and tokenizes a conversation with the model's own template.
+    ///
+    /// # Errors
+    /// When the model has no template, or its template refuses the messages.
+    pub fn prompt(&self, messages: &[Message]) -> Result<Prompt, PromptError> {
+        let template = self.template.as_ref().ok_or(PromptError::NoTemplate)?;
+        let text = template.render(messages).map_err(PromptError::Template)?;
+        let add_special = self.model.adds_bos() && !template.wrote_bos(&text);
+        Ok(Prompt {
+            tokens: self.model.tokenize(&text, add_special),
+            opens_thought: Splitter::opened_by(&text),
+        })
+    }
+
+    /// How many tokens an answer to `prompt` may have: `wanted`, or all that the context has room
+    /// for.
+    ///
+    /// # Errors
+    /// [`PromptError::TooLong`] when the two do not fit the context together.
+    pub fn max_tokens(&self, prompt: &Prompt, wanted: Option<usize>) -> Result<usize, PromptError> {
+        let n_ctx = self.info.n_ctx as usize;
+        let prompt = prompt.tokens.len();
+        let max_tokens = wanted.unwrap_or(n_ctx.saturating_sub(prompt)).max(1);
+        let needed = prompt.saturating_add(max_tokens);
+        if needed > n_ctx {
+            return Err(PromptError::TooLong {
+                prompt,
+                max_tokens,
+                needed,
+                n_ctx,
+            });
+        }
+        Ok(max_tokens)
+    }
+
+    /// Puts a request into the queue.
+    ///
+    /// # Errors
+    /// [`QueueFull`] when as many wait as may.
+    pub fn submit(&self, request: Request) -> Result<Generation, QueueFull> {
+        let admitted = self
+            .waiting
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |waiting| {
+                (waiting < self.queue).then_some(waiting + 1)
+            });
+        if let Err(waiting) = admitted {
+            return Err(QueueFull { waiting });
+        }
+        let (sender, events) = mpsc::unbounded_channel();
+        let job = Job {
+            request,
+            events: sender,
+            announced: 0,
+        };
+        // Should the scheduler be gone, the job's sender is dropped with it and the receiver ends.
+        let _ = self.jobs.as_ref().expect("taken only on drop").send(job);
+        Ok(Generation { events })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        drop(self.jobs.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the scheduler was printed where it happened.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What can go wrong, each told so that the reader knows what to do.
+
+use std::path::PathBuf;
+
+/// Why a model could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be opened, or is no sound GGUF.
+    #[error(transparent)]
+    File(#[from] cloister_gguf::Error),
+    /// llama.cpp cannot run it.
+    #[error("{path}: llama.cpp cannot load this model: {reason}")]
+    Unsupported {
+        /// The model file.
+        path: PathBuf,
+        /// llama.cpp's own words.
+        reason: String,
+    },
+    /// The KV cache or the compute buffers could not be allocated.
+    #[error(
+        "{path}: no memory for {slots} slots of {n_ctx} tokens: {reason}; use a smaller --ctx or fewer --slots"
+    )]
+    Context {
+        /// The model file.
+        path: PathBuf,
+        /// Slots asked for.
+        slots: u32,
+        /// Tokens a slot was to hold.
+        n_ctx: u32,
+        /// llama.cpp's own words.
+        reason: String,
+    },
+    /// The chat template in the file does not parse.
+    #[error("{path}: the chat template in the file does not parse: {reason}")]
+    Template {
+        /// The model file.
+        path: PathBuf,
+        /// The template engine's words.
+        reason: String,
+    },
+}
+
+/// Why chat messages did not become a prompt.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// The model's template refuses them.
+    #[error("the model's chat template refuses these messages: {0}")]
+    Template(String),
+    /// The model has no chat template.
+    #[error("this model file carries no chat template, so it cannot answer chat messages")]
+    NoTemplate,
+    /// Prompt and answer do not fit the context.
+    #[error(
+        "this request needs {needed} tokens ({prompt} of prompt, {max_tokens} of answer), the context holds {n_ctx}"
+    )]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens asked for as answer.
+        max_tokens: usize,
+        /// Their sum.
+        needed: usize,
+        /// Tokens that the context of one slot holds.
+        n_ctx: usize,
+    },
+}
+
+/// The queue holds as many requests as it may.
+#[derive(Debug, thiserror::Error)]
+#[error("{waiting} requests are waiting already; try again in a few seconds")]
+pub struct QueueFull {
+    /// Requests in the queue.
+    pub waiting: usize,
+}
+
+/// Why a running request ended without an answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// llama.cpp could not compute the batch.
+    #[error("the model could not compute this request (llama_decode returned {0})")]
+    Decode(i32),
+    /// The engine is being stopped.
+    #[error("the model is being unloaded")]
+    Stopped,
+}

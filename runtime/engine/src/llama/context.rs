@@ -1,0 +1,168 @@
+//! A context: the KV cache of all sequences and the compute buffers. One thread owns it.
+
+use std::ffi::c_void;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use llama_cpp_sys_2 as sys;
+
+use super::{Batch, Model, Pos, SeqId};
+
+/// Element type of the KV cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KvType {
+    /// 16-bit floats.
+    #[default]
+    F16,
+    /// 8-bit blocks of 32 with a scale: about half the memory.
+    Q8_0,
+}
+
+/// What a context is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct ContextParams {
+    /// Tokens that each sequence can hold.
+    pub n_ctx_seq: u32,
+    /// Number of sequences.
+    pub n_seq: u32,
+    /// Most tokens in one decode call.
+    pub n_batch: u32,
+    /// Threads for every operation.
+    pub n_threads: usize,
+    /// Element type of the KV cache.
+    pub kv_type: KvType,
+}
+
+/// Why a decode call gave no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The abort callback said so. Sequences may hold part of the batch and must be repaired.
+    Aborted,
+    /// llama.cpp's return code.
+    Failed(i32),
+}
+
+type Abort = Box<dyn Fn() -> bool + Send>;
+
+/// The KV cache and compute buffers of one model.
+pub struct Context {
+    raw: NonNull<sys::llama_context>,
+    threadpool: NonNull<sys::ggml_threadpool>,
+    // Boxed twice so that llama.cpp can hold a thin pointer to it.
+    abort: Option<Box<Abort>>,
+    _model: Arc<Model>,
+}
+
+// SAFETY: a context may be used from any one thread at a time; `&mut self` ensures that.
+unsafe impl Send for Context {}
+
+impl Context {
+    /// Allocates the KV cache and the compute buffers. `None` when that fails, for want of memory as
+    /// a rule; the reason is then in [`super::last_error`].
+    pub fn new(model: Arc<Model>, params: ContextParams) -> Option<Self> {
+        let kv = match params.kv_type {
+            KvType::F16 => sys::GGML_TYPE_F16,
+            KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
+        };
+        // SAFETY: the model outlives the context, which holds it; the params are llama.cpp's own.
+        unsafe {
+            let mut raw = sys::llama_context_default_params();
+            raw.n_ctx = params.n_ctx_seq.checked_mul(params.n_seq)?;
+            raw.n_seq_max = params.n_seq;
+            raw.n_batch = params.n_batch;
+            raw.n_ubatch = params.n_batch.min(512);
+            raw.n_threads = params.n_threads as i32;
+            raw.n_threads_batch = params.n_threads as i32;
+            raw.type_k = kv;
+            raw.type_v = kv;
+            // Each sequence has its own part of the cache: a long one does not slow the others.
+            raw.kv_unified = false;
+            raw.no_perf = true;
+            let raw = NonNull::new(sys::llama_init_from_model(model.as_ptr(), raw))?;
+            let mut pool = sys::ggml_threadpool_params_default(params.n_threads as i32);
+            let Some(threadpool) = NonNull::new(sys::ggml_threadpool_new(&mut pool)) else {
+                sys::llama_free(raw.as_ptr());
+                return None;
+            };
+            sys::llama_attach_threadpool(raw.as_ptr(), threadpool.as_ptr(), std::ptr::null_mut());
+            Some(Self {
+                raw,
+                threadpool,
+                abort: None,
+                _model: model,
+            })
+        }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut sys::llama_context {
+        self.raw.as_ptr()
+    }
+
+    /// Tokens that each sequence can hold.
+    pub fn n_ctx_seq(&self) -> u32 {
+        // SAFETY: the context lives.
+        unsafe { sys::llama_n_ctx_seq(self.as_ptr()) }
+    }
+
+    /// Most tokens in one decode call.
+    pub fn n_batch(&self) -> u32 {
+        // SAFETY: the context lives.
+        unsafe { sys::llama_n_batch(self.as_ptr()) }
+    }
+
+    /// Asks `abort` between the operations of a decode call whether to give it up.
+    pub fn set_abort(&mut self, abort: impl Fn() -> bool + Send + 'static) {
+        let abort: Box<Abort> = Box::new(Box::new(abort));
+        // SAFETY: the closure's address is stable in its box, which lives as long as the context.
+        unsafe {
+            sys::llama_set_abort_callback(
+                self.as_ptr(),
+                Some(call_abort),
+                std::ptr::from_ref::<Abort>(&abort).cast_mut().cast(),
+            );
+        }
+        self.abort = Some(abort);
+    }
+
+    /// Computes `batch`: fills the KV cache, and the logits of the tokens that asked for them.
+    pub fn decode(&mut self, batch: &Batch) -> Result<(), DecodeError> {
+        // SAFETY: context and batch live; the batch's arrays hold `n_tokens` entries.
+        match unsafe { sys::llama_decode(self.as_ptr(), batch.raw()) } {
+            0 => {
+                // SAFETY: the context lives.
+                unsafe { sys::llama_synchronize(self.as_ptr()) };
+                Ok(())
+            }
+            2 => Err(DecodeError::Aborted),
+            code => Err(DecodeError::Failed(code)),
+        }
+    }
+
+    /// Forgets the tokens of `seq` from position `from` on.
+    pub fn truncate(&mut self, seq: SeqId, from: Pos) {
+        // SAFETY: the context lives; llama.cpp checks the sequence; -1 means to the end.
+        unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.as_ptr()), seq, from, -1) };
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        // SAFETY: the context lives. `false` leaves the data, which nothing refers to any more.
+        unsafe { sys::llama_memory_clear(sys::llama_get_memory(self.as_ptr()), false) };
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // SAFETY: each freed once, the context before the threads that it computes on.
+        unsafe {
+            sys::llama_free(self.as_ptr());
+            sys::ggml_threadpool_free(self.threadpool.as_ptr());
+        }
+    }
+}
+
+unsafe extern "C" fn call_abort(data: *mut c_void) -> bool {
+    // SAFETY: `data` is the closure that `set_abort` keeps alive beside the context.
+    let abort = unsafe { &*data.cast::<Abort>() };
+    abort()
+}

@@ -1,0 +1,216 @@
+//! A loaded model: weights, vocabulary and metadata. Read-only, so it may be shared between threads.
+
+use std::ffi::{CStr, CString, c_char};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::NonNull;
+
+use llama_cpp_sys_2 as sys;
+
+use super::Token;
+
+/// What llama.cpp answers for a special token that the vocabulary has not got.
+const NO_TOKEN: Token = -1;
+
+/// Weights, vocabulary and metadata of one GGUF file.
+pub struct Model {
+    raw: NonNull<sys::llama_model>,
+}
+
+// SAFETY: after loading, llama.cpp only reads a model; its accessors take it as const and are
+// called by llama.cpp's own server from several threads at once.
+unsafe impl Send for Model {}
+// SAFETY: as above.
+unsafe impl Sync for Model {}
+
+impl Model {
+    /// Loads `path` with its weights mapped. `repack` copies those weights for which this CPU has a
+    /// faster layout out of the mapped file. `None` when llama.cpp refuses the file; the reason is
+    /// then in [`super::last_error`].
+    pub fn load(path: &Path, repack: bool) -> Option<Self> {
+        super::route_logs();
+        let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+        // SAFETY: the path is NUL-terminated and outlives the call; the params are llama.cpp's own.
+        let raw = unsafe {
+            let mut params = sys::llama_model_default_params();
+            params.use_extra_bufts = repack;
+            sys::llama_model_load_from_file(path.as_ptr(), params)
+        };
+        NonNull::new(raw).map(|raw| Self { raw })
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut sys::llama_model {
+        self.raw.as_ptr()
+    }
+
+    fn vocab(&self) -> *const sys::llama_vocab {
+        // SAFETY: the model lives; its vocabulary lives as long.
+        unsafe { sys::llama_model_get_vocab(self.as_ptr()) }
+    }
+
+    /// The context length that the model was trained for, in tokens.
+    pub fn n_ctx_train(&self) -> u32 {
+        // SAFETY: the model lives.
+        unsafe { sys::llama_model_n_ctx_train(self.as_ptr()) }.max(0) as u32
+    }
+
+    /// Number of tokens in the vocabulary.
+    pub fn n_vocab(&self) -> i32 {
+        // SAFETY: the vocabulary lives.
+        unsafe { sys::llama_vocab_n_tokens(self.vocab()) }
+    }
+
+    /// Bytes of all weights.
+    pub fn size(&self) -> u64 {
+        // SAFETY: the model lives.
+        unsafe { sys::llama_model_size(self.as_ptr()) }
+    }
+
+    /// Number of weights.
+    pub fn n_params(&self) -> u64 {
+        // SAFETY: the model lives.
+        unsafe { sys::llama_model_n_params(self.as_ptr()) }
+    }
+
+    /// llama.cpp's name of the file's quantization, such as `Q4_K - Medium`.
+    pub fn quantization(&self) -> String {
+        // SAFETY: the model lives; the name is a static string.
+        unsafe {
+            let name = sys::llama_ftype_name(sys::llama_model_ftype(self.as_ptr()));
+            if name.is_null() {
+                String::new()
+            } else {
+                CStr::from_ptr(name).to_string_lossy().into_owned()
+            }
+        }
+    }
+
+    /// The metadata value of `key` as text, if the file has it.
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        let key = CString::new(key).ok()?;
+        // SAFETY: the key is NUL-terminated; a null buffer of length 0 only asks for the length.
+        let len = unsafe {
+            sys::llama_model_meta_val_str(self.as_ptr(), key.as_ptr(), std::ptr::null_mut(), 0)
+        };
+        let mut buffer = vec![0u8; usize::try_from(len).ok()? + 1];
+        // SAFETY: the buffer holds the announced length and its NUL.
+        unsafe {
+            sys::llama_model_meta_val_str(
+                self.as_ptr(),
+                key.as_ptr(),
+                buffer.as_mut_ptr().cast::<c_char>(),
+                buffer.len(),
+            )
+        };
+        buffer.pop();
+        String::from_utf8(buffer).ok()
+    }
+
+    /// The chat template that the file carries.
+    pub fn chat_template(&self) -> Option<String> {
+        // SAFETY: the model lives, and so does the string it hands out; null asks for the default.
+        unsafe {
+            let template = sys::llama_model_chat_template(self.as_ptr(), std::ptr::null());
+            (!template.is_null()).then(|| CStr::from_ptr(template).to_string_lossy().into_owned())
+        }
+    }
+
+    /// Whether generation ends at `token` (end of sequence, of turn, of message).
+    pub fn is_end_of_generation(&self, token: Token) -> bool {
+        // SAFETY: the vocabulary lives; llama.cpp checks the range.
+        unsafe { sys::llama_vocab_is_eog(self.vocab(), token) }
+    }
+
+    /// The begin-of-sequence token.
+    pub fn bos(&self) -> Option<Token> {
+        // SAFETY: the vocabulary lives.
+        let token = unsafe { sys::llama_vocab_bos(self.vocab()) };
+        (token != NO_TOKEN).then_some(token)
+    }
+
+    /// The end-of-sequence token.
+    pub fn eos(&self) -> Option<Token> {
+        // SAFETY: the vocabulary lives.
+        let token = unsafe { sys::llama_vocab_eos(self.vocab()) };
+        (token != NO_TOKEN).then_some(token)
+    }
+
+    /// Whether the tokenizer puts [`Self::bos`] before a prompt.
+    pub fn adds_bos(&self) -> bool {
+        // SAFETY: the vocabulary lives.
+        unsafe { sys::llama_vocab_get_add_bos(self.vocab()) }
+    }
+
+    /// The vocabulary's own spelling of `token`.
+    pub fn token_text(&self, token: Token) -> String {
+        // SAFETY: the vocabulary lives and the string with it; the caller's tokens come from it.
+        unsafe {
+            let text = sys::llama_vocab_get_text(self.vocab(), token);
+            if text.is_null() {
+                String::new()
+            } else {
+                CStr::from_ptr(text).to_string_lossy().into_owned()
+            }
+        }
+    }
+
+    /// Tokenizes `text`. `add_special` puts the model's own begin-of-sequence in front; special
+    /// tokens written out in `text` become those tokens, as a rendered template needs.
+    pub fn tokenize(&self, text: &str, add_special: bool) -> Vec<Token> {
+        let Ok(len) = i32::try_from(text.len()) else {
+            return Vec::new();
+        };
+        let mut tokens = vec![0; text.len() / 3 + 16];
+        loop {
+            // SAFETY: text and buffer are passed with their own lengths.
+            let n = unsafe {
+                sys::llama_tokenize(
+                    self.vocab(),
+                    text.as_ptr().cast::<c_char>(),
+                    len,
+                    tokens.as_mut_ptr(),
+                    tokens.len() as i32,
+                    add_special,
+                    true,
+                )
+            };
+            if n >= 0 {
+                tokens.truncate(n as usize);
+                return tokens;
+            }
+            // llama.cpp answers the negated length when the buffer is too short.
+            tokens.resize(n.unsigned_abs() as usize, 0);
+        }
+    }
+
+    /// The bytes that `token` stands for; may be part of a UTF-8 character. Control tokens give
+    /// nothing unless `special`.
+    pub fn piece(&self, token: Token, special: bool) -> Vec<u8> {
+        let mut buffer = vec![0u8; 64];
+        loop {
+            // SAFETY: the buffer is passed with its own length.
+            let n = unsafe {
+                sys::llama_token_to_piece(
+                    self.vocab(),
+                    token,
+                    buffer.as_mut_ptr().cast::<c_char>(),
+                    buffer.len() as i32,
+                    0,
+                    special,
+                )
+            };
+            if n >= 0 {
+                buffer.truncate(n as usize);
+                return buffer;
+            }
+            buffer.resize(n.unsigned_abs() as usize, 0);
+        }
+    }
+}
+
+impl Drop for Model {
+    fn drop(&mut self) {
+        // SAFETY: nothing else frees it, and contexts borrow the model through an `Arc`.
+        unsafe { sys::llama_model_free(self.as_ptr()) }
+    }
+}

@@ -1,0 +1,351 @@
+//! The one thread that owns the llama context: takes requests from the queue into slots, computes
+//! all slots together batch by batch, draws tokens, and forgets who has gone away.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+
+use crate::engine::{Request, Stats};
+use crate::error::GenerateError;
+use crate::event::{Event, FinishReason};
+use crate::llama::{Batch, Context, DecodeError, Model, Token};
+use crate::slot::{Slot, Work};
+
+/// A request and the channel that it is answered on.
+pub struct Job {
+    pub request: Request,
+    pub events: UnboundedSender<Event>,
+    /// The queue position that it was told last; 0 before the first.
+    pub announced: usize,
+}
+
+/// Prompt tokens per batch while other slots decode: bounds how long their next token waits.
+const PREFILL_BESIDE_DECODE: usize = 128;
+
+/// How often speeds are published while tokens flow.
+const STATS_EVERY: Duration = Duration::from_secs(1);
+
+/// What one slot has in the batch that is being computed.
+struct Planned {
+    slot: usize,
+    tokens: Vec<Token>,
+    /// Batch index of the logits to draw from, when the batch reaches the end of the prompt.
+    logits: Option<i32>,
+}
+
+pub struct Scheduler {
+    model: Arc<Model>,
+    context: Context,
+    batch: Batch,
+    slots: Vec<Slot>,
+    queue: VecDeque<Job>,
+    inbox: Receiver<Job>,
+    /// Shared with the front, which admits by it: jobs sent and not yet in a slot.
+    waiting: Arc<AtomicUsize>,
+    stopping: Arc<AtomicBool>,
+    /// Whom a cancel may interrupt: the requests in the batch, while it is one worth interrupting.
+    interruptible: Arc<Mutex<Vec<UnboundedSender<Event>>>>,
+    stats: watch::Sender<Stats>,
+    window: Window,
+}
+
+/// Tokens generated since speeds were published last.
+struct Window {
+    since: Instant,
+    tokens: usize,
+}
+
+impl Scheduler {
+    pub fn new(
+        model: Arc<Model>,
+        mut context: Context,
+        n_slots: u32,
+        inbox: Receiver<Job>,
+        waiting: Arc<AtomicUsize>,
+        stats: watch::Sender<Stats>,
+        stopping: Arc<AtomicBool>,
+    ) -> Self {
+        let interruptible = Arc::new(Mutex::new(Vec::<UnboundedSender<Event>>::new()));
+        let (senders, stop) = (interruptible.clone(), stopping.clone());
+        context.set_abort(move || {
+            stop.load(Ordering::Relaxed)
+                || senders
+                    .lock()
+                    .expect("no panic while held")
+                    .iter()
+                    .any(UnboundedSender::is_closed)
+        });
+        Self {
+            batch: Batch::new(context.n_batch() as usize),
+            slots: (0..n_slots as i32).map(Slot::new).collect(),
+            model,
+            context,
+            queue: VecDeque::new(),
+            inbox,
+            waiting,
+            stopping,
+            interruptible,
+            stats,
+            window: Window {
+                since: Instant::now(),
+                tokens: 0,
+            },
+        }
+    }
+
+    /// Works until the engine is dropped.
+    pub fn run(mut self) {
+        while self.receive() {
+            self.drop_cancelled();
+            self.assign();
+            self.publish();
+            self.step();
+        }
+        for slot in &mut self.slots {
+            if let Some(work) = slot.work.take() {
+                let _ = work.events.send(Event::Failed(GenerateError::Stopped));
+            }
+        }
+        for job in self.queue.drain(..) {
+            let _ = job.events.send(Event::Failed(GenerateError::Stopped));
+        }
+    }
+
+    /// Takes in what was submitted; sleeps when there is nothing to do. `false` to stop.
+    fn receive(&mut self) -> bool {
+        let idle = self.queue.is_empty() && self.slots.iter().all(|slot| slot.work.is_none());
+        if idle {
+            self.publish();
+            match self.inbox.recv() {
+                Ok(job) => self.queue.push_back(job),
+                Err(_) => return false,
+            }
+            self.window = Window {
+                since: Instant::now(),
+                tokens: 0,
+            };
+        }
+        loop {
+            match self.inbox.try_recv() {
+                Ok(job) => self.queue.push_back(job),
+                Err(TryRecvError::Empty) => return !self.stopping.load(Ordering::Relaxed),
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+    }
+
+    fn drop_cancelled(&mut self) {
+        let before = self.queue.len();
+        self.queue.retain(|job| !job.events.is_closed());
+        let mut gone = before - self.queue.len();
+        self.waiting.fetch_sub(gone, Ordering::SeqCst);
+        if gone > 0 {
+            self.announce_positions();
+        }
+        for slot in &mut self.slots {
+            if slot.work.as_ref().is_some_and(Work::cancelled) {
+                slot.work = None;
+                gone += 1;
+            }
+        }
+        if gone > 0 {
+            self.stats
+                .send_modify(|stats| stats.cancelled += gone as u64);
+        }
+    }
+
+    /// Moves requests from the queue into free slots, each into the one that knows most of it.
+    fn assign(&mut self) {
+        let mut changed = false;
+        while let Some(job) = self.queue.front() {
+            let free = self.slots.iter_mut().filter(|slot| slot.work.is_none());
+            // With nothing to share, the slot that holds least is the least loss.
+            let best = free.max_by_key(|slot| {
+                (
+                    slot.shared_prefix(&job.request),
+                    usize::MAX - slot.cached.len(),
+                )
+            });
+            let Some(slot) = best else { break };
+            let job = self.queue.pop_front().expect("looked at above");
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            let shared = slot.shared_prefix(&job.request);
+            self.context.truncate(slot.seq, shared as i32);
+            slot.cached.truncate(shared);
+            slot.owner = Some(job.request.client.clone());
+            let work = Work::new(job.request, job.events, shared, &self.model);
+            work.report_prefill(shared);
+            slot.work = Some(work);
+            changed = true;
+        }
+        if changed || !self.queue.is_empty() {
+            self.announce_positions();
+        }
+    }
+
+    fn announce_positions(&mut self) {
+        for (i, job) in self.queue.iter_mut().enumerate() {
+            let position = i + 1;
+            if job.announced != position {
+                job.announced = position;
+                let _ = job.events.send(Event::Queued { position });
+            }
+        }
+    }
+
+    /// Computes one batch of all slots and deals out its results.
+    fn step(&mut self) {
+        let planned = self.plan();
+        if planned.is_empty() {
+            return;
+        }
+        let prefill: usize = planned
+            .iter()
+            .map(|p| p.tokens.len())
+            .filter(|&n| n > 1)
+            .sum();
+        if prefill > 0 {
+            let senders = planned
+                .iter()
+                .filter_map(|p| Some(self.slots[p.slot].work.as_ref()?.events.clone()));
+            *self.interruptible.lock().expect("no panic while held") = senders.collect();
+        }
+        let begin = Instant::now();
+        let result = self.context.decode(&self.batch);
+        self.interruptible
+            .lock()
+            .expect("no panic while held")
+            .clear();
+        match result {
+            Ok(()) => {
+                if prefill > 0 {
+                    let speed = prefill as f64 / begin.elapsed().as_secs_f64();
+                    self.stats.send_modify(|stats| {
+                        stats.prefill_per_second = speed;
+                        stats.prompt_tokens += prefill as u64;
+                    });
+                }
+                for plan in planned {
+                    self.advance(plan);
+                }
+            }
+            Err(error) => self.repair(&planned, error),
+        }
+    }
+
+    /// Fills the batch: the next token of every slot that decodes, then prompt slices.
+    fn plan(&mut self) -> Vec<Planned> {
+        self.batch.clear();
+        let mut planned = Vec::new();
+        for (i, slot) in self.slots.iter().enumerate() {
+            if let Some(token) = slot.work.as_ref().and_then(|work| work.next) {
+                let logits = self.batch.push(token, slot.next_pos(), slot.seq, true);
+                planned.push(Planned {
+                    slot: i,
+                    tokens: vec![token],
+                    logits: Some(logits),
+                });
+            }
+        }
+        let mut room = self.batch.room();
+        if !planned.is_empty() {
+            room = room.min(PREFILL_BESIDE_DECODE);
+        }
+        for (i, slot) in self.slots.iter().enumerate() {
+            let Some(work) = slot.work.as_ref().filter(|work| work.next.is_none()) else {
+                continue;
+            };
+            let done = slot.cached.len();
+            let tokens: Vec<Token> = work.prompt[done..].iter().copied().take(room).collect();
+            if tokens.is_empty() {
+                continue;
+            }
+            room -= tokens.len();
+            let last = done + tokens.len() == work.prompt.len();
+            let mut logits = None;
+            for (k, &token) in tokens.iter().enumerate() {
+                let wanted = last && k + 1 == tokens.len();
+                let index = self
+                    .batch
+                    .push(token, slot.next_pos() + k as i32, slot.seq, wanted);
+                logits = wanted.then_some(index);
+            }
+            planned.push(Planned {
+                slot: i,
+                tokens,
+                logits,
+            });
+        }
+        planned
+    }
+
+    /// Takes one slot's share of a computed batch: its tokens are in the cache; its next one is drawn.
+    fn advance(&mut self, plan: Planned) {
+        let slot = &mut self.slots[plan.slot];
+        let Some(mut work) = slot.work.take() else {
+            return;
+        };
+        slot.cached.extend(&plan.tokens);
+        if work.next.is_none() {
+            work.report_prefill(slot.cached.len());
+        }
+        let Some(logits) = plan.logits else {
+            slot.work = Some(work);
+            return;
+        };
+        let token = work.sampler.sample(&mut self.context, logits);
+        self.window.tokens += 1;
+        match work.accept(token, &self.model) {
+            None => slot.work = Some(work),
+            Some(reason) => self.finish(work, reason),
+        }
+    }
+
+    fn finish(&mut self, work: Work, reason: FinishReason) {
+        work.finish(reason);
+        self.stats.send_modify(|stats| stats.finished += 1);
+    }
+
+    /// Brings the KV cache back to what the slots say after a batch that was not computed whole. An
+    /// aborted batch is planned again without who has gone; a failed one ends its requests.
+    fn repair(&mut self, planned: &[Planned], error: DecodeError) {
+        for plan in planned {
+            let slot = &mut self.slots[plan.slot];
+            self.context.truncate(slot.seq, slot.next_pos());
+            if let DecodeError::Failed(code) = error
+                && let Some(work) = slot.work.take()
+            {
+                let _ = work.events.send(Event::Failed(GenerateError::Decode(code)));
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let elapsed = self.window.since.elapsed();
+        let busy = self.slots.iter().filter(|slot| slot.work.is_some()).count();
+        let waiting = self.queue.len();
+        let due = self.window.tokens > 0 && (elapsed >= STATS_EVERY || busy == 0);
+        let tokens = self.window.tokens;
+        self.stats.send_if_modified(|stats| {
+            let changed = stats.busy != busy || stats.waiting != waiting || due;
+            stats.busy = busy;
+            stats.waiting = waiting;
+            if due {
+                stats.decode_per_second = tokens as f64 / elapsed.as_secs_f64();
+                stats.generated_tokens += tokens as u64;
+            }
+            changed
+        });
+        if due {
+            self.window = Window {
+                since: Instant::now(),
+                tokens: 0,
+            };
+        }
+    }
+}
