@@ -54,14 +54,20 @@ pub fn convert(source_path: &Path, out: &Path, file_type: FileType) -> Result<()
         let info = TensorInfo::new(&tensor.info.name, tensor.info.dims.clone(), target);
         targets.push(info.expect("a type that fits the rows was chosen"));
     }
-    source.metadata.set("general.quantization_version", QUANTIZATION_VERSION);
+    source
+        .metadata
+        .set("general.quantization_version", QUANTIZATION_VERSION);
     source.metadata.set("general.file_type", file_type.number());
     let mut writer = Writer::create(out, &source.metadata, targets.clone())?;
     note(&source, &targets, file_type);
     let progress = progress_bar(targets.iter().map(TensorInfo::bytes).sum());
     for (index, target) in targets.iter().enumerate() {
         progress.set_message(target.name.clone());
-        let tensor = TensorJob { source: &source, index, target };
+        let tensor = TensorJob {
+            source: &source,
+            index,
+            target,
+        };
         tensor.run(&mut writer, &interrupted, &progress)?;
     }
     writer.finish()?;
@@ -117,7 +123,10 @@ impl TensorJob<'_> {
         let work = || -> Result<()> {
             let mut buffers = Buffers::default();
             loop {
-                let next = chunks.lock().map_err(|_| anyhow!("another thread failed"))?.next();
+                let next = chunks
+                    .lock()
+                    .map_err(|_| anyhow!("another thread failed"))?
+                    .next();
                 let Some((number, chunk)) = next else {
                     return Ok(());
                 };
@@ -127,7 +136,9 @@ impl TensorJob<'_> {
         std::thread::scope(|scope| {
             let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mine = work();
-            let joined = others.into_iter().map(|t| t.join().expect("a worker panicked"));
+            let joined = others
+                .into_iter()
+                .map(|t| t.join().expect("a worker panicked"));
             joined.fold(mine, Result::and)
         })
     }
@@ -203,7 +214,10 @@ fn check_out(source: &Path, out: &Path) -> Result<()> {
     }
     let same = |other: fs::Metadata| (other.dev(), other.ino()) == (there.dev(), there.ino());
     if fs::metadata(source).is_ok_and(same) {
-        bail!("{}: is the source itself; write to another file", out.display());
+        bail!(
+            "{}: is the source itself; write to another file",
+            out.display()
+        );
     }
     Ok(())
 }
@@ -220,11 +234,15 @@ fn interruption() -> Result<Arc<AtomicBool>> {
 /// Says, on a line each, what a person would want to know of the result's quality.
 fn note(source: &Source, targets: &[TensorInfo], file_type: FileType) {
     if source.is_quantized() && file_type.base().is_quantized() {
-        eprintln!("note: {} is quantized already; quantizing it again loses quality", source.path.display());
+        eprintln!(
+            "note: {} is quantized already; quantizing it again loses quality",
+            source.path.display()
+        );
     }
     let block = file_type.base().block_elements();
-    let fallbacks =
-        targets.iter().filter(|t| type_mix::is_quantizable(t) && !t.row_elements().is_multiple_of(block));
+    let fallbacks = targets
+        .iter()
+        .filter(|t| type_mix::is_quantizable(t) && !t.row_elements().is_multiple_of(block));
     let count = fallbacks.count();
     if count > 0 {
         eprintln!(

@@ -64,7 +64,9 @@ impl FileType {
 
 impl std::fmt::Display for FileType {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(name_of(self.number().into()).expect("every type has a name: a test walks them"))
+        f.write_str(
+            name_of(self.number().into()).expect("every type has a name: a test walks them"),
+        )
     }
 }
 

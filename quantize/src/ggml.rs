@@ -24,7 +24,10 @@ fn to_float(tensor_type: TensorType) -> sys::ggml_to_float_t {
 /// # Panics
 /// If the lengths do not fit each other or ggml cannot read the type ([`can_be_read`]).
 pub fn to_f32(tensor_type: TensorType, bytes: &[u8], values: &mut [f32]) {
-    assert_eq!(tensor_type.bytes_of(values.len() as u64), Some(bytes.len() as u64));
+    assert_eq!(
+        tensor_type.bytes_of(values.len() as u64),
+        Some(bytes.len() as u64)
+    );
     if tensor_type == TensorType::F32 {
         for (value, four) in values.iter_mut().zip(bytes.as_chunks::<4>().0) {
             *value = f32::from_le_bytes(*four);
@@ -35,7 +38,13 @@ pub fn to_f32(tensor_type: TensorType, bytes: &[u8], values: &mut [f32]) {
     let to_float = to_float(tensor_type).expect("the caller asked can_be_read");
     // SAFETY: ggml reads the blocks of `values.len()` elements and writes as many F32; the first
     // assertion says that `bytes` holds exactly these blocks, the second that they are aligned.
-    unsafe { to_float(bytes.as_ptr().cast(), values.as_mut_ptr(), values.len() as i64) }
+    unsafe {
+        to_float(
+            bytes.as_ptr().cast(),
+            values.as_mut_ptr(),
+            values.len() as i64,
+        )
+    }
 }
 
 /// Quantizes rows of `row_elements` F32 each into `bytes`, without an importance matrix.
@@ -45,7 +54,9 @@ pub fn to_f32(tensor_type: TensorType, bytes: &[u8], values: &mut [f32]) {
 pub fn from_f32(tensor_type: TensorType, values: &[f32], row_elements: u64, bytes: &mut [u8]) {
     let rows = values.len() as u64 / row_elements;
     assert_eq!(rows * row_elements, values.len() as u64);
-    let row_bytes = tensor_type.bytes_of(row_elements).expect("rows are whole blocks");
+    let row_bytes = tensor_type
+        .bytes_of(row_elements)
+        .expect("rows are whole blocks");
     assert_eq!(rows * row_bytes, bytes.len() as u64);
     assert_aligned(tensor_type, bytes);
     // SAFETY: ggml reads `rows * row_elements` F32 from `values` and writes `rows * row_bytes` bytes,
@@ -68,7 +79,10 @@ pub fn from_f32(tensor_type: TensorType, values: &[f32], row_elements: u64, byte
 /// A block's alignment divides its size, so its size tells an alignment that is enough.
 fn assert_aligned(tensor_type: TensorType, bytes: &[u8]) {
     let enough = 1usize << tensor_type.block_bytes().trailing_zeros().min(2);
-    assert!((bytes.as_ptr() as usize).is_multiple_of(enough), "rows of {tensor_type} not aligned");
+    assert!(
+        (bytes.as_ptr() as usize).is_multiple_of(enough),
+        "rows of {tensor_type} not aligned"
+    );
 }
 
 #[cfg(test)]
@@ -84,9 +98,17 @@ mod tests {
             let (elements, bytes, name) = unsafe {
                 assert!(t.number() < sys::GGML_TYPE_COUNT);
                 let name = CStr::from_ptr(sys::ggml_type_name(t.number()));
-                (sys::ggml_blck_size(t.number()), sys::ggml_type_size(t.number()), name)
+                (
+                    sys::ggml_blck_size(t.number()),
+                    sys::ggml_type_size(t.number()),
+                    name,
+                )
             };
-            assert_eq!((t.block_elements(), t.block_bytes()), (elements as u64, bytes as u64), "{t}");
+            assert_eq!(
+                (t.block_elements(), t.block_bytes()),
+                (elements as u64, bytes as u64),
+                "{t}"
+            );
             assert_eq!(t.name(), name.to_str().unwrap().to_uppercase());
         }
     }
@@ -97,7 +119,10 @@ mod tests {
             // SAFETY: the number is below GGML_TYPE_COUNT.
             .filter(|&number| unsafe { sys::ggml_blck_size(number) } > 0);
         for number in in_ggml {
-            assert!(TensorType::from_number(number).is_some(), "ggml type {number}");
+            assert!(
+                TensorType::from_number(number).is_some(),
+                "ggml type {number}"
+            );
         }
     }
 

@@ -5,13 +5,17 @@
 mod convert;
 mod file_type;
 mod ggml;
+mod inspect;
 mod source;
 mod type_mix;
 
-use std::path::PathBuf;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use cloister_gguf::Gguf;
 
 use crate::file_type::FileType;
 
@@ -25,6 +29,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show what a GGUF file holds: metadata, tensors, types, sizes.
+    Inspect {
+        /// The file.
+        file: PathBuf,
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
     /// Write a model as a GGUF file of another type.
     Convert {
         /// A GGUF file, or a Hugging Face folder with config.json, tokenizer.json and safetensors.
@@ -43,13 +55,22 @@ fn main() -> ExitCode {
         Err(error) if !error.use_stderr() => error.exit(), // --help, --version
         Err(error) => {
             let text = error.to_string();
-            let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+            let lines: Vec<&str> = text
+                .lines()
+                .map(str::trim)
+                .filter(|l| !l.is_empty())
+                .collect();
             eprintln!("{}", lines.join(" "));
             return ExitCode::from(2);
         }
     };
     let done = match cli.command {
-        Command::Convert { source, out, file_type } => convert::convert(&source, &out, file_type),
+        Command::Inspect { file, json } => inspect_file(&file, json),
+        Command::Convert {
+            source,
+            out,
+            file_type,
+        } => convert::convert(&source, &out, file_type),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,4 +79,20 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints the description, and fails after it if the file's data is cut short: what there is of it
+/// may be just what one wants to see.
+fn inspect_file(file: &Path, json: bool) -> Result<()> {
+    let gguf = Gguf::open_header(file)?;
+    let text = if json {
+        format!("{:#}\n", inspect::json(&gguf))
+    } else {
+        inspect::table(&gguf)
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {} // `inspect | head`
+        other => other.context("cannot print")?,
+    }
+    Ok(gguf.check_data()?)
 }

@@ -49,27 +49,49 @@ impl Source {
     fn from_gguf(gguf: Gguf) -> Result<Source> {
         let path = gguf.path().to_owned();
         check_architecture(&path, gguf.require_str("general.architecture")?)?;
-        if gguf.metadata.u64("split.count").is_some_and(|count| count > 1) {
-            bail!("{}: one part of a split model; merge the parts first", path.display());
+        if gguf
+            .metadata
+            .u64("split.count")
+            .is_some_and(|count| count > 1)
+        {
+            bail!(
+                "{}: one part of a split model; merge the parts first",
+                path.display()
+            );
         }
         let tensors = gguf.tensors.iter();
-        let tensors = tensors.map(|t| SourceTensor { info: t.clone(), kept: t.tensor_type }).collect();
+        let tensors = tensors
+            .map(|t| SourceTensor {
+                info: t.clone(),
+                kept: t.tensor_type,
+            })
+            .collect();
         let mut metadata = gguf.metadata.clone();
         for key in ["split.no", "split.count", "split.tensors.count"] {
             metadata.remove(key);
         }
-        Ok(Source { path, metadata, tensors, rows: Box::new(gguf) })
+        Ok(Source {
+            path,
+            metadata,
+            tensors,
+            rows: Box::new(gguf),
+        })
     }
 
     /// True if weights have been through a quantizer already.
     pub fn is_quantized(&self) -> bool {
-        self.tensors.iter().any(|t| t.info.tensor_type.is_quantized())
+        self.tensors
+            .iter()
+            .any(|t| t.info.tensor_type.is_quantized())
     }
 
     /// The shape that decides the mix of types, from the metadata.
     pub fn shape(&self) -> Result<ModelShape> {
         let path = self.path.display();
-        let architecture = self.metadata.str("general.architecture").unwrap_or_default();
+        let architecture = self
+            .metadata
+            .str("general.architecture")
+            .unwrap_or_default();
         let number = |key: &str| {
             let key = format!("{architecture}.{key}");
             match self.metadata.get(&key) {
@@ -80,8 +102,9 @@ impl Source {
                 None => Ok(None),
             }
         };
-        let required =
-            |key| number(key)?.with_context(|| format!("{path}: key {architecture}.{key} is missing"));
+        let required = |key| {
+            number(key)?.with_context(|| format!("{path}: key {architecture}.{key} is missing"))
+        };
         let experts = self.metadata.get(&format!("{architecture}.expert_count"));
         if experts.is_some_and(|count| count.as_u64() != Some(0)) {
             bail!("{path}: a mixture of experts, which cannot be converted");
@@ -102,7 +125,10 @@ pub fn check_architecture(path: &Path, architecture: &str) -> Result<()> {
         return Ok(());
     }
     let known = ARCHITECTURES.join(" and ");
-    bail!("{}: the architecture {architecture:?} cannot be converted; {known} can", path.display())
+    bail!(
+        "{}: the architecture {architecture:?} cannot be converted; {known} can",
+        path.display()
+    )
 }
 
 impl Rows for Gguf {

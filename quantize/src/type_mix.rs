@@ -50,7 +50,9 @@ impl Role {
         match name {
             "output.weight" => Role::Output,
             "token_embd.weight" => Role::TokenEmbedding,
-            _ if name.contains("attn_v.weight") || name.contains("attn_qkv.weight") => Role::AttentionValue,
+            _ if name.contains("attn_v.weight") || name.contains("attn_qkv.weight") => {
+                Role::AttentionValue
+            }
             _ if name.contains("attn_output.weight") => Role::AttentionOutput,
             _ if name.contains("ffn_down") => Role::FeedForwardDown,
             _ => Role::Other,
@@ -68,7 +70,11 @@ pub fn is_quantizable(tensor: &TensorInfo) -> bool {
 
 /// The type of each tensor of `tensors` in a file of type `file_type`; `None` for those that stay
 /// as they are.
-pub fn choose(file_type: FileType, model: &ModelShape, tensors: &[&TensorInfo]) -> Vec<Option<TensorType>> {
+pub fn choose(
+    file_type: FileType,
+    model: &ModelShape,
+    tensors: &[&TensorInfo],
+) -> Vec<Option<TensorType>> {
     let is_value = |t: &&TensorInfo| Role::of(&t.name) == Role::AttentionValue;
     let mixer = Mixer {
         file_type,
@@ -106,7 +112,9 @@ pub fn choose(file_type: FileType, model: &ModelShape, tensors: &[&TensorInfo]) 
 
 /// The number in `blk.7.attn_q.weight`, or -1.
 fn layer_of(name: &str) -> i64 {
-    let number = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next());
+    let number = name
+        .strip_prefix("blk.")
+        .and_then(|rest| rest.split('.').next());
     number.and_then(|n| n.parse().ok()).unwrap_or(-1)
 }
 
@@ -128,7 +136,11 @@ impl Mixer<'_> {
         match role {
             Role::TokenEmbedding if !self.tied => base,
             Role::Output | Role::TokenEmbedding => {
-                if base == Q8_0 || !row.is_multiple_of(base.block_elements()) { Q8_0 } else { Q6_K }
+                if base == Q8_0 || !row.is_multiple_of(base.block_elements()) {
+                    Q8_0
+                } else {
+                    Q6_K
+                }
             }
             Role::AttentionValue => match self.attention_value(index) {
                 Q3_K | Q4_K if self.model.is_70b() => Q5_K,
@@ -193,5 +205,9 @@ fn fitting(wanted: TensorType, row: u64) -> TensorType {
         Q6_K => Q8_0,
         other => other,
     };
-    if row.is_multiple_of(smaller.block_elements()) { smaller } else { F16 }
+    if row.is_multiple_of(smaller.block_elements()) {
+        smaller
+    } else {
+        F16
+    }
 }
