@@ -1,2 +1,120 @@
-//! `cloister-bridge`.
-fn main() {}
+//! `cloister-bridge`: MQTT on one side, the Unix socket of `cloister serve` on the other.
+//!
+//! In: options. Out: an answer for each ask, until SIGTERM or SIGINT; exit code 0 then, 2 for wrong
+//! use, 1 for anything else.
+//! Must never open a connection but to its one broker and that socket, and must never listen.
+
+mod answer;
+mod answers;
+mod ask;
+mod bridge;
+mod broker;
+mod client;
+mod config;
+mod sd_notify;
+mod sse;
+mod state;
+mod topics;
+
+use std::io::IsTerminal;
+use std::os::unix::fs::DirBuilderExt;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::bridge::Bridge;
+use crate::client::Engine;
+use crate::config::{Args, Settings};
+use crate::topics::Topics;
+
+/// How long a clean end may take before the bridge just goes; the last will then says `offline`.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    let settings = match Settings::gather(Args::parse()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("cloister-bridge: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cloister-bridge: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(settings: Settings) -> Result<()> {
+    let log = tracing_subscriber::registry()
+        .with(EnvFilter::try_from_env("CLOISTER_LOG").unwrap_or_else(|_| EnvFilter::new("info")))
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(std::io::stderr().is_terminal()),
+        );
+    // Only our own lines: the records of the MQTT library, which may show payloads, go nowhere.
+    tracing::subscriber::set_global_default(log).context("cannot start the log")?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&settings.state)
+        .with_context(|| format!("cannot make the state folder {}", settings.state.display()))?;
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+
+    let topics = Topics::of(&settings.node);
+    let engine = Arc::new(Engine::at(settings.socket));
+    let (publisher, link) = broker::prepare(
+        &settings.broker,
+        settings.mqtt_version,
+        format!("cloister-{}", settings.node),
+        &topics,
+    );
+    let bridge = Bridge::between(topics.clone(), Arc::clone(&engine), publisher.clone());
+    let taker = Arc::clone(&bridge);
+    let link = tokio::spawn(link.run(move |message| taker.take(message)));
+    let listening = publisher.listening();
+    let mut first = listening.clone();
+    tokio::spawn(async move {
+        if first.wait_for(|listening| *listening).await.is_ok() {
+            sd_notify::ready();
+        }
+    });
+    tokio::spawn(state::report(engine, publisher.clone(), topics));
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    info!("stopping");
+    if !*listening.borrow() {
+        return Ok(());
+    }
+    let farewell = async {
+        bridge.stop().await;
+        publisher.close().await;
+        link.await
+    };
+    if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+        info!("stopped without a farewell to the broker");
+    }
+    Ok(())
+}

@@ -1,0 +1,477 @@
+//! An ask as it comes in: text or JSON, checked field by field, turned into a request to the engine.
+//!
+//! In: the payload of an `ask` message. Out: an [`Ask`], or a [`Refused`] that says what is wrong
+//! with which field. Pure: nothing is sent here.
+//! Must never guess: an unknown field, a field given twice or a field that cannot be honoured is an
+//! error, not something to skip.
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value, json};
+
+use crate::answer::{AskError, ErrorCode};
+use crate::topics::{AskId, Topics};
+
+/// The longest payload of an ask, in bytes.
+pub const MAX_ASK_BYTES: usize = 1024 * 1024;
+
+/// An ask that may be put to the engine.
+#[derive(Debug, PartialEq)]
+pub struct Ask {
+    /// Its id, its own or made here.
+    pub id: AskId,
+    /// The body of `POST /v1/chat/completions`.
+    pub request: Value,
+    /// Whether its pieces are wanted on `stream/<id>`.
+    pub stream: bool,
+    /// Where the JSON wants the answer.
+    pub reply_to: Option<String>,
+}
+
+/// An ask that cannot be put to the engine.
+#[derive(Debug, PartialEq)]
+pub struct Refused {
+    /// The ask's id; `None` if it could not be read or cannot stand in a topic.
+    pub id: Option<AskId>,
+    /// Where the JSON wants the answer, if that could be read and may be had.
+    pub reply_to: Option<String>,
+    /// What is wrong.
+    pub error: AskError,
+}
+
+/// Reads an ask. A payload that starts with `{` is JSON, every other is the prompt itself.
+pub fn parse(payload: &[u8], topics: &Topics) -> Result<Ask, Refused> {
+    let unreadable = |message: String| Refused {
+        id: None,
+        reply_to: None,
+        error: AskError::new(ErrorCode::BadRequest, message),
+    };
+    if payload.len() > MAX_ASK_BYTES {
+        return Err(unreadable(format!(
+            "the ask has {} bytes; at most {MAX_ASK_BYTES} are taken",
+            payload.len()
+        )));
+    }
+    let text = std::str::from_utf8(payload)
+        .map_err(|error| unreadable(format!("the ask is not valid UTF-8: {error}")))?;
+    if text.trim().is_empty() {
+        return Err(unreadable("the ask is empty".into()));
+    }
+    if !text.trim_start().starts_with('{') {
+        return Ok(Ask {
+            id: AskId::random(),
+            request: request(user_message(text), Map::new()),
+            stream: false,
+            reply_to: None,
+        });
+    }
+    let Fields(fields) = serde_json::from_str(text)
+        .map_err(|error| unreadable(format!("the ask is not valid JSON: {error}")))?;
+    from_fields(fields, topics)
+}
+
+fn from_fields(fields: Vec<(String, Value)>, topics: &Topics) -> Result<Ask, Refused> {
+    // Id and reply topic first, so that whatever else is wrong is told under that id and there.
+    let mut id = None;
+    let mut reply_to = None;
+    for (name, value) in &fields {
+        let wrong = |error| Refused {
+            id: id.clone(),
+            reply_to: None,
+            error,
+        };
+        match (name.as_str(), value) {
+            ("id", Value::Null) | ("reply_to", Value::Null) => {}
+            ("id", value) => {
+                let text = string("id", value).map_err(wrong)?;
+                id = Some(AskId::parse(text).map_err(|why| wrong(bad_request(why)))?);
+            }
+            ("reply_to", value) => {
+                let text = string("reply_to", value).map_err(wrong)?;
+                topics
+                    .check_reply_to(text)
+                    .map_err(|why| wrong(bad_request(why)))?;
+                reply_to = Some(text.to_string());
+            }
+            _ => {}
+        }
+    }
+    let id = id.unwrap_or_else(AskId::random);
+    match body(&fields) {
+        Ok((request, stream)) => Ok(Ask {
+            id,
+            request,
+            stream,
+            reply_to,
+        }),
+        Err(error) => Err(Refused {
+            id: Some(id),
+            reply_to,
+            error,
+        }),
+    }
+}
+
+/// Checks every field and returns the engine's request and whether a stream is wanted. A field that
+/// is null counts as left out.
+fn body(fields: &[(String, Value)]) -> Result<(Value, bool), AskError> {
+    let mut messages = None;
+    let mut stream = false;
+    let mut options = Map::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for (name, value) in fields {
+        if seen.contains(&name.as_str()) {
+            return Err(bad_request(format!("the field \"{name}\" is given twice")));
+        }
+        seen.push(name);
+        if !KNOWN_FIELDS.contains(&name.as_str()) {
+            return Err(bad_request(format!(
+                "the field \"{name}\" is unknown; known are {}",
+                KNOWN_FIELDS.join(", ")
+            )));
+        }
+        if value.is_null() {
+            continue;
+        }
+        match name.as_str() {
+            "prompt" | "messages" if messages.is_some() => {
+                return Err(bad_request(
+                    "\"prompt\" and \"messages\" are both given; give one",
+                ));
+            }
+            "prompt" => {
+                let prompt = string(name, value)?;
+                if prompt.trim().is_empty() {
+                    return Err(bad_request("\"prompt\" is empty"));
+                }
+                messages = Some(user_message(prompt));
+            }
+            "messages" => {
+                let list = value.as_array().filter(|list| {
+                    !list.is_empty() && list.iter().all(|message| message.is_object())
+                });
+                if list.is_none() {
+                    return Err(bad_request(
+                        "\"messages\" must be a list of at least one object with role and content",
+                    ));
+                }
+                messages = Some(value.clone());
+            }
+            "model" => {
+                let model = string(name, value)?;
+                if model.is_empty() {
+                    return Err(bad_request("\"model\" is empty"));
+                }
+                options.insert(name.clone(), value.clone());
+            }
+            "stream" => {
+                stream = value
+                    .as_bool()
+                    .ok_or_else(|| bad_request("\"stream\" must be true or false"))?;
+            }
+            "max_tokens" => {
+                if !value
+                    .as_u64()
+                    .is_some_and(|n| (1..=u64::from(u32::MAX)).contains(&n))
+                {
+                    return Err(bad_request(
+                        "\"max_tokens\" must be a whole number from 1 on",
+                    ));
+                }
+                options.insert(name.clone(), value.clone());
+            }
+            "temperature" => {
+                if !value.as_f64().is_some_and(|t| (0.0..=2.0).contains(&t)) {
+                    return Err(bad_request("\"temperature\" must be a number from 0 to 2"));
+                }
+                options.insert(name.clone(), value.clone());
+            }
+            "think" | "format" => {
+                return Err(AskError::new(
+                    ErrorCode::Unsupported,
+                    format!("\"{name}\" cannot be honoured yet; leave it out"),
+                ));
+            }
+            _ => {}
+        }
+    }
+    let messages =
+        messages.ok_or_else(|| bad_request("neither \"prompt\" nor \"messages\" is given"))?;
+    Ok((request(messages, options), stream))
+}
+
+const KNOWN_FIELDS: [&str; 10] = [
+    "id",
+    "prompt",
+    "messages",
+    "model",
+    "stream",
+    "max_tokens",
+    "temperature",
+    "think",
+    "format",
+    "reply_to",
+];
+
+fn user_message(prompt: &str) -> Value {
+    json!([{"role": "user", "content": prompt}])
+}
+
+/// Always streamed: dropping a streamed response is how an ask is cancelled.
+fn request(messages: Value, options: Map<String, Value>) -> Value {
+    let mut body = json!({
+        "messages": messages,
+        "stream": true,
+        "stream_options": {"include_usage": true},
+    });
+    body.as_object_mut()
+        .expect("the body is an object")
+        .extend(options);
+    body
+}
+
+fn string<'a>(name: &str, value: &'a Value) -> Result<&'a str, AskError> {
+    value
+        .as_str()
+        .ok_or_else(|| bad_request(format!("\"{name}\" must be a string")))
+}
+
+fn bad_request(message: impl Into<String>) -> AskError {
+    AskError::new(ErrorCode::BadRequest, message)
+}
+
+/// A JSON object's fields in order, doubles kept so that they can be refused.
+struct Fields(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topics::Node;
+
+    fn read(payload: &[u8]) -> Result<Ask, Refused> {
+        parse(payload, &Topics::of(&Node::parse("n").unwrap()))
+    }
+
+    fn refusal(payload: &str) -> Refused {
+        read(payload.as_bytes()).expect_err(payload)
+    }
+
+    #[test]
+    fn plain_text_is_the_prompt_as_it_stands() {
+        let ask = read(" What is \"2+2\"?\n".as_bytes()).unwrap();
+        assert_eq!(
+            ask.request["messages"],
+            json!([{"role": "user", "content": " What is \"2+2\"?\n"}])
+        );
+        assert!(!ask.stream);
+        assert_eq!(ask.reply_to, None);
+    }
+
+    #[test]
+    fn text_in_brackets_or_quotes_is_still_text() {
+        for text in ["[1, 2]", "\"quoted\"", "42", "null"] {
+            let ask = read(text.as_bytes()).unwrap();
+            assert_eq!(ask.request["messages"][0]["content"], text);
+        }
+    }
+
+    #[test]
+    fn every_known_field_reaches_the_engine_or_the_bridge() {
+        let ask = read(
+            br#"{"id":"q7","messages":[{"role":"user","content":"hi"}],"model":"m","stream":true,
+                 "max_tokens":5,"temperature":0,"think":null,"format":null,"reply_to":"me/here"}"#,
+        )
+        .unwrap();
+        assert_eq!(ask.id, AskId::parse("q7").unwrap());
+        assert_eq!(
+            ask.request,
+            json!({
+                "messages": [{"role": "user", "content": "hi"}],
+                "stream": true,
+                "stream_options": {"include_usage": true},
+                "model": "m",
+                "max_tokens": 5,
+                "temperature": 0,
+            })
+        );
+        assert!(ask.stream);
+        assert_eq!(ask.reply_to.as_deref(), Some("me/here"));
+    }
+
+    #[test]
+    fn the_engine_is_always_asked_to_stream_so_that_hanging_up_cancels() {
+        let ask = read(br#"{"prompt":"hi","stream":false}"#).unwrap();
+        assert_eq!(ask.request["stream"], true);
+        assert!(!ask.stream);
+    }
+
+    #[test]
+    fn an_ask_without_an_id_gets_one() {
+        let (a, b) = (read(b"hi").unwrap(), read(br#"{"prompt":"hi"}"#).unwrap());
+        assert_ne!(a.id, b.id);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_field() {
+        for (payload, code, named) in [
+            (
+                r#"{"prompt":"hi","max_token":5}"#,
+                ErrorCode::BadRequest,
+                "max_token",
+            ),
+            (
+                r#"{"prompt":"hi","prompt":"ho"}"#,
+                ErrorCode::BadRequest,
+                "prompt",
+            ),
+            (r#"{"prompt":7}"#, ErrorCode::BadRequest, "prompt"),
+            (r#"{"prompt":" "}"#, ErrorCode::BadRequest, "prompt"),
+            (r#"{}"#, ErrorCode::BadRequest, "messages"),
+            (
+                r#"{"prompt":"a","messages":[{}]}"#,
+                ErrorCode::BadRequest,
+                "both",
+            ),
+            (r#"{"messages":[]}"#, ErrorCode::BadRequest, "messages"),
+            (r#"{"messages":["hi"]}"#, ErrorCode::BadRequest, "messages"),
+            (
+                r#"{"prompt":"a","model":""}"#,
+                ErrorCode::BadRequest,
+                "model",
+            ),
+            (
+                r#"{"prompt":"a","stream":1}"#,
+                ErrorCode::BadRequest,
+                "stream",
+            ),
+            (
+                r#"{"prompt":"a","max_tokens":-1}"#,
+                ErrorCode::BadRequest,
+                "max_tokens",
+            ),
+            (
+                r#"{"prompt":"a","max_tokens":0}"#,
+                ErrorCode::BadRequest,
+                "max_tokens",
+            ),
+            (
+                r#"{"prompt":"a","max_tokens":1.5}"#,
+                ErrorCode::BadRequest,
+                "max_tokens",
+            ),
+            (
+                r#"{"prompt":"a","max_tokens":1e30}"#,
+                ErrorCode::BadRequest,
+                "max_tokens",
+            ),
+            (
+                r#"{"prompt":"a","max_tokens":"5"}"#,
+                ErrorCode::BadRequest,
+                "max_tokens",
+            ),
+            (
+                r#"{"prompt":"a","temperature":-0.1}"#,
+                ErrorCode::BadRequest,
+                "temperature",
+            ),
+            (
+                r#"{"prompt":"a","temperature":3}"#,
+                ErrorCode::BadRequest,
+                "temperature",
+            ),
+            (
+                r#"{"prompt":"a","think":false}"#,
+                ErrorCode::Unsupported,
+                "think",
+            ),
+            (
+                r#"{"prompt":"a","think":true}"#,
+                ErrorCode::Unsupported,
+                "think",
+            ),
+            (
+                r#"{"prompt":"a","format":"json"}"#,
+                ErrorCode::Unsupported,
+                "format",
+            ),
+        ] {
+            let refused = refusal(payload);
+            assert_eq!(refused.error.code, code, "{payload}");
+            assert!(
+                refused.error.message.contains(named),
+                "{payload}: {}",
+                refused.error.message
+            );
+            assert!(refused.id.is_some(), "{payload} is told under an id");
+        }
+    }
+
+    #[test]
+    fn the_error_is_told_under_the_id_and_on_the_topic_that_the_ask_named() {
+        let refused = refusal(r#"{"nonsense":1,"id":"q8","reply_to":"me"}"#);
+        assert_eq!(refused.id, Some(AskId::parse("q8").unwrap()));
+        assert_eq!(refused.reply_to.as_deref(), Some("me"));
+    }
+
+    #[test]
+    fn an_id_that_cannot_stand_in_a_topic_is_refused_without_one() {
+        for payload in [
+            r#"{"id":"","prompt":"a"}"#,
+            r#"{"id":"a/b","prompt":"a"}"#,
+            r##"{"id":"#","prompt":"a"}"##,
+            r#"{"id":5,"prompt":"a"}"#,
+            r#"{"id":"a\u0000b","prompt":"a"}"#,
+        ] {
+            let refused = refusal(payload);
+            assert_eq!(refused.id, None, "{payload}");
+            assert_eq!(refused.error.code, ErrorCode::BadRequest);
+        }
+    }
+
+    #[test]
+    fn a_reply_topic_that_leads_back_here_is_refused() {
+        let refused = refusal(r#"{"id":"q","prompt":"a","reply_to":"cloister/n/ask"}"#);
+        assert_eq!(refused.error.code, ErrorCode::BadRequest);
+        assert_eq!(refused.reply_to, None);
+    }
+
+    #[test]
+    fn what_is_no_ask_at_all_is_refused() {
+        let long = vec![b'x'; MAX_ASK_BYTES + 1];
+        for payload in [
+            b"".as_slice(),
+            b" \n",
+            b"\xff\xfe",
+            b"{",
+            b"{broken",
+            b"{\"prompt\":\"a\"} trailing",
+            &long,
+        ] {
+            let refused = read(payload).unwrap_err();
+            assert_eq!(refused.id, None);
+            assert_eq!(refused.error.code, ErrorCode::BadRequest);
+        }
+        assert!(read(&vec![b'x'; MAX_ASK_BYTES]).is_ok());
+    }
+}

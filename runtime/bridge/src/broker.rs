@@ -1,0 +1,388 @@
+//! The connection to the broker, kept up for as long as the bridge runs.
+//!
+//! In: messages of the two topics that are listened to, and payloads to publish. Out: each message
+//! once, to a closure, which is then acknowledged; each answer, until the broker has acknowledged it,
+//! through any number of lost connections.
+//! Must never log a payload or a password, and must never write one log line per try: one for each
+//! change is enough.
+//!
+//! Both MQTT versions hide behind [`Client`] and [`Link`]; `v4` and `v5` hold what differs.
+
+mod v4;
+mod v5;
+
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use crate::answers::Target;
+use crate::config::{self, MqttVersion};
+use crate::topics::Topics;
+
+/// After this long without a word, each side asks whether the other is still there.
+const KEEP_ALIVE_SECONDS: u16 = 15;
+
+/// The pause before the next try: doubled from the first to the longest, each with some jitter.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The pause after the broker refused the login. It rarely changes its mind, and hammering it locks
+/// accounts.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+
+/// A connection that held this long was a good one: the next loss starts with the first pause again.
+const GOOD_CONNECTION: Duration = Duration::from_secs(5);
+
+/// A message of a topic that is listened to.
+#[derive(Debug)]
+pub struct Message {
+    /// Its topic.
+    pub topic: String,
+    /// What it says.
+    pub payload: Bytes,
+    /// Whether the broker kept it from before we listened.
+    pub retained: bool,
+    /// MQTT 5 Response Topic.
+    pub response_topic: Option<String>,
+    /// MQTT 5 Correlation Data.
+    pub correlation: Option<Bytes>,
+    /// MQTT 5 Message Expiry Interval, in seconds from now.
+    pub expiry_seconds: Option<u32>,
+}
+
+struct Connect {
+    broker: config::Broker,
+    client_id: String,
+    status_topic: String,
+}
+
+enum Ack {
+    V4(rumqttc_v4::ManualAck),
+    V5(rumqttc_v5::ManualAck),
+}
+
+enum Happening {
+    Connected,
+    Message(Message, Option<Ack>),
+    Other,
+}
+
+enum Lost {
+    /// The broker does not let us in, and says why.
+    Refused(String),
+    /// The broker cannot be reached, or the connection broke.
+    Failed(String),
+    /// We said goodbye.
+    Ended,
+}
+
+struct Outgoing {
+    topic: String,
+    payload: Bytes,
+    retain: bool,
+    correlation: Option<Bytes>,
+}
+
+enum NotPublished {
+    /// The session went away before the broker acknowledged it; publish again.
+    Lost,
+    /// The broker will not have it.
+    Rejected(String),
+    /// We said goodbye.
+    Ended,
+}
+
+/// What the session stores of both versions return.
+type Stored<'a, T> =
+    Pin<Box<dyn Future<Output = Result<T, Box<dyn Error + Send + Sync>>> + Send + 'a>>;
+
+#[derive(Clone)]
+enum Client {
+    V4(rumqttc_v4::AsyncClient),
+    V5(rumqttc_v5::AsyncClient),
+}
+
+enum Events {
+    V4(rumqttc_v4::EventLoop),
+    V5(Box<rumqttc_v5::EventLoop>),
+}
+
+impl Client {
+    async fn publish(&self, outgoing: &Outgoing) -> Result<(), NotPublished> {
+        match self {
+            Self::V4(client) => v4::publish(client, outgoing).await,
+            Self::V5(client) => v5::publish(client, outgoing).await,
+        }
+    }
+
+    fn offer(&self, outgoing: &Outgoing) {
+        match self {
+            Self::V4(client) => v4::offer(client, outgoing),
+            Self::V5(client) => v5::offer(client, outgoing),
+        }
+    }
+
+    async fn subscribe(&self, topics: [String; 2]) -> Result<(), String> {
+        match self {
+            Self::V4(client) => v4::subscribe(client, topics).await,
+            Self::V5(client) => v5::subscribe(client, topics).await,
+        }
+    }
+
+    fn acknowledge(&self, ack: Ack) {
+        match (self, ack) {
+            (Self::V4(client), Ack::V4(ack)) => v4::acknowledge(client, ack),
+            (Self::V5(client), Ack::V5(ack)) => v5::acknowledge(client, ack),
+            _ => unreachable!("an ack goes back to the client it came from"),
+        }
+    }
+
+    async fn disconnect(&self) {
+        // Fails only when the event loop is gone already.
+        match self {
+            Self::V4(client) => drop(client.disconnect().await),
+            Self::V5(client) => drop(client.disconnect().await),
+        }
+    }
+}
+
+/// Our own dialling in place of the library's, which would ask a resolver.
+async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// What is to be published goes in here. Cheap to clone.
+#[derive(Clone)]
+pub struct Publisher {
+    client: Client,
+    status_topic: String,
+    listening: Arc<watch::Sender<bool>>,
+    undelivered: Arc<watch::Sender<usize>>,
+}
+
+impl Publisher {
+    /// Publishes an answer at QoS 1, again after each lost session, until the broker has it.
+    pub fn deliver(&self, target: Target, payload: Bytes) {
+        let publisher = self.clone();
+        self.undelivered.send_modify(|n| *n += 1);
+        tokio::spawn(async move {
+            let outgoing = Outgoing {
+                topic: target.topic,
+                payload,
+                retain: false,
+                correlation: target.correlation,
+            };
+            publisher.publish_until_taken(&outgoing).await;
+            publisher.undelivered.send_modify(|n| *n -= 1);
+        });
+    }
+
+    async fn publish_until_taken(&self, outgoing: &Outgoing) {
+        loop {
+            match self.client.publish(outgoing).await {
+                Ok(()) | Err(NotPublished::Ended) => return,
+                Err(NotPublished::Lost) => {}
+                Err(NotPublished::Rejected(why)) => {
+                    error!(
+                        topic = outgoing.topic,
+                        "the broker will not take a message: {why}"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Publishes something of passing interest at QoS 0: dropped while there is no connection.
+    pub fn offer(&self, topic: String, payload: Bytes, retain: bool) {
+        if *self.listening.borrow() {
+            self.client.offer(&Outgoing {
+                topic,
+                payload,
+                retain,
+                correlation: None,
+            });
+        }
+    }
+
+    /// Whether we are connected and subscribed, and each change of it.
+    pub fn listening(&self) -> watch::Receiver<bool> {
+        self.listening.subscribe()
+    }
+
+    async fn say(&self, status: &'static str) {
+        let outgoing = Outgoing {
+            topic: self.status_topic.clone(),
+            payload: Bytes::from_static(status.as_bytes()),
+            retain: true,
+            correlation: None,
+        };
+        self.publish_until_taken(&outgoing).await;
+    }
+
+    /// Says goodbye: waits until every answer is delivered, publishes `offline`, disconnects. While
+    /// there is no connection this waits for one, so its caller must bound its time.
+    pub async fn close(&self) {
+        // The sender lives in `self`: this ends when the count is zero.
+        let _ = self.undelivered.subscribe().wait_for(|n| *n == 0).await;
+        self.say("offline").await;
+        self.client.disconnect().await;
+    }
+}
+
+/// The connection itself; run it once.
+pub struct Link {
+    events: Events,
+    publisher: Publisher,
+    topics: Topics,
+    address: SocketAddr,
+}
+
+/// Prepares the connection; nothing is dialled before [`Link::run`].
+pub fn prepare(
+    broker: &config::Broker,
+    version: MqttVersion,
+    client_id: String,
+    topics: &Topics,
+) -> (Publisher, Link) {
+    let connect = Connect {
+        broker: broker.clone(),
+        client_id,
+        status_topic: topics.status(),
+    };
+    let (client, events) = match version {
+        MqttVersion::V3_1_1 => {
+            let (client, events) = v4::connect(&connect);
+            (Client::V4(client), Events::V4(events))
+        }
+        MqttVersion::V5 => {
+            let (client, events) = v5::connect(&connect);
+            (Client::V5(client), Events::V5(Box::new(events)))
+        }
+    };
+    let publisher = Publisher {
+        client,
+        status_topic: connect.status_topic,
+        listening: Arc::new(watch::Sender::new(false)),
+        undelivered: Arc::new(watch::Sender::new(0)),
+    };
+    let link = Link {
+        events,
+        publisher: publisher.clone(),
+        topics: topics.clone(),
+        address: broker.address,
+    };
+    (publisher, link)
+}
+
+/// What was last told in the log about the connection.
+#[derive(PartialEq)]
+enum Told {
+    Nothing,
+    Up,
+    Down,
+    Refused,
+}
+
+impl Link {
+    /// Connects, listens, and connects again after each loss, until [`Publisher::close`].
+    ///
+    /// `on_message` must be quick: no message moves while it runs. The message is acknowledged when
+    /// it returns.
+    pub async fn run(mut self, mut on_message: impl FnMut(Message)) {
+        let mut told = Told::Nothing;
+        let mut pause = FIRST_PAUSE;
+        let mut connected_at = None;
+        loop {
+            match self.poll().await {
+                Ok(Happening::Connected) => {
+                    info!("connected to the broker at {}", self.address);
+                    told = Told::Up;
+                    connected_at = Some(Instant::now());
+                    self.subscribe();
+                }
+                Ok(Happening::Message(message, ack)) => {
+                    on_message(message);
+                    if let Some(ack) = ack {
+                        self.publisher.client.acknowledge(ack);
+                    }
+                }
+                Ok(Happening::Other) => {}
+                Err(Lost::Ended) => return,
+                Err(Lost::Refused(why)) => {
+                    self.publisher.listening.send_replace(false);
+                    if told != Told::Refused {
+                        error!(
+                            "the broker at {} refuses the login ({why}): check user and password in --broker; trying again every {} s",
+                            self.address,
+                            REFUSED_PAUSE.as_secs()
+                        );
+                        told = Told::Refused;
+                    }
+                    sleep(REFUSED_PAUSE).await;
+                }
+                Err(Lost::Failed(why)) => {
+                    self.publisher.listening.send_replace(false);
+                    if told != Told::Down {
+                        warn!(
+                            "no connection to the broker at {}: {why}; trying again",
+                            self.address
+                        );
+                        told = Told::Down;
+                    }
+                    if connected_at
+                        .take()
+                        .is_some_and(|since: Instant| since.elapsed() > GOOD_CONNECTION)
+                    {
+                        pause = FIRST_PAUSE;
+                    }
+                    sleep(jittered(pause)).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    async fn poll(&mut self) -> Result<Happening, Lost> {
+        match (&mut self.events, &self.publisher.client) {
+            (Events::V4(events), Client::V4(client)) => v4::poll(events, client).await,
+            (Events::V5(events), Client::V5(client)) => v5::poll(events, client).await,
+            _ => unreachable!("client and events are made together"),
+        }
+    }
+
+    /// Subscribes and reports `online`, beside the event loop, which has to move for it.
+    fn subscribe(&self) {
+        let publisher = self.publisher.clone();
+        let topics = [self.topics.ask(), self.topics.cancel()];
+        tokio::spawn(async move {
+            match publisher.client.subscribe(topics.clone()).await {
+                Ok(()) => {
+                    publisher.listening.send_replace(true);
+                    info!("listening on {}", topics[0]);
+                    publisher.say("online").await;
+                }
+                Err(why) => error!("the broker does not let us listen on {}: {why}", topics[0]),
+            }
+        });
+    }
+}
+
+/// The pause, 25 % up or down, so that many boxes do not return to a restarted broker at once.
+fn jittered(pause: Duration) -> Duration {
+    let mut byte = [0];
+    // Without randomness the pause is merely on the short side.
+    let _ = getrandom::fill(&mut byte);
+    pause.mul_f64(0.75 + 0.5 * f64::from(byte[0]) / 255.0)
+}

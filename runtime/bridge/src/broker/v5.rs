@@ -1,0 +1,184 @@
+//! MQTT 5, by `rumqttc`. See [`super`] for what comes in and out.
+
+use std::sync::{Mutex, MutexGuard};
+
+use rumqttc_v5::mqttbytes::QoS;
+use rumqttc_v5::mqttbytes::v5::{ConnectReturnCode, LastWill, Packet, PublishProperties};
+use rumqttc_v5::{
+    AckMode, AsyncClient, ConnectionError, Event, EventLoop, ManualAck, MqttOptions,
+    PersistedAckMode, PersistedSession, PublishNoticeError, PublishOptions, SessionMode,
+    SessionStore, SessionStoreKey, SubscribeFilterInput,
+};
+
+use super::{
+    Ack, Connect, Happening, KEEP_ALIVE_SECONDS, Lost, Message, NotPublished, Outgoing, Stored,
+    dial,
+};
+
+/// How long the broker keeps asks for a bridge that is away, in seconds: one day.
+const SESSION_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
+
+/// The largest packet taken, in bytes; the broker is told. Above what an ask may have, so that a
+/// somewhat too long ask gets its error; below what would hurt a small board.
+const MAX_PACKET_BYTES: u32 = 16 * 1024 * 1024;
+
+pub(super) fn connect(connect: &Connect) -> (AsyncClient, EventLoop) {
+    let address = connect.broker.address;
+    let mut options = MqttOptions::new(
+        connect.client_id.clone(),
+        (address.ip().to_string(), address.port()),
+    );
+    options
+        .set_socket_connector(move |_, _| dial(address))
+        .set_keep_alive(KEEP_ALIVE_SECONDS)
+        .set_session_mode(SessionMode::Persistent)
+        .set_session_expiry_interval(Some(SESSION_EXPIRY_SECONDS))
+        .set_session_store(Session {
+            client_id: connect.client_id.clone(),
+            saved: Mutex::default(),
+        })
+        .set_ack_mode(AckMode::Manual)
+        .set_max_packet_size(Some(MAX_PACKET_BYTES))
+        .set_last_will(LastWill::new(
+            connect.status_topic.clone(),
+            "offline",
+            QoS::AtLeastOnce,
+            true,
+            None,
+        ));
+    if let Some((user, password)) = &connect.broker.login {
+        options.set_credentials(user.clone(), password.clone());
+    }
+    AsyncClient::builder(options).unbounded().build()
+}
+
+pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result<Happening, Lost> {
+    match events.poll().await {
+        Ok(Event::Incoming(Packet::ConnAck(_))) => Ok(Happening::Connected),
+        Ok(Event::Incoming(Packet::Publish(publish))) => {
+            let ack = client.prepare_ack(&publish).map(Ack::V5);
+            let properties = publish.properties.unwrap_or_default();
+            let message = Message {
+                topic: String::from_utf8_lossy(&publish.topic).into_owned(),
+                payload: publish.payload,
+                retained: publish.retain,
+                response_topic: properties.response_topic,
+                correlation: properties.correlation_data,
+                expiry_seconds: properties.message_expiry_interval,
+            };
+            Ok(Happening::Message(message, ack))
+        }
+        Ok(_) => Ok(Happening::Other),
+        Err(ConnectionError::RequestsDone) => Err(Lost::Ended),
+        Err(ConnectionError::ConnectionRefused(
+            code @ (ConnectReturnCode::BadUserNamePassword
+            | ConnectReturnCode::NotAuthorized
+            | ConnectReturnCode::Banned),
+        )) => Err(Lost::Refused(format!("{code:?}"))),
+        Err(error) => Err(Lost::Failed(error.to_string())),
+    }
+}
+
+pub(super) async fn subscribe(client: &AsyncClient, topics: [String; 2]) -> Result<(), String> {
+    let filters = topics.map(|topic| SubscribeFilterInput::new(topic, QoS::AtLeastOnce));
+    let notice = client
+        .subscribe_many_tracked(filters)
+        .await
+        .map_err(|error| error.to_string())?;
+    notice
+        .wait_completion_async()
+        .await
+        .map_err(|error| error.to_string())
+}
+
+pub(super) async fn publish(client: &AsyncClient, outgoing: &Outgoing) -> Result<(), NotPublished> {
+    let notice = client
+        .publish_tracked(
+            outgoing.topic.clone(),
+            outgoing.payload.clone(),
+            options(outgoing, QoS::AtLeastOnce),
+        )
+        .await
+        .map_err(|_| NotPublished::Ended)?;
+    notice
+        .wait_completion_async()
+        .await
+        .map_err(|error| match error {
+            PublishNoticeError::SessionReset | PublishNoticeError::Recv => NotPublished::Lost,
+            error => NotPublished::Rejected(error.to_string()),
+        })
+}
+
+pub(super) fn offer(client: &AsyncClient, outgoing: &Outgoing) {
+    // Refused only when the event loop is gone, at the end of the process.
+    let _ = client.try_publish(
+        outgoing.topic.clone(),
+        outgoing.payload.clone(),
+        options(outgoing, QoS::AtMostOnce),
+    );
+}
+
+fn options(outgoing: &Outgoing, qos: QoS) -> PublishOptions {
+    let options = PublishOptions::new(qos).retain(outgoing.retain);
+    match &outgoing.correlation {
+        None => options,
+        correlation => options.properties(PublishProperties {
+            correlation_data: correlation.clone(),
+            ..PublishProperties::default()
+        }),
+    }
+}
+
+pub(super) fn acknowledge(client: &AsyncClient, ack: ManualAck) {
+    // As above.
+    let _ = client.try_manual_ack(ack);
+}
+
+/// The client's side of the session, in memory only. A new process starts with an empty one: with
+/// QoS 1 alone, that is a valid session in which nothing of ours is under way, and the broker may
+/// hand over the asks that it kept meanwhile.
+#[derive(Debug)]
+struct Session {
+    client_id: String,
+    saved: Mutex<Option<PersistedSession>>,
+}
+
+impl Session {
+    fn saved(&self) -> MutexGuard<'_, Option<PersistedSession>> {
+        self.saved
+            .lock()
+            .expect("no code panics while it holds the session")
+    }
+
+    fn empty(&self) -> PersistedSession {
+        PersistedSession {
+            format_version: 1,
+            client_id: self.client_id.clone(),
+            clean_start: false,
+            session_expiry_interval: Some(SESSION_EXPIRY_SECONDS),
+            outgoing_inflight_upper_limit: None,
+            ack_mode: PersistedAckMode::Manual,
+            last_pkid: 0,
+            last_puback: 0,
+            replay: Vec::new(),
+            incoming_qos2: Vec::new(),
+        }
+    }
+}
+
+impl SessionStore for Session {
+    fn load<'a>(&'a self, _: &'a SessionStoreKey) -> Stored<'a, Option<PersistedSession>> {
+        let session = self.saved().clone().unwrap_or_else(|| self.empty());
+        Box::pin(std::future::ready(Ok(Some(session))))
+    }
+
+    fn save<'a>(&'a self, _: &'a SessionStoreKey, session: &'a PersistedSession) -> Stored<'a, ()> {
+        *self.saved() = Some(session.clone());
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> Stored<'a, ()> {
+        *self.saved() = None;
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

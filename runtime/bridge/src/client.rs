@@ -1,0 +1,315 @@
+//! The engine's HTTP API over its Unix socket.
+//!
+//! In: a chat completion request, or the wish to hear the engine's state. Out: pieces as they come,
+//! and an [`AskError`] for whatever goes wrong. One connection for each request: dropping the future
+//! closes it, and that is how the engine learns of a cancel.
+//! Must never open any other connection than to that socket.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+
+use crate::answer::{AskError, Delta, ErrorCode, Reply};
+use crate::sse;
+
+/// The longest error body that is read, in bytes.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// The longest answer that is gathered, in bytes of text and reasoning. The longest context of any
+/// model here gives less than a tenth of it.
+const MAX_REPLY_BYTES: usize = 8 * 1024 * 1024;
+
+/// The engine behind its socket.
+pub struct Engine {
+    socket: PathBuf,
+}
+
+impl Engine {
+    /// The engine that listens, or will listen, on `socket`.
+    pub fn at(socket: PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Puts a streamed chat completion to the engine. Every piece goes to `on_delta` and into
+    /// `reply`, which holds what was said so far even if this future is dropped.
+    pub async fn chat(
+        &self,
+        request: &Value,
+        reply: &mut Reply,
+        mut on_delta: impl FnMut(&Delta),
+    ) -> Result<(), AskError> {
+        let (mut stream, _connection) = self
+            .open(Method::POST, "/v1/chat/completions", request.to_string())
+            .await?;
+        let mut done = false;
+        while !done {
+            let Some(events) = stream.next().await? else {
+                break;
+            };
+            for event in events {
+                if event.data == "[DONE]" {
+                    done = true;
+                    break;
+                }
+                let chunk: Value = serde_json::from_str(&event.data)
+                    .map_err(|_| internal("the engine sent an event that is not JSON"))?;
+                if let Some(error) = chunk.get("error") {
+                    return Err(from_engine(None, error));
+                }
+                if let Some(delta) = absorb(chunk, reply) {
+                    on_delta(&delta);
+                }
+                if reply.text.len() + reply.reasoning.len() > MAX_REPLY_BYTES {
+                    return Err(internal(format!(
+                        "the answer is longer than {MAX_REPLY_BYTES} bytes"
+                    )));
+                }
+            }
+        }
+        if reply.finish_reason.is_none() {
+            return Err(unavailable(
+                "the engine went away in the middle of the answer; ask again",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Listens to the engine's state; each one goes to `on_state`. Ends only when the engine does,
+    /// or cannot be reached.
+    pub async fn watch(&self, mut on_state: impl FnMut(Value)) -> AskError {
+        let opened = self.open(Method::GET, "/api/events", String::new()).await;
+        let (mut stream, _connection) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return error,
+        };
+        loop {
+            match stream.next().await {
+                Ok(Some(events)) => events
+                    .into_iter()
+                    .filter(|event| event.name == "state")
+                    .filter_map(|event| serde_json::from_str(&event.data).ok())
+                    .for_each(&mut on_state),
+                Ok(None) => return unavailable("the engine closed its event stream"),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Sends one request and returns its event stream once the engine has agreed to it.
+    async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<(EventStream, Connection), AskError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
+            unavailable(format!(
+                "the engine does not answer on {}: {error}; is `cloister serve` running?",
+                self.socket.display()
+            ))
+        })?;
+        let gone = |_| unavailable("the engine closed the connection; ask again");
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(gone)?;
+        // Its errors also come out of the request and of the body.
+        let connection = Connection(tokio::spawn(async move {
+            let _ = connection.await;
+        }));
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .body(Full::<Bytes>::from(body))
+            .expect("method, path and headers are constants");
+        let response: Response<Incoming> = sender.send_request(request).await.map_err(gone)?;
+        let status = response.status();
+        let body = response.into_body();
+        if status != StatusCode::OK {
+            let body = Limited::new(body, MAX_ERROR_BYTES)
+                .collect()
+                .await
+                .map(|body| body.to_bytes())
+                .unwrap_or_default();
+            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+            return Err(from_engine(Some(status), &body["error"]));
+        }
+        let stream = EventStream {
+            body,
+            parser: sse::Parser::default(),
+        };
+        Ok((stream, connection))
+    }
+}
+
+/// The task that moves a connection's bytes; ends, and closes the socket, with its request.
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct EventStream {
+    body: Incoming,
+    parser: sse::Parser,
+}
+
+impl EventStream {
+    /// The next events; `None` at the end of the body.
+    async fn next(&mut self) -> Result<Option<Vec<sse::Event>>, AskError> {
+        while let Some(frame) = self.body.frame().await {
+            let frame =
+                frame.map_err(|_| unavailable("the engine closed the connection; ask again"))?;
+            if let Some(data) = frame.data_ref() {
+                return self
+                    .parser
+                    .push(data)
+                    .map(Some)
+                    .map_err(|error| internal(error.to_string()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Adds one chunk of a streamed completion to the reply; returns the piece of text in it, if any.
+fn absorb(mut chunk: Value, reply: &mut Reply) -> Option<Delta> {
+    for (name, place) in [("usage", &mut reply.usage), ("timings", &mut reply.timings)] {
+        if chunk[name].is_object() {
+            *place = chunk[name].take();
+        }
+    }
+    let choice = chunk.get("choices")?.get(0)?;
+    if let Some(reason) = choice["finish_reason"].as_str() {
+        reply.finish_reason = Some(reason.into());
+    }
+    let piece = |name: &str| {
+        choice["delta"][name]
+            .as_str()
+            .unwrap_or_default()
+            .to_string()
+    };
+    let delta = Delta {
+        text: piece("content"),
+        reasoning: piece("reasoning_content"),
+    };
+    if delta == Delta::default() {
+        return None;
+    }
+    reply.text.push_str(&delta.text);
+    reply.reasoning.push_str(&delta.reasoning);
+    Some(delta)
+}
+
+/// Turns the engine's error object into ours. `status` is `None` for an error inside a stream.
+fn from_engine(status: Option<StatusCode>, error: &Value) -> AskError {
+    let code = match (status.map(|status| status.as_u16()), error["code"].as_str()) {
+        (_, Some("context_length_exceeded")) => ErrorCode::ContextLengthExceeded,
+        (Some(404), _) | (_, Some("model_not_found")) => ErrorCode::ModelNotFound,
+        (Some(429), _) => ErrorCode::Busy,
+        (Some(503), _) => ErrorCode::Unavailable,
+        (Some(400..=499), _) => ErrorCode::BadRequest,
+        (None, _) if error["type"] == "invalid_request_error" => ErrorCode::BadRequest,
+        _ => ErrorCode::Internal,
+    };
+    let message = match (error["message"].as_str(), status) {
+        (Some(message), _) => message.to_string(),
+        (None, Some(status)) => format!("the engine answered with status {status}"),
+        (None, None) => "the engine broke off with an error".to_string(),
+    };
+    AskError::new(code, message)
+}
+
+fn unavailable(message: impl Into<String>) -> AskError {
+    AskError::new(ErrorCode::Unavailable, message)
+}
+
+fn internal(message: impl Into<String>) -> AskError {
+    AskError::new(ErrorCode::Internal, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_reply_grows_chunk_by_chunk() {
+        let mut reply = Reply::default();
+        let chunks = [
+            json!({"choices": [{"delta": {"role": "assistant"}}]}),
+            json!({"choices": [{"delta": {"reasoning_content": "hm"}}]}),
+            json!({"choices": [{"delta": {"content": "a"}}], "usage": null}),
+            json!({"choices": [{"delta": {"content": "b"}}]}),
+            json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "timings": {"predicted_n": 2}}),
+            json!({"choices": [], "usage": {"completion_tokens": 2}}),
+        ];
+        let deltas: Vec<_> = chunks
+            .into_iter()
+            .filter_map(|chunk| absorb(chunk, &mut reply))
+            .collect();
+        assert_eq!(deltas.len(), 3);
+        assert_eq!(
+            reply,
+            Reply {
+                text: "ab".into(),
+                reasoning: "hm".into(),
+                finish_reason: Some("stop".into()),
+                usage: json!({"completion_tokens": 2}),
+                timings: json!({"predicted_n": 2}),
+            }
+        );
+    }
+
+    #[test]
+    fn each_status_of_the_engine_has_its_code() {
+        for (status, code, expected) in [
+            (
+                Some(400),
+                json!("context_length_exceeded"),
+                ErrorCode::ContextLengthExceeded,
+            ),
+            (Some(400), json!(null), ErrorCode::BadRequest),
+            (Some(413), json!(null), ErrorCode::BadRequest),
+            (
+                Some(404),
+                json!("model_not_found"),
+                ErrorCode::ModelNotFound,
+            ),
+            (Some(429), json!(null), ErrorCode::Busy),
+            (Some(503), json!(null), ErrorCode::Unavailable),
+            (Some(500), json!(null), ErrorCode::Internal),
+            (
+                None,
+                json!("context_length_exceeded"),
+                ErrorCode::ContextLengthExceeded,
+            ),
+            (None, json!(null), ErrorCode::Internal),
+        ] {
+            let status = status.map(|status| StatusCode::from_u16(status).unwrap());
+            let error = from_engine(status, &json!({"message": "m", "code": code}));
+            assert_eq!(error, AskError::new(expected, "m"), "{status:?} {code}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there_is_unavailable() {
+        let engine = Engine::at("/nonexistent/socket".into());
+        let mut reply = Reply::default();
+        let error = engine
+            .chat(&json!({}), &mut reply, |_| {})
+            .await
+            .unwrap_err();
+        assert_eq!(error.code, ErrorCode::Unavailable);
+    }
+}
