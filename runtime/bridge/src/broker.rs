@@ -112,7 +112,7 @@ enum Client {
 }
 
 enum Events {
-    V4(rumqttc_v4::EventLoop),
+    V4(Box<rumqttc_v4::EventLoop>),
     V5(Box<rumqttc_v5::EventLoop>),
 }
 
@@ -264,7 +264,7 @@ pub fn prepare(
     let (client, events) = match version {
         MqttVersion::V3_1_1 => {
             let (client, events) = v4::connect(&connect);
-            (Client::V4(client), Events::V4(events))
+            (Client::V4(client), Events::V4(Box::new(events)))
         }
         MqttVersion::V5 => {
             let (client, events) = v5::connect(&connect);

@@ -1,0 +1,238 @@
+//! Whatever is sent, there is one clear error, and the bridge goes on. No engine is needed: none of
+//! these asks may reach it.
+
+use tempfile::TempDir;
+
+use crate::parts::{BOTH_VERSIONS, Bridge, Broker};
+
+#[test]
+fn every_bad_ask_gets_one_clear_error_and_the_bridge_goes_on() {
+    for version in BOTH_VERSIONS {
+        let folder = TempDir::new().unwrap();
+        let broker = Broker::start();
+        let mut bridge = Bridge::start_online(&broker, folder.path(), version);
+        let answers = broker.listen(&["cloister/n/answer/#"]);
+
+        let too_long = vec![b'x'; 1024 * 1024 + 1];
+        let invalid = "cloister/n/answer/invalid";
+        let cases: &[(&[u8], &str, &str, &str)] = &[
+            (b"", invalid, "bad_request", "empty"),
+            (b" \n ", invalid, "bad_request", "empty"),
+            (b"\xff\xfe", invalid, "bad_request", "UTF-8"),
+            (b"{", invalid, "bad_request", "JSON"),
+            (b"{\"prompt\": nope}", invalid, "bad_request", "JSON"),
+            (&too_long, invalid, "bad_request", "1048576"),
+            (br#"{"id":"","prompt":"a"}"#, invalid, "bad_request", "id"),
+            (
+                br#"{"id":"a/b","prompt":"a"}"#,
+                invalid,
+                "bad_request",
+                "id",
+            ),
+            (br#"{"id":"a+","prompt":"a"}"#, invalid, "bad_request", "id"),
+            (
+                br##"{"id":"#","prompt":"a"}"##,
+                invalid,
+                "bad_request",
+                "id",
+            ),
+            (br#"{"id":7,"prompt":"a"}"#, invalid, "bad_request", "id"),
+            (
+                br#"{"id":"e1"}"#,
+                "cloister/n/answer/e1",
+                "bad_request",
+                "prompt",
+            ),
+            (
+                br#"{"id":"e2","prompt":""}"#,
+                "cloister/n/answer/e2",
+                "bad_request",
+                "prompt",
+            ),
+            (
+                br#"{"id":"e3","prompt":"a","typo":1}"#,
+                "cloister/n/answer/e3",
+                "bad_request",
+                "typo",
+            ),
+            (
+                br#"{"id":"e4","prompt":"a","max_tokens":-5}"#,
+                "cloister/n/answer/e4",
+                "bad_request",
+                "max_tokens",
+            ),
+            (
+                br#"{"id":"e5","prompt":"a","temperature":-1}"#,
+                "cloister/n/answer/e5",
+                "bad_request",
+                "temperature",
+            ),
+            (
+                br#"{"id":"e6","prompt":"a","max_tokens":1e300}"#,
+                "cloister/n/answer/e6",
+                "bad_request",
+                "max_tokens",
+            ),
+            (
+                br#"{"id":"e7","prompt":"a","think":false}"#,
+                "cloister/n/answer/e7",
+                "unsupported",
+                "think",
+            ),
+            (
+                br#"{"id":"e8","prompt":"a","format":"json"}"#,
+                "cloister/n/answer/e8",
+                "unsupported",
+                "format",
+            ),
+            (
+                br#"{"id":"e9","prompt":"a","reply_to":"x/#"}"#,
+                "cloister/n/answer/e9",
+                "bad_request",
+                "x/#",
+            ),
+            (
+                br#"{"id":"e10","prompt":"a","reply_to":"$SYS/x"}"#,
+                "cloister/n/answer/e10",
+                "bad_request",
+                "$SYS",
+            ),
+            (
+                br#"{"id":"e11","prompt":"a","reply_to":"cloister/n/ask"}"#,
+                "cloister/n/answer/e11",
+                "bad_request",
+                "cloister/n/ask",
+            ),
+            (
+                br#"{"id":"e12","prompt":"a","messages":[]}"#,
+                "cloister/n/answer/e12",
+                "bad_request",
+                "messages",
+            ),
+            (
+                br#"{"id":"e13","messages":"a"}"#,
+                "cloister/n/answer/e13",
+                "bad_request",
+                "messages",
+            ),
+        ];
+        for (payload, topic, code, named) in cases {
+            broker.publish("cloister/n/ask", payload);
+            let answer = answers.next();
+            let shown = String::from_utf8_lossy(&payload[..payload.len().min(80)]);
+            assert_eq!(answer.topic, *topic, "{shown}");
+            assert_eq!(answer.error_code(), *code, "{shown}");
+            let message = answer.json()["error"]["message"].to_string();
+            assert!(message.contains(named), "{shown}: {message}");
+        }
+        assert!(bridge.process.is_running());
+        bridge.stop();
+    }
+}
+
+#[test]
+fn an_error_goes_where_the_answer_was_wanted_with_its_correlation_data() {
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let answers = broker.listen(&["my/replies", "cloister/n/answer/#"]);
+    let properties = [
+        "-V",
+        "5",
+        "-D",
+        "publish",
+        "response-topic",
+        "my/replies",
+        "-D",
+        "publish",
+        "correlation-data",
+        "c7",
+    ];
+    broker.publish_with("cloister/n/ask", b"{broken", &properties);
+    let answer = answers.next();
+    assert_eq!(
+        (answer.topic.as_str(), answer.correlation.as_str()),
+        ("my/replies", "c7")
+    );
+    assert_eq!(answer.error_code(), "bad_request");
+}
+
+#[test]
+fn a_response_topic_that_leads_back_to_an_ask_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let answers = broker.listen(&["cloister/n/answer/#"]);
+    for topic in ["cloister/n/ask", "cloister/other/ask", "$SYS/x"] {
+        broker.publish_with(
+            "cloister/n/ask",
+            br#"{"id":"loop","prompt":"a"}"#,
+            &["-V", "5", "-D", "publish", "response-topic", topic],
+        );
+        let answer = answers.next();
+        assert_eq!(answer.topic, "cloister/n/answer/loop");
+        assert_eq!(answer.error_code(), "bad_request");
+    }
+}
+
+#[test]
+fn reply_to_and_response_topic_must_agree() {
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let answers = broker.listen(&["cloister/n/answer/#"]);
+    broker.publish_with(
+        "cloister/n/ask",
+        br#"{"id":"two","prompt":"a","reply_to":"x"}"#,
+        &["-V", "5", "-D", "publish", "response-topic", "y"],
+    );
+    assert_eq!(
+        answers.next_on("cloister/n/answer/two").error_code(),
+        "bad_request"
+    );
+}
+
+#[test]
+fn a_cancel_that_names_nothing_harms_nothing() {
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    let mut bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let answers = broker.listen(&["cloister/n/answer/#"]);
+    for payload in [b"".as_slice(), b"never-asked", b"\xff", b"a/b"] {
+        broker.publish("cloister/n/cancel", payload);
+    }
+    // What comes next is this ask's own answer.
+    broker.publish("cloister/n/ask", r#"{"id":"after"}"#);
+    assert_eq!(answers.next().topic, "cloister/n/answer/after");
+    bridge.stop();
+}
+
+#[test]
+fn what_is_asked_is_never_logged() {
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    let bridge = Bridge::start_at(
+        &format!("mqtt://127.0.0.1:{}", broker.port),
+        folder.path(),
+        "5",
+        |command| {
+            command.env("CLOISTER_LOG", "trace");
+        },
+    );
+    let answers = broker.listen(&["cloister/n/answer/#", "cloister/n/status"]);
+    while answers.next_on("cloister/n/status").payload != "online" {}
+    for payload in [
+        "a secret prompt",
+        r#"{"id":"secret","prompt":"secret","secret":"secret"}"#,
+        "{secret",
+        r#"{"id":"fine","prompt":"secret","reply_to":"cloister/n/answer/secret2"}"#,
+    ] {
+        broker.publish("cloister/n/ask", payload);
+        answers.next();
+    }
+    broker.publish_with("cloister/n/ask", b"secret", &["-r"]);
+    broker.publish("cloister/n/cancel", "secret");
+    answers.next();
+    assert!(bridge.log().contains("an ask is refused"));
+    assert!(!bridge.log().contains("secret"), "{}", bridge.log());
+}

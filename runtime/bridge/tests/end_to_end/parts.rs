@@ -1,0 +1,435 @@
+//! The real parts as child processes. Each ends when its guard is dropped, and with the thread that
+//! started it: a failing test leaves nothing behind.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up on it. No figure is judged by it.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Asks again and again until there is an answer.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = ask() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "gave up waiting until {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// A child process that dies with its guard, and with the thread of its test.
+pub struct Process(Child);
+
+impl Process {
+    pub fn start(program: impl AsRef<std::ffi::OsStr>, with: impl FnOnce(&mut Command)) -> Self {
+        let program = program.as_ref();
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(program);
+        command.stdin(Stdio::null());
+        with(&mut command);
+        Self(
+            command
+                .spawn()
+                .unwrap_or_else(|error| panic!("cannot start {program:?}: {error}")),
+        )
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -{name} {}", self.0.id())])
+            .status();
+        assert!(status.unwrap().success(), "no process to send {name} to");
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        eventually("the process ends", || self.0.try_wait().unwrap())
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    pub fn kill(&mut self) {
+        // Fails only when it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A Mosquitto on a loopback port.
+pub struct Broker {
+    pub port: u16,
+    login: Option<(String, String)>,
+    folder: TempDir,
+    process: Option<Process>,
+}
+
+impl Broker {
+    /// Open to everybody.
+    pub fn start() -> Self {
+        let mut broker = Self::reserve();
+        broker.configure("allow_anonymous true\n");
+        broker.up();
+        broker
+    }
+
+    /// Open to one user.
+    pub fn start_with_password(user: &str, password: &str) -> Self {
+        let mut broker = Self::reserve();
+        let file = broker.folder.path().join("passwords");
+        let made = Command::new("mosquitto_passwd")
+            .args(["-b", "-c"])
+            .arg(&file)
+            .args([user, password])
+            .status();
+        assert!(made.unwrap().success());
+        broker.configure(&format!(
+            "allow_anonymous false\npassword_file {}\n",
+            file.display()
+        ));
+        broker.login = Some((user.into(), password.into()));
+        broker.up();
+        broker
+    }
+
+    /// A port and a folder, nothing running yet.
+    pub fn reserve() -> Self {
+        let broker = Self {
+            port: free_port(),
+            login: None,
+            folder: TempDir::new().unwrap(),
+            process: None,
+        };
+        broker.configure("allow_anonymous true\n");
+        broker
+    }
+
+    fn configure(&self, access: &str) {
+        // `user root`: else Mosquitto, started by root, gives up the right to read its own files.
+        let text = format!(
+            "user root\nlistener {} 127.0.0.1\npersistence false\n{access}",
+            self.port
+        );
+        std::fs::write(self.folder.path().join("mosquitto.conf"), text).unwrap();
+    }
+
+    pub fn up(&mut self) {
+        let config = self.folder.path().join("mosquitto.conf");
+        let log = File::create(self.folder.path().join("log")).unwrap();
+        // Debian keeps it in /usr/sbin, which is not on everybody's path.
+        let program = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"]
+            .into_iter()
+            .find(|path| Path::new(path).exists())
+            .unwrap_or("mosquitto");
+        self.process = Some(Process::start(program, |command| {
+            command.arg("-c").arg(config).stderr(log);
+        }));
+        let port = self.port;
+        eventually("the broker listens", || {
+            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+        });
+    }
+
+    /// Ends it as a power cut would.
+    pub fn down(&mut self) {
+        self.process = None;
+    }
+
+    fn client(&self, program: &str) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", program]);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
+        if let Some((user, password)) = &self.login {
+            command.args(["-u", user, "-P", password]);
+        }
+        command
+    }
+
+    /// Publishes at QoS 1 with `mosquitto_pub` and further arguments.
+    pub fn publish_with(&self, topic: &str, payload: &[u8], arguments: &[&str]) {
+        // It takes no empty input for an empty message.
+        let input = if payload.is_empty() { "-n" } else { "-s" };
+        self.run_publisher(topic, payload, &[&[input], arguments].concat());
+    }
+
+    /// Publishes each line as a message of its own, all over one connection.
+    pub fn publish_lines(&self, topic: &str, lines: &str) {
+        self.run_publisher(topic, lines.as_bytes(), &["-l"]);
+    }
+
+    fn run_publisher(&self, topic: &str, payload: &[u8], arguments: &[&str]) {
+        let mut child = self
+            .client("mosquitto_pub")
+            .args(["-q", "1", "-t", topic])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // `-n` reads nothing and may have closed it.
+        let _ = child.stdin.take().unwrap().write_all(payload);
+        assert!(child.wait().unwrap().success(), "mosquitto_pub to {topic}");
+    }
+
+    pub fn publish(&self, topic: &str, payload: impl AsRef<[u8]>) {
+        self.publish_with(topic, payload.as_ref(), &[]);
+    }
+
+    /// Listens with `mosquitto_sub`; returns once it is subscribed.
+    pub fn listen(&self, topics: &[&str]) -> Listener {
+        let probe = format!("probe/{}", free_port());
+        self.publish_with(&probe, b"1", &["-r"]);
+        let mut command = self.client("mosquitto_sub");
+        command.args(["-V", "5", "-q", "1", "-F", "%t\t%D\t%p", "-t", &probe]);
+        for topic in topics {
+            command.args(["-t", topic]);
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (sender, received) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                let mut parts = line.splitn(3, '\t').map(str::to_string);
+                let heard = Heard {
+                    topic: parts.next().unwrap_or_default(),
+                    correlation: parts.next().unwrap_or_default(),
+                    payload: parts.next().unwrap_or_default(),
+                };
+                if sender.send(heard).is_err() {
+                    break;
+                }
+            }
+        });
+        let listener = Listener {
+            received,
+            _process: Process(child),
+        };
+        listener.next_on(&probe);
+        listener
+    }
+}
+
+/// A message as `mosquitto_sub` showed it.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    pub topic: String,
+    pub correlation: String,
+    pub payload: String,
+}
+
+impl Heard {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.payload)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", self.payload))
+    }
+
+    pub fn error_code(&self) -> String {
+        self.json()["error"]["code"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no error code in {self:?}"))
+            .to_string()
+    }
+}
+
+pub struct Listener {
+    received: Receiver<Heard>,
+    _process: Process,
+}
+
+impl Listener {
+    pub fn next(&self) -> Heard {
+        self.received
+            .recv_timeout(PATIENCE)
+            .expect("a message comes")
+    }
+
+    /// The next message on this topic; what comes before on others is dropped.
+    pub fn next_on(&self, topic: &str) -> Heard {
+        loop {
+            let heard = self.next();
+            if heard.topic == topic {
+                return heard;
+            }
+        }
+    }
+}
+
+/// A bridge named `n`.
+pub struct Bridge {
+    pub process: Process,
+    folder: PathBuf,
+}
+
+pub const BOTH_VERSIONS: [&str; 2] = ["3.1.1", "5"];
+
+impl Bridge {
+    /// Starts it; `folder` holds its state and its log, and the engine's socket if there is one.
+    pub fn start(broker: &Broker, folder: &Path, version: &str) -> Self {
+        let login = broker
+            .login
+            .as_ref()
+            .map_or(String::new(), |(user, password)| {
+                format!("{user}:{password}@")
+            });
+        let url = format!("mqtt://{login}127.0.0.1:{}", broker.port);
+        Self::start_at(&url, folder, version, |_| {})
+    }
+
+    pub fn start_at(
+        url: &str,
+        folder: &Path,
+        version: &str,
+        with: impl FnOnce(&mut Command),
+    ) -> Self {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(folder.join("bridge.log"))
+            .unwrap();
+        let process = Process::start(env!("CARGO_BIN_EXE_cloister-bridge"), |command| {
+            command
+                .args(["--broker", url, "--node", "n", "--mqtt-version", version])
+                .arg("--socket")
+                .arg(socket(folder))
+                .arg("--state")
+                .arg(folder.join("state"))
+                .stderr(log);
+            with(command);
+        });
+        Self {
+            process,
+            folder: folder.into(),
+        }
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn start_online(broker: &Broker, folder: &Path, version: &str) -> Self {
+        let status = broker.listen(&["cloister/n/status"]);
+        let bridge = Self::start(broker, folder, version);
+        while status.next_on("cloister/n/status").payload != "online" {}
+        bridge
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("bridge.log")).unwrap()
+    }
+
+    /// Asks it to stop, and expects a clean end.
+    pub fn stop(&mut self) {
+        self.process.signal("TERM");
+        assert_eq!(self.process.wait().code(), Some(0), "{}", self.log());
+    }
+}
+
+fn socket(folder: &Path) -> PathBuf {
+    folder.join("engine.sock")
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Two engines at once have more threads than there are cores, and ggml then all but stands still.
+static ONE_ENGINE: Mutex<()> = Mutex::new(());
+
+/// A running `cloister serve` with SmolLM2; there is one at a time.
+pub struct Engine {
+    pub process: Process,
+    _only: MutexGuard<'static, ()>,
+}
+
+impl Engine {
+    /// Starts it with its socket in `folder` and waits until it is ready.
+    pub fn start(folder: &Path) -> Self {
+        // Poisoned by a test that failed, which is no concern of the next one.
+        let only = ONE_ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
+        let cloister = Path::new(env!("CARGO_BIN_EXE_cloister-bridge")).with_file_name("cloister");
+        assert!(
+            cloister.exists(),
+            "build it first: cargo build --release -p cloister"
+        );
+        let cache = std::env::var_os("CLOISTER_CACHE")
+            .map_or_else(|| repository().join(".cloister/cache"), PathBuf::from);
+        let model = cache.join("smollm2-135m-instruct-q4_1.gguf");
+        assert!(model.exists(), "fetch it first: tests/fetch");
+        let log = File::create(folder.join("engine.log")).unwrap();
+        let process = Process::start(cloister, |command| {
+            command
+                .arg("serve")
+                .arg("--model")
+                .arg(model)
+                .args(["--listen", &format!("127.0.0.1:{}", free_port())])
+                .arg("--socket")
+                .arg(socket(folder))
+                .arg("--state")
+                .arg(folder.join("engine"))
+                .stdout(Stdio::null())
+                .stderr(log);
+        });
+        let mut engine = Self {
+            process,
+            _only: only,
+        };
+        eventually("the engine is ready", || {
+            assert!(
+                engine.process.is_running(),
+                "the engine ended: {}",
+                std::fs::read_to_string(folder.join("engine.log")).unwrap()
+            );
+            let mut stream = UnixStream::connect(socket(folder)).ok()?;
+            stream
+                .write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+                .ok()?;
+            let mut response = String::new();
+            stream.read_to_string(&mut response).ok()?;
+            response.starts_with("HTTP/1.1 200").then_some(())
+        });
+        engine
+    }
+}
+
+/// Runs a script of this folder with the Python that has paho-mqtt; returns what it printed.
+pub fn python(script: &str, arguments: &[&str]) -> String {
+    let venv = std::env::var_os("CLOISTER_VENV")
+        .map_or_else(|| repository().join(".cloister/venv"), PathBuf::from);
+    let output = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(venv.join("bin/python"))
+        .arg(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/end_to_end")
+                .join(script),
+        )
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{script} failed");
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -1,0 +1,360 @@
+//! Asks that a real model answers.
+//!
+//! Where a test needs the middle of an answer it waits for the first piece and then halts the engine
+//! with SIGSTOP: what happens next does not depend on how fast the machine is.
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::parts::{BOTH_VERSIONS, Bridge, Broker, Engine, eventually};
+
+/// An ask whose greedy answer is far longer than a test waits for.
+fn long_ask(id: &str) -> String {
+    json!({
+        "id": id,
+        "prompt": "Write a very long story about a monastery garden.",
+        "stream": true,
+        "max_tokens": 700,
+        "temperature": 0,
+    })
+    .to_string()
+}
+
+fn assert_is_an_answer(answer: &Value) {
+    assert!(!answer["text"].as_str().unwrap().is_empty(), "{answer}");
+    assert!(matches!(
+        answer["finish_reason"].as_str(),
+        Some("stop" | "length")
+    ));
+    assert!(
+        answer["usage"]["completion_tokens"].as_u64().unwrap() > 0,
+        "{answer}"
+    );
+    assert!(
+        answer["timings"]["predicted_per_second"].as_f64().unwrap() > 0.0,
+        "{answer}"
+    );
+    assert!(answer.get("error").is_none());
+}
+
+#[test]
+fn plain_text_and_json_asks_are_answered_on_both_versions() {
+    let folder = TempDir::new().unwrap();
+    let _engine = Engine::start(folder.path());
+    for version in BOTH_VERSIONS {
+        let broker = Broker::start();
+        let mut bridge = Bridge::start_online(&broker, folder.path(), version);
+        let answers = broker.listen(&["cloister/n/answer/#", "here/please"]);
+
+        broker.publish("cloister/n/ask", "Say hello.");
+        let plain = answers.next();
+        let answer = plain.json();
+        assert_is_an_answer(&answer);
+        let id = answer["id"].as_str().unwrap();
+        assert_eq!(plain.topic, format!("cloister/n/answer/{id}"));
+
+        broker.publish(
+            "cloister/n/ask",
+            r#"{"id":"j1","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Say hello."}],"max_tokens":5,"temperature":0}"#,
+        );
+        let json = answers.next_on("cloister/n/answer/j1").json();
+        assert_is_an_answer(&json);
+        assert!(json["usage"]["completion_tokens"].as_u64().unwrap() <= 5);
+
+        broker.publish(
+            "cloister/n/ask",
+            r#"{"id":"j2","prompt":"Say hello.","max_tokens":5,"reply_to":"here/please"}"#,
+        );
+        assert_eq!(answers.next_on("here/please").json()["id"], "j2");
+        bridge.stop();
+    }
+}
+
+#[test]
+fn the_pieces_of_a_stream_are_the_answer() {
+    let folder = TempDir::new().unwrap();
+    let _engine = Engine::start(folder.path());
+    for version in BOTH_VERSIONS {
+        let broker = Broker::start();
+        let mut bridge = Bridge::start_online(&broker, folder.path(), version);
+        let heard = broker.listen(&["cloister/n/answer/#", "cloister/n/stream/#"]);
+        broker.publish(
+            "cloister/n/ask",
+            r#"{"id":"s","prompt":"Count to ten.","stream":true,"max_tokens":40,"temperature":0}"#,
+        );
+        let mut text = String::new();
+        let mut pieces = 0;
+        let answer = loop {
+            let next = heard.next();
+            if next.topic == "cloister/n/answer/s" {
+                break next.json();
+            }
+            let piece = next.json();
+            assert_eq!(piece["id"], "s");
+            assert_eq!(piece["seq"], pieces);
+            text += piece["delta"].as_str().unwrap();
+            pieces += 1;
+        };
+        assert!(pieces > 1, "it came in one piece");
+        assert_eq!(answer["text"], text);
+        bridge.stop();
+    }
+}
+
+#[test]
+fn without_stream_there_are_no_pieces() {
+    let folder = TempDir::new().unwrap();
+    let _engine = Engine::start(folder.path());
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&["cloister/n/answer/#", "cloister/n/stream/#"]);
+    broker.publish(
+        "cloister/n/ask",
+        r#"{"id":"q","prompt":"Hello","max_tokens":5}"#,
+    );
+    assert_eq!(heard.next().topic, "cloister/n/answer/q");
+}
+
+#[test]
+fn a_cancelled_ask_gets_its_one_answer_with_the_text_so_far_and_frees_its_slot() {
+    let folder = TempDir::new().unwrap();
+    let engine = Engine::start(folder.path());
+    for version in BOTH_VERSIONS {
+        let broker = Broker::start();
+        let mut bridge = Bridge::start_online(&broker, folder.path(), version);
+        let heard = broker.listen(&["cloister/n/answer/#", "cloister/n/stream/#"]);
+        broker.publish("cloister/n/ask", long_ask("c"));
+        let first = heard.next().json();
+        engine.process.signal("STOP");
+        broker.publish("cloister/n/cancel", "c");
+        let answer = heard.next_on("cloister/n/answer/c").json();
+        engine.process.signal("CONT");
+        assert_eq!(answer["finish_reason"], "cancelled");
+        let text = answer["text"].as_str().unwrap();
+        assert!(text.starts_with(first["delta"].as_str().unwrap()), "{text}");
+        assert!(answer.get("error").is_none());
+
+        let state = broker.listen(&["cloister/n/state"]);
+        eventually("the engine is idle again", || {
+            (state.next().json()["slots"]["busy"] == 0).then_some(())
+        });
+        broker.publish("cloister/n/ask", long_ask("c"));
+        let repeat = heard.next().json();
+        assert_eq!(repeat, answer, "a repeat gets the same answer");
+        bridge.stop();
+    }
+}
+
+#[test]
+fn a_repeated_ask_is_not_run_again_neither_while_it_runs_nor_after() {
+    let folder = TempDir::new().unwrap();
+    let engine = Engine::start(folder.path());
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&["cloister/n/answer/#", "cloister/n/stream/#", "second/place"]);
+    // At this temperature two runs would hardly give the same text.
+    let ask =
+        r#"{"id":"r","prompt":"Invent a word.","stream":true,"max_tokens":60,"temperature":1.5}"#;
+    broker.publish("cloister/n/ask", ask);
+    heard.next_on("cloister/n/stream/r");
+    engine.process.signal("STOP");
+    let elsewhere = ["-V", "5", "-D", "publish", "response-topic", "second/place"];
+    broker.publish_with("cloister/n/ask", ask.as_bytes(), &elsewhere);
+    engine.process.signal("CONT");
+    let mut both = Vec::new();
+    while both.len() < 2 {
+        let next = heard.next();
+        if next.topic != "cloister/n/stream/r" {
+            both.push(next);
+        }
+    }
+    assert_ne!(both[0].topic, both[1].topic);
+    assert_eq!(both[0].payload, both[1].payload);
+
+    broker.publish("cloister/n/ask", ask);
+    let again = heard.next();
+    assert_eq!(
+        again.topic, "cloister/n/answer/r",
+        "no piece of a second run"
+    );
+    assert_eq!(again.payload, both[0].payload);
+}
+
+#[test]
+fn an_answer_outlives_a_broker_that_is_lost_in_the_middle_of_it() {
+    let folder = TempDir::new().unwrap();
+    let engine = Engine::start(folder.path());
+    for version in BOTH_VERSIONS {
+        let mut broker = Broker::start();
+        let mut bridge = Bridge::start_online(&broker, folder.path(), version);
+        let heard = broker.listen(&["cloister/n/stream/#"]);
+        broker.publish("cloister/n/ask", long_ask("lost"));
+        heard.next();
+        engine.process.signal("STOP");
+        broker.down();
+        eventually("the bridge sees that the broker is gone", || {
+            bridge
+                .log()
+                .contains("no connection to the broker")
+                .then_some(())
+        });
+        engine.process.signal("CONT");
+        broker.up();
+        let heard = broker.listen(&["cloister/n/answer/#"]);
+        assert_is_an_answer(&heard.next_on("cloister/n/answer/lost").json());
+        bridge.stop();
+    }
+}
+
+#[test]
+fn an_engine_that_dies_in_the_middle_is_told_and_its_return_is_noticed() {
+    let folder = TempDir::new().unwrap();
+    let engine = Engine::start(folder.path());
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&["cloister/n/answer/#", "cloister/n/stream/#"]);
+    broker.publish("cloister/n/ask", long_ask("d"));
+    heard.next();
+    drop(engine);
+    assert_eq!(
+        heard.next_on("cloister/n/answer/d").error_code(),
+        "unavailable"
+    );
+    let state = broker.listen(&["cloister/n/state"]);
+    eventually("the state shows no model", || {
+        state.next().json()["model"].is_null().then_some(())
+    });
+
+    let _engine = Engine::start(folder.path());
+    eventually("the state shows the model again", || {
+        state.next().json()["model"].is_string().then_some(())
+    });
+    broker.publish(
+        "cloister/n/ask",
+        r#"{"id":"d","prompt":"Hello","max_tokens":5}"#,
+    );
+    assert_is_an_answer(&heard.next_on("cloister/n/answer/d").json());
+}
+
+#[test]
+fn the_engines_refusals_come_with_their_codes() {
+    let folder = TempDir::new().unwrap();
+    let _engine = Engine::start(folder.path());
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&["cloister/n/answer/#"]);
+    let too_long = json!({"prompt": "word ".repeat(100_000)}).to_string();
+    for (payload, code) in [
+        (
+            r#"{"prompt":"a","model":"no-such-model"}"#,
+            "model_not_found",
+        ),
+        (too_long.as_str(), "context_length_exceeded"),
+        (r#"{"messages":[{"role":"user"}]}"#, "bad_request"),
+        (
+            r#"{"messages":[{"role":"nobody","content":"a"}]}"#,
+            "bad_request",
+        ),
+    ] {
+        broker.publish("cloister/n/ask", payload);
+        let shown = &payload[..payload.len().min(80)];
+        assert_eq!(heard.next().error_code(), code, "{shown}");
+    }
+}
+
+#[test]
+fn an_ask_whose_message_expires_while_it_waits_is_told_so() {
+    let folder = TempDir::new().unwrap();
+    let engine = Engine::start(folder.path());
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&["cloister/n/answer/#"]);
+    engine.process.signal("STOP");
+    for n in 0..8 {
+        let ask = format!(r#"{{"id":"place{n}","prompt":"Hello","max_tokens":2}}"#);
+        broker.publish("cloister/n/ask", ask);
+    }
+    let expiry = ["-V", "5", "-D", "publish", "message-expiry-interval", "1"];
+    let late = br#"{"id":"late","prompt":"Hello"}"#;
+    broker.publish_with("cloister/n/ask", late, &expiry);
+    let first = heard.next();
+    assert_eq!(first.topic, "cloister/n/answer/late");
+    assert_eq!(first.error_code(), "expired");
+    engine.process.signal("CONT");
+    for _ in 0..8 {
+        assert_is_an_answer(&heard.next().json());
+    }
+}
+
+#[test]
+fn more_asks_than_may_wait_are_told_busy_and_all_others_are_answered() {
+    let folder = TempDir::new().unwrap();
+    let engine = Engine::start(folder.path());
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&["cloister/n/answer/#"]);
+    engine.process.signal("STOP");
+    // Each line is an ask: `-l` publishes them over one connection.
+    let asks: String = (0..8 + 256 + 1)
+        .map(|n| format!("{{\"id\":\"{n}\",\"prompt\":\"Hello\",\"max_tokens\":1}}\n"))
+        .collect();
+    broker.publish_lines("cloister/n/ask", &asks);
+    let first = heard.next();
+    assert_eq!(first.topic, "cloister/n/answer/264");
+    assert_eq!(first.error_code(), "busy");
+    engine.process.signal("CONT");
+    let mut answered: Vec<String> = (0..8 + 256)
+        .map(|_| {
+            let answer = heard.next().json();
+            assert!(answer.get("error").is_none(), "{answer}");
+            answer["id"].as_str().unwrap().to_string()
+        })
+        .collect();
+    answered.sort();
+    answered.dedup();
+    assert_eq!(answered.len(), 8 + 256);
+}
+
+#[test]
+fn a_bridge_that_stops_tells_those_who_wait() {
+    let folder = TempDir::new().unwrap();
+    let engine = Engine::start(folder.path());
+    for version in BOTH_VERSIONS {
+        let broker = Broker::start();
+        let mut bridge = Bridge::start_online(&broker, folder.path(), version);
+        let heard = broker.listen(&[
+            "cloister/n/answer/#",
+            "cloister/n/stream/#",
+            "cloister/n/status",
+        ]);
+        assert_eq!(heard.next().payload, "online");
+        broker.publish("cloister/n/ask", long_ask("w"));
+        heard.next_on("cloister/n/stream/w");
+        engine.process.signal("STOP");
+        bridge.stop();
+        engine.process.signal("CONT");
+        assert_eq!(
+            heard.next_on("cloister/n/answer/w").error_code(),
+            "unavailable"
+        );
+        assert_eq!(heard.next().payload, "offline");
+    }
+}
+
+#[test]
+fn the_state_shows_the_model_and_what_it_does() {
+    let folder = TempDir::new().unwrap();
+    let _engine = Engine::start(folder.path());
+    for version in BOTH_VERSIONS {
+        let broker = Broker::start();
+        let mut bridge = Bridge::start_online(&broker, folder.path(), version);
+        let state = broker.listen(&["cloister/n/state"]);
+        let state = eventually("a state with a model comes", || {
+            Some(state.next().json()).filter(|state| state["model"].is_string())
+        });
+        assert!(state["slots"]["total"].as_u64().unwrap() > 0, "{state}");
+        assert!(state["queue"]["waiting"].is_u64(), "{state}");
+        assert!(state["tokens_per_second"]["decode"].is_number(), "{state}");
+        bridge.stop();
+    }
+}
