@@ -130,7 +130,7 @@ impl Bridge {
                 tokio::spawn(async move { bridge.run(ask, deadline, interrupted).await });
             }
             Admission::AlreadyRunning => debug!("a repeated ask joins the one that is running"),
-            Admission::AlreadyAnswered(answer) => self.publisher.deliver(target, answer),
+            Admission::AlreadyAnswered(answer) => self.deliver(&ask.id, target, answer),
             Admission::Full => {
                 let error = AskError::new(
                     ErrorCode::Busy,
@@ -178,8 +178,24 @@ impl Bridge {
 
     fn publish(&self, id: &AskId, answer: &Bytes, keep: bool) {
         for target in self.answers.finish(id, answer, keep) {
-            self.publisher.deliver(target, answer.clone());
+            self.deliver(id, target, answer.clone());
         }
+    }
+
+    fn deliver(&self, id: &AskId, target: Target, answer: Bytes) {
+        let answer = if self.publisher.fits(&target, &answer) {
+            answer
+        } else {
+            let error = AskError::new(
+                ErrorCode::Internal,
+                format!(
+                    "the answer has {} bytes, more than the broker takes; ask for fewer tokens or raise the broker's max_packet_size",
+                    answer.len()
+                ),
+            );
+            error.payload(Some(id))
+        };
+        self.publisher.deliver(target, answer);
     }
 
     /// Waits for a place, then puts the ask to the engine.

@@ -16,6 +16,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -41,6 +42,9 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 
 /// A connection that held this long was a good one: the next loss starts with the first pause again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
+
+/// More than MQTT adds to topic, correlation data and payload, in bytes.
+const PACKET_OVERHEAD: usize = 32;
 
 /// A message of a topic that is listened to.
 #[derive(Debug)]
@@ -71,7 +75,10 @@ enum Ack {
 }
 
 enum Happening {
-    Connected,
+    Connected {
+        /// The most bytes that the broker takes in one packet, where it can say so.
+        largest_packet: Option<u32>,
+    },
     Message(Message, Option<Ack>),
     Other,
 }
@@ -169,11 +176,24 @@ pub struct Publisher {
     status_topic: String,
     listening: Arc<watch::Sender<bool>>,
     undelivered: Arc<watch::Sender<usize>>,
+    largest_packet: Arc<AtomicU32>,
 }
 
 impl Publisher {
+    /// Whether the broker takes a packet with this payload. One that it does not take ends the
+    /// connection, and would be sent again on the next.
+    pub fn fits(&self, target: &Target, payload: &Bytes) -> bool {
+        let correlation = target.correlation.as_ref().map_or(0, Bytes::len);
+        let packet = target.topic.len() + correlation + payload.len() + PACKET_OVERHEAD;
+        packet as u64 <= u64::from(self.largest_packet.load(Ordering::Relaxed))
+    }
+
     /// Publishes an answer at QoS 1, again after each lost session, until the broker has it.
     pub fn deliver(&self, target: Target, payload: Bytes) {
+        if !self.fits(&target, &payload) {
+            error!("an answer is dropped: the broker takes no packet of that size");
+            return;
+        }
         let publisher = self.clone();
         self.undelivered.send_modify(|n| *n += 1);
         tokio::spawn(async move {
@@ -276,6 +296,7 @@ pub fn prepare(
         status_topic: connect.status_topic,
         listening: Arc::new(watch::Sender::new(false)),
         undelivered: Arc::new(watch::Sender::new(0)),
+        largest_packet: Arc::new(AtomicU32::new(u32::MAX)),
     };
     let link = Link {
         events,
@@ -306,7 +327,10 @@ impl Link {
         let mut connected_at = None;
         loop {
             match self.poll().await {
-                Ok(Happening::Connected) => {
+                Ok(Happening::Connected { largest_packet }) => {
+                    self.publisher
+                        .largest_packet
+                        .store(largest_packet.unwrap_or(u32::MAX), Ordering::Relaxed);
                     info!("connected to the broker at {}", self.address);
                     told = Told::Up;
                     connected_at = Some(Instant::now());

@@ -23,9 +23,9 @@ use crate::sse;
 /// The longest error body that is read, in bytes.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// The longest answer that is gathered, in bytes of text and reasoning. The longest context of any
-/// model here gives less than a tenth of it.
-const MAX_REPLY_BYTES: usize = 8 * 1024 * 1024;
+/// The longest answer that is gathered, in bytes of text and reasoning: 128 Ki tokens of 8 bytes,
+/// and, in JSON, still within the 2 MB that some brokers take by default.
+const MAX_REPLY_BYTES: usize = 1024 * 1024;
 
 /// The engine behind its socket.
 pub struct Engine {

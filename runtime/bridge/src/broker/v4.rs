@@ -53,7 +53,9 @@ pub(super) fn connect(connect: &Connect) -> (AsyncClient, EventLoop) {
 
 pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result<Happening, Lost> {
     match events.poll().await {
-        Ok(Event::Incoming(Packet::ConnAck(_))) => Ok(Happening::Connected),
+        Ok(Event::Incoming(Packet::ConnAck(_))) => Ok(Happening::Connected {
+            largest_packet: None,
+        }),
         Ok(Event::Incoming(Packet::Publish(publish))) => {
             let ack = client.prepare_ack(&publish).map(Ack::V4);
             let message = Message {

@@ -54,7 +54,9 @@ pub(super) fn connect(connect: &Connect) -> (AsyncClient, EventLoop) {
 
 pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result<Happening, Lost> {
     match events.poll().await {
-        Ok(Event::Incoming(Packet::ConnAck(_))) => Ok(Happening::Connected),
+        Ok(Event::Incoming(Packet::ConnAck(connack))) => Ok(Happening::Connected {
+            largest_packet: connack.properties.and_then(|given| given.max_packet_size),
+        }),
         Ok(Event::Incoming(Packet::Publish(publish))) => {
             let ack = client.prepare_ack(&publish).map(Ack::V5);
             let properties = publish.properties.unwrap_or_default();

@@ -115,6 +115,14 @@ impl Broker {
         broker
     }
 
+    /// Open to everybody, for packets of at most so many bytes.
+    pub fn start_with_largest_packet(bytes: usize) -> Self {
+        let mut broker = Self::reserve();
+        broker.configure(&format!("allow_anonymous true\nmax_packet_size {bytes}\n"));
+        broker.up();
+        broker
+    }
+
     /// A port and a folder, nothing running yet.
     pub fn reserve() -> Self {
         let broker = Self {

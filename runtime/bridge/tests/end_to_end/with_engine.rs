@@ -14,7 +14,7 @@ fn long_ask(id: &str) -> String {
         "id": id,
         "prompt": "Write a very long story about a monastery garden.",
         "stream": true,
-        "max_tokens": 700,
+        "max_tokens": 250,
         "temperature": 0,
     })
     .to_string()
@@ -357,4 +357,17 @@ fn the_state_shows_the_model_and_what_it_does() {
         assert!(state["tokens_per_second"]["decode"].is_number(), "{state}");
         bridge.stop();
     }
+}
+
+#[test]
+fn an_answer_too_large_for_the_broker_is_told_and_does_not_break_the_connection() {
+    let folder = TempDir::new().unwrap();
+    let _engine = Engine::start(folder.path());
+    let broker = Broker::start_with_largest_packet(600);
+    let bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&["cloister/n/answer/#"]);
+    let ask = r#"{"id":"big","prompt":"Tell a long story.","max_tokens":300,"temperature":0}"#;
+    broker.publish("cloister/n/ask", ask);
+    assert_eq!(heard.next().error_code(), "internal");
+    assert!(!bridge.log().contains("no connection"));
 }
