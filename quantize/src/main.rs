@@ -5,6 +5,7 @@
 mod convert;
 mod file_type;
 mod ggml;
+mod hugging_face;
 mod inspect;
 mod source;
 mod type_mix;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use cloister_gguf::{Gguf, Metadata, TensorInfo, TensorType};
 
+use crate::hugging_face;
 use crate::type_mix::ModelShape;
 
 /// Architectures that can be converted.
@@ -41,9 +42,13 @@ pub trait Rows: Send + Sync {
 }
 
 impl Source {
-    /// Opens a GGUF file.
+    /// Opens a GGUF file or a Hugging Face folder.
     pub fn open(path: &Path) -> Result<Source> {
-        Source::from_gguf(Gguf::open(path)?)
+        if path.is_dir() {
+            hugging_face::open(path)
+        } else {
+            Source::from_gguf(Gguf::open(path)?)
+        }
     }
 
     fn from_gguf(gguf: Gguf) -> Result<Source> {

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""Makes tests/fixtures/hugging_face: small checkpoint folders without their weights, and what
+llama.cpp's own converter makes of them.
+
+usage: make_hugging_face_fixtures.py LLAMA_CPP
+
+LLAMA_CPP is the folder vendor/llama.cpp of PyPI's llama-cpp-python 0.3.36 source package. Needs, from
+PyPI: torch (CPU), transformers, tokenizers, safetensors, sentencepiece, gguf's dependencies.
+
+Weights are not kept: they follow from a formula that the Rust test knows too (`weight`). Each case
+keeps its config and tokenizer files and expected.json: every metadata key, and every tensor with
+shape, type and SHA-256 of its bytes. Vocabulary arrays are kept as length and SHA-256.
+"""
+import hashlib, json, shutil, subprocess, sys, tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+LLAMA_CPP = Path(sys.argv[1])
+OUT = Path(__file__).parent / "fixtures" / "hugging_face"
+sys.path.insert(0, str(LLAMA_CPP / "gguf-py"))
+import gguf  # noqa: E402  (the one that belongs to the converter)
+
+EXPRESSION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+TEXT = ["The quick brown fox jumps over the lazy dog, and the dog thinks about the fox.",
+        "A cloister has a garden and no road out. The garden is small; the thoughts are not."] * 4
+TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}"
+
+
+def weight(name, shape):
+    """Pseudo-random values that F16 and BF16 hold exactly: k / 128, |k| <= 127."""
+    seed = 0xCBF29CE484222325  # FNV-1a of the name
+    for byte in name.encode():
+        seed = ((seed ^ byte) * 0x100000001B3) % 2**64
+    i = np.arange(int(np.prod(shape)), dtype=np.uint64) + np.uint64(seed >> 32)
+    i = (i * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
+    return ((i % np.uint64(255)).astype(np.float32) - 127.0).reshape(shape) / 128.0
+
+
+def tokenizer(folder, digits, special, text_tokens, post, settings):
+    tok = Tokenizer(models.BPE(ignore_merges=digits != r"\p{N}"))
+    tok.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(EXPRESSION.replace("DIGITS", digits)), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    tok.decoder = decoders.ByteLevel()
+    tok.train_from_iterator(TEXT, trainers.BpeTrainer(
+        vocab_size=300, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    tok.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
+    tok.add_tokens([AddedToken(t, special=False, normalized=False) for t in text_tokens])
+    tok.post_processor = post(tok)
+    tok.save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **settings}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=1, ensure_ascii=False))
+    return tok
+
+
+def begin(token, pair_repeats):
+    def make(tok):
+        pair = f"{token} $A {token} $B" if pair_repeats else f"{token} $A $B"
+        return processors.TemplateProcessing(
+            single=f"{token} $A", pair=pair, special_tokens=[(token, tok.token_to_id(token))])
+    return make
+
+
+def case_r1_qwen(folder):
+    """Untied, biases, classic rope spelling, DeepSeek's tokens, BF16, two shards."""
+    bos, eos = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
+    tokenizer(folder, r"\p{N}", [bos, eos, "<|vision_pad|>"],
+              ["<｜User｜>", "<｜Assistant｜>", "<think>", "</think>", "a▁b"], begin(bos, False),
+              {"bos_token": {"__type": "AddedToken", "content": bos, "lstrip": False, "normalized": True,
+                             "rstrip": False, "single_word": False}, "eos_token": eos, "pad_token": "<|vision_pad|>",
+               "unk_token": None,  # else transformers adds its Qwen2Tokenizer's default as a new token
+               "add_bos_token": True, "add_eos_token": False, "chat_template": TEMPLATE})
+    config = Qwen2Config(
+        vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
+        rms_norm_eps=1e-6, tie_word_embeddings=False)
+    (folder / "generation_config.json").write_text(json.dumps(
+        {"temperature": 0.6, "top_p": 0.95, "do_sample": True}))
+    spelling = {"rope_theta": 10000, "rope_parameters": None, "bos_token_id": 300, "eos_token_id": 301}
+    return Qwen2ForCausalLM, config, spelling, torch.bfloat16, "bf16", "deepseek-r1-qwen", 2
+
+
+def case_qwen2_tied(folder):
+    """Tied, yarn in the newer rope spelling, template in its own file, F16."""
+    tokenizer(folder, r"\p{N}", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], ["<think>"],
+              lambda tok: processors.ByteLevel(trim_offsets=False, use_regex=False, add_prefix_space=False),
+              {"bos_token": None, "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>",
+               "add_bos_token": False, "unk_token": None})
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    config = Qwen2Config(
+        vocab_size=310, hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=1024,
+        rms_norm_eps=1e-5, tie_word_embeddings=True)
+    spelling = {"rope_parameters": {
+        "rope_type": "yarn", "rope_theta": 1000000.0, "factor": 4.0,
+        "original_max_position_embeddings": 256, "beta_fast": 32.0, "attention_factor": 1.25}}
+    return Qwen2ForCausalLM, config, spelling, torch.float16, "f16", "qwen2", 1
+
+
+def case_llama3(folder):
+    """Permuted q and k, llama3 rope scaling, head_dim, biases, F32, as Q8_0."""
+    bos = "<|begin_of_text|>"
+    tokenizer(folder, r"\p{N}{1,3}", [bos, "<|end_of_text|>", "<|eot_id|>"], [],
+              lambda tok: processors.Sequence([processors.ByteLevel(trim_offsets=False), begin(bos, True)(tok)]),
+              {"bos_token": bos, "eos_token": "<|eot_id|>", "add_prefix_space": False,
+               "chat_template": [{"name": "default", "template": TEMPLATE},
+                                 {"name": "tool-use", "template": "{{ tools }}"}]})
+    config = LlamaConfig(
+        vocab_size=304, hidden_size=64, intermediate_size=96, num_hidden_layers=2, head_dim=32,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048,
+        attention_bias=True, rms_norm_eps=1e-5, tie_word_embeddings=True)
+    spelling = {"rope_theta": 500000.0, "rope_parameters": None, "rope_scaling": {
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 128}, "eos_token_id": [301, 302]}
+    return LlamaForCausalLM, config, spelling, torch.float32, "q8_0", "llama-bpe", 1
+
+
+def checkpoint(folder, case):
+    model_class, config, spelling, dtype, outtype, pre, shards = case(folder)
+    with torch.device("meta"):
+        shapes = {n: tuple(t.shape) for n, t in model_class(config).state_dict().items()}
+    if config.tie_word_embeddings:
+        shapes.pop("lm_head.weight")
+    fields = {**config.to_dict(), "architectures": [model_class.__name__], **spelling}
+    fields = {k: v for k, v in fields.items() if v is not None}
+    for noise in ("transformers_version", "_name_or_path", "dtype"):
+        fields.pop(noise, None)
+    (folder / "config.json").write_text(json.dumps(fields, indent=1))
+    tensors = {n: torch.from_numpy(weight(n, s)).to(dtype) for n, s in shapes.items()}
+    names = sorted(tensors)
+    if shards == 1:
+        save_file(tensors, folder / "model.safetensors")
+    else:
+        files = {n: f"model-{i * shards // len(names) + 1:05}-of-{shards:05}.safetensors" for i, n in enumerate(names)}
+        for file in sorted(set(files.values())):
+            save_file({n: tensors[n] for n in names if files[n] == file}, folder / file)
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}, indent=1))
+    return dtype, outtype, pre
+
+
+def convert(folder, out, outtype, pre):
+    """Runs upstream's converter. Its list of hashes knows no tokenizer of 300 tokens, so the name of
+    the pre-tokenizer is given; everything else is its own."""
+    run = (f"import sys; sys.path.insert(0, {str(LLAMA_CPP)!r}); sys.path.insert(0, {str(LLAMA_CPP / 'gguf-py')!r})\n"
+           "import conversion.base as base\n"
+           f"base.TextModel.get_vocab_base_pre = lambda self, tokenizer: {pre!r}\n"
+           f"sys.argv = ['convert', {str(folder)!r}, '--outfile', {str(out)!r}, '--outtype', {outtype!r}]\n"
+           "import runpy; runpy.run_path("
+           f"{str(LLAMA_CPP / 'convert_hf_to_gguf.py')!r}, run_name='__main__')\n")
+    subprocess.run([sys.executable, "-c", run], check=True, capture_output=True)
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def describe(path):
+    reader = gguf.GGUFReader(path)
+    metadata = {}
+    for key, field in reader.fields.items():
+        if key.startswith("GGUF."):
+            continue
+        value = field.contents()
+        kind = field.types[0].name.lower()
+        if isinstance(value, list):
+            texts = [v if isinstance(v, str) else str(v) for v in value]
+            value = {"element_type": field.types[1].name.lower(), "length": len(value),
+                     "sha256": sha256("\0".join(texts).encode())}
+        metadata[key] = {"type": kind, "value": value}
+    tensors = {t.name: {"shape": [int(d) for d in t.shape], "type": t.tensor_type.name,
+                        "sha256": sha256(t.data.tobytes())} for t in reader.tensors}
+    return {"metadata": metadata, "tensors": tensors}
+
+
+def main():
+    shutil.rmtree(OUT, ignore_errors=True)
+    for name, case in [("r1-qwen", case_r1_qwen), ("qwen2-tied", case_qwen2_tied), ("llama3", case_llama3)]:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / f"tiny-{name}"
+            folder.mkdir()
+            dtype, outtype, pre = checkpoint(folder, case)
+            gguf_file = Path(scratch) / "out.gguf"
+            convert(folder, gguf_file, outtype, pre)
+            expected = {"stored": str(dtype).removeprefix("torch."), "type": outtype.upper(), **describe(gguf_file)}
+            kept = OUT / f"tiny-{name}"
+            kept.mkdir(parents=True)
+            for file in folder.iterdir():
+                if file.suffix in (".json", ".jinja"):
+                    shutil.copy(file, kept)
+            (kept / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
+            print(f"{kept}: {len(expected['metadata'])} keys, {len(expected['tensors'])} tensors")
+
+
+try:
+    main()
+except subprocess.CalledProcessError as error:
+    sys.exit(error.stderr.decode())

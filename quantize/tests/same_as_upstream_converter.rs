@@ -1,0 +1,118 @@
+//! A Hugging Face folder becomes what llama.cpp's `convert_hf_to_gguf.py` makes of it: the same keys
+//! and the same tensors, byte for byte. What it made is kept in `fixtures/hugging_face`, with the
+//! script that recorded it: `make_hugging_face_fixtures.py`.
+
+mod support;
+
+use cloister_gguf::{Array, Gguf, Value};
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+use support::hugging_face::Folder;
+use support::{convert, tensor_bytes};
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+/// A metadata value as the recording script writes it.
+fn recorded(value: &Value) -> Json {
+    let (kind, value) = match value {
+        Value::U32(n) => ("uint32", json!(n)),
+        Value::I32(n) => ("int32", json!(n)),
+        Value::F32(n) => ("float32", json!(f64::from(*n))),
+        Value::Bool(b) => ("bool", json!(b)),
+        Value::String(s) => ("string", json!(s)),
+        Value::Array(array) => {
+            let (kind, texts): (_, Vec<Vec<u8>>) = match array {
+                Array::String(v) => ("string", v.iter().map(<[u8]>::to_vec).collect()),
+                Array::I32(v) => (
+                    "int32",
+                    v.iter().map(|n| n.to_string().into_bytes()).collect(),
+                ),
+                other => panic!("an array of {} is not recorded", other.element_type_name()),
+            };
+            let hash = sha256(&texts.join(&0));
+            (
+                "array",
+                json!({"element_type": kind, "length": texts.len(), "sha256": hash}),
+            )
+        }
+        other => panic!("a {} is not recorded", other.type_name()),
+    };
+    json!({"type": kind, "value": value})
+}
+
+fn assert_as_recorded(fixture: &str) {
+    let folder = Folder::of(fixture);
+    let expected = folder.expected();
+    convert(
+        folder.path(),
+        &folder.out(),
+        expected["type"].as_str().unwrap(),
+    )
+    .succeeded();
+    let gguf = Gguf::open(&folder.out()).unwrap();
+
+    let metadata: serde_json::Map<_, _> = gguf
+        .metadata
+        .iter()
+        .map(|(key, value)| (key.to_owned(), recorded(value)))
+        .collect();
+    let expected_metadata = expected["metadata"].as_object().unwrap();
+    for (key, value) in expected_metadata {
+        assert_eq!(metadata.get(key), Some(value), "{key}");
+    }
+    for key in metadata.keys() {
+        assert!(
+            expected_metadata.contains_key(key),
+            "{key} is not upstream's"
+        );
+    }
+
+    let expected_tensors = expected["tensors"].as_object().unwrap();
+    assert_eq!(gguf.tensors.len(), expected_tensors.len());
+    for tensor in &gguf.tensors {
+        let ours = json!({
+            "shape": tensor.dims,
+            "type": tensor.tensor_type.name(),
+            "sha256": sha256(&tensor_bytes(&gguf, tensor)),
+        });
+        assert_eq!(
+            Some(&ours),
+            expected_tensors.get(&tensor.name),
+            "{}",
+            tensor.name
+        );
+    }
+}
+
+#[test]
+fn a_distill_of_qwen_in_bf16_and_two_shards() {
+    assert_as_recorded("tiny-r1-qwen");
+}
+
+#[test]
+fn a_tied_qwen2_in_f16_with_yarn_in_the_newer_spelling() {
+    assert_as_recorded("tiny-qwen2-tied");
+}
+
+#[test]
+fn a_llama_3_in_f32_with_its_rope_factors_and_rotated_rows() {
+    assert_as_recorded("tiny-llama3");
+}
+
+#[test]
+fn every_type_can_be_made_of_a_folder() {
+    let folder = Folder::of("tiny-r1-qwen");
+    for file_type in [
+        "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K", "IQ4_XS",
+    ] {
+        let run = convert(folder.path(), &folder.out(), file_type);
+        run.succeeded();
+        assert!(!run.stderr.contains("quantized already"), "{}", run.stderr);
+        Gguf::open(&folder.out()).unwrap();
+    }
+}
