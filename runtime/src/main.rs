@@ -1,2 +1,70 @@
-//! `cloister`.
-fn main() {}
+//! `cloister`: the private AI box. `up` starts everything one machine needs, `serve` answers over
+//! HTTP, `bench` times the model. There is no network client in this program's tree.
+
+mod bench;
+mod notify;
+mod serve;
+mod settings;
+mod up;
+
+use clap::{Parser, Subcommand};
+
+/// A private AI box for the home.
+#[derive(Parser)]
+#[command(name = "cloister", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a broker, the engine and the MQTT bridge on this machine.
+    Up(up::UpArgs),
+    /// Answer over HTTP, on a TCP port and on a Unix socket.
+    Serve(serve::ServeArgs),
+    /// Time the model: a prompt of P tokens, then N tokens one by one.
+    Bench(bench::BenchArgs),
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("CLOISTER_LOG")
+                .unwrap_or_else(|_| "info".into()),
+        )
+        .init();
+    let result = match cli.command {
+        Command::Up(args) => runtime().and_then(|rt| rt.block_on(up::run(args))),
+        Command::Serve(args) => runtime().and_then(|rt| {
+            let result = rt.block_on(serve::run(args));
+            // Open event streams never end by themselves.
+            rt.shutdown_background();
+            result
+        }),
+        Command::Bench(args) => bench::run(&args),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cloister: {error:#}");
+            let code = if error.is::<settings::WrongUse>() {
+                2
+            } else {
+                1
+            };
+            std::process::ExitCode::from(code)
+        }
+    }
+}
+
+/// Two threads carry the HTTP side; the cores belong to the model.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?)
+}

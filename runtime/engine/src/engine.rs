@@ -273,11 +273,16 @@ impl Engine {
         let _ = self.jobs.as_ref().expect("taken only on drop").send(job);
         Ok(Generation { events })
     }
+
+    /// Ends every request, running or waiting, with [`crate::GenerateError::Stopped`].
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.stopping.store(true, Ordering::SeqCst);
+        self.stop();
         drop(self.jobs.take());
         if let Some(thread) = self.thread.take() {
             // A panic of the scheduler was printed where it happened.

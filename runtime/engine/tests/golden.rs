@@ -1,0 +1,114 @@
+//! The engine's prompts and greedy tokens against golden vectors that transformers made
+//! (`tests/golden/make.py`), on the real models.
+
+use std::path::PathBuf;
+
+use cloister_engine::{Client, Engine, Event, Generation, Message, Options, Request, Sampling};
+use serde_json::Value;
+
+/// A model that `tests/fetch` brings.
+fn model(name: &str) -> PathBuf {
+    let cache = std::env::var_os("CLOISTER_CACHE").map_or_else(
+        || concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cloister/cache").into(),
+        PathBuf::from,
+    );
+    let path = cache.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run tests/fetch",
+        path.display()
+    );
+    path
+}
+
+async fn text(mut generation: Generation) -> String {
+    let mut text = String::new();
+    while let Some(event) = generation.next().await {
+        match event {
+            Event::Text { content, reasoning } => text += &(reasoning + &content),
+            Event::Failed(error) => panic!("{error}"),
+            _ => {}
+        }
+    }
+    text
+}
+
+/// Returns how many greedy tokens were compared.
+async fn agrees(model_name: &str, golden: &str) -> usize {
+    let engine = Engine::load(
+        &model(model_name),
+        &Options {
+            n_ctx: Some(512),
+            ..Options::default()
+        },
+    )
+    .expect("the model loads");
+    let cases: Vec<Value> = serde_json::from_str(golden).expect("golden file");
+    let mut compared = 0;
+    for case in &cases {
+        let messages: Vec<Message> = case["messages"]
+            .as_array()
+            .expect("messages")
+            .iter()
+            .map(|m| Message {
+                role: m["role"].as_str().expect("role").to_owned(),
+                content: m["content"].as_str().expect("content").to_owned(),
+            })
+            .collect();
+        let prompt = engine.prompt(&messages).expect("a prompt");
+        let expected: Vec<i32> = case["prompt"]
+            .as_array()
+            .expect("ids")
+            .iter()
+            .map(|id| id.as_i64().expect("id") as i32)
+            .collect();
+        assert_eq!(prompt.tokens, expected, "{messages:?}");
+
+        let max_tokens = case["greedy"].as_array().expect("ids").len();
+        if max_tokens == 0 {
+            continue;
+        }
+        let sampling = Sampling {
+            temperature: 0.0,
+            ..Sampling::default()
+        };
+        let client = Client("test".to_owned());
+        let request = Request {
+            prompt,
+            sampling,
+            max_tokens,
+            stop: Vec::new(),
+            client,
+        };
+        let answer = text(engine.submit(request).expect("the queue is empty")).await;
+        assert_eq!(answer, case["text"].as_str().expect("text"), "{messages:?}");
+        compared += max_tokens;
+    }
+    compared
+}
+
+#[tokio::test]
+async fn smollm2_prompts_and_answers_as_transformers_does() {
+    let compared = agrees(
+        "smollm2-135m-instruct-q4_1.gguf",
+        include_str!("golden/smollm2.json"),
+    )
+    .await;
+    assert!(
+        compared >= 10,
+        "only {compared} greedy tokens were compared"
+    );
+}
+
+#[tokio::test]
+async fn qwen2_prompts_and_answers_as_transformers_does() {
+    let compared = agrees(
+        "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        include_str!("golden/qwen2.json"),
+    )
+    .await;
+    assert!(
+        compared >= 20,
+        "only {compared} greedy tokens were compared"
+    );
+}

@@ -1,0 +1,265 @@
+//! Slots, queue and cancel, on a real model.
+
+use std::path::PathBuf;
+
+use cloister_engine::{
+    Client, Engine, Event, FinishReason, Generation, Message, Options, Request, Sampling,
+};
+
+fn engine(options: &Options) -> Engine {
+    let cache = std::env::var_os("CLOISTER_CACHE").map_or_else(
+        || concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cloister/cache").into(),
+        PathBuf::from,
+    );
+    let path = cache.join("smollm2-135m-instruct-q4_1.gguf");
+    assert!(
+        path.exists(),
+        "{} is missing: run tests/fetch",
+        path.display()
+    );
+    Engine::load(&path, options).expect("the model loads")
+}
+
+fn ask(engine: &Engine, question: &str, max_tokens: usize, client: &str) -> Request {
+    let messages = [Message {
+        role: "user".to_owned(),
+        content: question.to_owned(),
+    }];
+    Request {
+        prompt: engine.prompt(&messages).expect("a prompt"),
+        sampling: Sampling {
+            temperature: 0.0,
+            ..Sampling::default()
+        },
+        max_tokens,
+        stop: Vec::new(),
+        client: Client(client.to_owned()),
+    }
+}
+
+struct Heard {
+    text: String,
+    cached: usize,
+    reason: FinishReason,
+}
+
+async fn listen(mut generation: Generation) -> Heard {
+    let mut text = String::new();
+    while let Some(event) = generation.next().await {
+        match event {
+            Event::Text { content, .. } => text += &content,
+            Event::Done(completion) => {
+                return Heard {
+                    text,
+                    cached: completion.usage.cached,
+                    reason: completion.finish_reason,
+                };
+            }
+            Event::Failed(error) => panic!("{error}"),
+            _ => {}
+        }
+    }
+    panic!("ended without an end");
+}
+
+#[tokio::test]
+async fn requests_in_one_batch_get_the_answers_they_get_alone() {
+    let engine = engine(&Options {
+        n_ctx: Some(512),
+        ..Options::default()
+    });
+    let questions = [
+        "Name a colour.",
+        "What is two plus two?",
+        "Where do cats sleep?",
+        "Who wrote Faust?",
+        "Say hi.",
+    ];
+    let mut alone = Vec::new();
+    for question in questions {
+        // Each from another client, so that none builds on another's prompt.
+        alone.push(
+            listen(
+                engine
+                    .submit(ask(&engine, question, 24, question))
+                    .expect("room"),
+            )
+            .await
+            .text,
+        );
+    }
+    let together: Vec<Generation> = questions
+        .iter()
+        .map(|q| engine.submit(ask(&engine, q, 24, "all")).expect("room"))
+        .collect();
+    for (generation, alone) in together.into_iter().zip(alone) {
+        let heard = listen(generation).await;
+        // Batches of another shape round differently; the beginning is far from any tie.
+        assert_eq!(
+            heard.text.chars().take(12).collect::<String>(),
+            alone.chars().take(12).collect::<String>()
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_conversations_next_turn_takes_over_what_its_client_computed() {
+    let engine = engine(&Options {
+        n_ctx: Some(512),
+        ..Options::default()
+    });
+    let first = listen(
+        engine
+            .submit(ask(&engine, "Tell me of the sea.", 8, "a"))
+            .expect("room"),
+    )
+    .await;
+    assert_eq!(first.cached, 0);
+    assert_eq!(first.reason, FinishReason::Length);
+    let again = listen(
+        engine
+            .submit(ask(&engine, "Tell me of the sea.", 8, "a"))
+            .expect("room"),
+    )
+    .await;
+    assert!(again.cached > 20, "{}", again.cached);
+    assert_eq!(again.text, first.text);
+    let other = listen(
+        engine
+            .submit(ask(&engine, "Tell me of the sea.", 8, "b"))
+            .expect("room"),
+    )
+    .await;
+    assert_eq!(other.cached, 0, "another client must not build on it");
+}
+
+#[tokio::test]
+async fn a_dropped_request_frees_its_slot_even_while_its_prompt_is_read() {
+    let engine = engine(&Options {
+        n_ctx: Some(2048),
+        n_slots: 1,
+        ..Options::default()
+    });
+    let long = "word ".repeat(1500);
+    let mut stats = engine.stats();
+    for _ in 0..3 {
+        let mut generation = engine.submit(ask(&engine, &long, 8, "a")).expect("room");
+        assert!(matches!(
+            generation.next().await,
+            Some(Event::Prefill { processed: 0, .. })
+        ));
+        drop(generation);
+        stats
+            .wait_for(|stats| stats.busy == 0 && stats.waiting == 0)
+            .await
+            .expect("the engine lives");
+    }
+    let cancelled = stats.borrow().cancelled;
+    assert_eq!(cancelled, 3);
+    // What was interrupted left nothing behind that changes an answer.
+    let alone = listen(
+        engine
+            .submit(ask(&engine, "Name a colour.", 16, "b"))
+            .expect("room"),
+    )
+    .await
+    .text;
+    let again = listen(
+        engine
+            .submit(ask(&engine, "Name a colour.", 16, "c"))
+            .expect("room"),
+    )
+    .await
+    .text;
+    assert_eq!(alone, again);
+}
+
+#[tokio::test]
+async fn a_cancel_leaves_the_other_slots_answers_as_they_were() {
+    let engine = engine(&Options {
+        n_ctx: Some(2048),
+        n_slots: 2,
+        ..Options::default()
+    });
+    let alone = listen(
+        engine
+            .submit(ask(&engine, "Name a colour.", 12, "a"))
+            .expect("room"),
+    )
+    .await
+    .text;
+    let running = engine
+        .submit(ask(&engine, "Name a colour.", 12, "b"))
+        .expect("room");
+    let mut doomed = engine
+        .submit(ask(&engine, &"word ".repeat(1500), 8, "c"))
+        .expect("room");
+    assert!(doomed.next().await.is_some());
+    drop(doomed);
+    assert_eq!(listen(running).await.text, alone);
+}
+
+#[tokio::test]
+async fn who_waits_hears_their_place_and_a_full_queue_refuses() {
+    let engine = engine(&Options {
+        n_ctx: Some(512),
+        n_slots: 1,
+        queue: 2,
+        ..Options::default()
+    });
+    let mut running = engine
+        .submit(ask(&engine, "Count.", 200, "a"))
+        .expect("room");
+    assert!(matches!(running.next().await, Some(Event::Prefill { .. })));
+    let mut second = engine.submit(ask(&engine, "Hi.", 4, "a")).expect("room");
+    let mut third = engine.submit(ask(&engine, "Hi.", 4, "a")).expect("room");
+    assert!(engine.submit(ask(&engine, "Hi.", 4, "a")).is_err());
+    assert!(matches!(
+        second.next().await,
+        Some(Event::Queued { position: 1 })
+    ));
+    assert!(matches!(
+        third.next().await,
+        Some(Event::Queued { position: 2 })
+    ));
+    drop(second);
+    assert!(matches!(
+        third.next().await,
+        Some(Event::Queued { position: 1 })
+    ));
+    drop(running);
+    assert_eq!(listen(third).await.reason, FinishReason::Length);
+}
+
+#[tokio::test]
+async fn what_does_not_fit_the_context_is_refused_with_the_numbers() {
+    let engine = engine(&Options {
+        n_ctx: Some(256),
+        ..Options::default()
+    });
+    let prompt = ask(&engine, "Hi.", 1, "a").prompt;
+    let n = prompt.tokens.len();
+    assert_eq!(engine.max_tokens(&prompt, None).expect("fits"), 256 - n);
+    let error = engine
+        .max_tokens(&prompt, Some(256))
+        .expect_err("too long")
+        .to_string();
+    assert!(
+        error.contains(&(256 + n).to_string()) && error.contains("256"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_model_gets_one_clear_error() {
+    let folder = std::env::temp_dir().join(format!("cloister-engine-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("no.gguf");
+    std::fs::write(&file, b"GGUF? no, this is a letter.").expect("written");
+    let error = Engine::load(&file, &Options::default())
+        .err()
+        .expect("refused")
+        .to_string();
+    std::fs::remove_dir_all(&folder).expect("removed");
+    assert!(error.contains("no.gguf"), "{error}");
+}

@@ -1,0 +1,124 @@
+//! `cloister bench`: the work that `llama-bench` times, as a table or as JSON.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use cloister_engine::bench::{Bench, Test};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+/// Options of `cloister bench`, named as `llama-bench` names them.
+#[derive(clap::Args)]
+pub struct BenchArgs {
+    /// The GGUF file to time.
+    #[arg(long, short = 'm', env = "CLOISTER_MODEL")]
+    model: PathBuf,
+    /// Tokens of the prompt; 0 leaves prefill out.
+    #[arg(short = 'p', long = "n-prompt", default_value_t = 512)]
+    n_prompt: u32,
+    /// Tokens to decode; 0 leaves decode out.
+    #[arg(short = 'n', long = "n-gen", default_value_t = 64)]
+    n_gen: u32,
+    /// Threads; the physical cores this process may use unless given.
+    #[arg(short = 't', long, env = "CLOISTER_THREADS")]
+    threads: Option<usize>,
+    /// Times each test is run, after a warm-up.
+    #[arg(short = 'r', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    repetitions: u32,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Mean and standard deviation of a sample, in its own unit.
+fn mean_and_deviation(sample: &[f64]) -> (f64, f64) {
+    let n = sample.len() as f64;
+    let mean = sample.iter().sum::<f64>() / n;
+    let squares: f64 = sample.iter().map(|x| (x - mean).powi(2)).sum();
+    (
+        mean,
+        if sample.len() > 1 {
+            (squares / (n - 1.0)).sqrt()
+        } else {
+            0.0
+        },
+    )
+}
+
+/// Runs the tests and prints their results.
+pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    let bench = Bench::load(&args.model, args.threads)?;
+    let tests: Vec<Test> = [Test::Prefill(args.n_prompt), Test::Decode(args.n_gen)]
+        .into_iter()
+        .filter(|test| test.tokens() > 0)
+        .collect();
+    let bar = ProgressBar::new(tests.len() as u64 * u64::from(args.repetitions)).with_style(
+        ProgressStyle::with_template("{msg:8} {bar:30} {pos}/{len}").expect("a fixed template"),
+    );
+    let mut results = Vec::new();
+    for test in tests {
+        let name = match test {
+            Test::Prefill(_) => "prefill",
+            Test::Decode(_) => "decode",
+        };
+        bar.set_message(name);
+        let speeds = bench
+            .run(test, args.repetitions as usize, || bar.inc(1))
+            .map_err(anyhow::Error::msg)
+            .with_context(|| {
+                format!(
+                    "{}: {name} of {} tokens",
+                    args.model.display(),
+                    test.tokens()
+                )
+            })?;
+        results.push((name, test.tokens(), mean_and_deviation(&speeds)));
+    }
+    bar.finish_and_clear();
+
+    let model = bench.model();
+    if args.json {
+        let results: Vec<_> = results
+            .iter()
+            .map(|(test, tokens, (mean, deviation))| {
+                json!({"test": test, "tokens": tokens, "tokens_per_second": mean, "stddev": deviation})
+            })
+            .collect();
+        let report = json!({
+            "model": {
+                "path": args.model,
+                "architecture": model.architecture,
+                "quantization": model.quantization,
+                "bytes": model.size,
+                "parameters": model.n_params,
+            },
+            "threads": bench.n_threads(),
+            "results": results,
+        });
+        println!("{report:#}");
+    } else {
+        println!(
+            "{} {}, {:.1} MiB, {:.1} M parameters, {} threads",
+            model.architecture,
+            model.quantization,
+            model.size as f64 / f64::from(1 << 20),
+            model.n_params as f64 / 1e6,
+            bench.n_threads()
+        );
+        for (test, tokens, (mean, deviation)) in results {
+            println!("{test:8} {tokens:6} tokens  {mean:9.2} ± {deviation:.2} tokens/s");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deviation_is_the_samples() {
+        assert_eq!(mean_and_deviation(&[1.0, 3.0]), (2.0, 2f64.sqrt()));
+        assert_eq!(mean_and_deviation(&[4.0]), (4.0, 0.0));
+    }
+}

@@ -1,0 +1,183 @@
+//! Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cloister_engine::{GenerateError, InvalidSampling, LoadError, PromptError, QueueFull};
+use serde_json::{Value, json};
+
+/// An answer that is an error.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    message: String,
+    param: Option<String>,
+    code: Option<&'static str>,
+    retry_after: Option<u32>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            param: None,
+            code: None,
+            retry_after: None,
+        }
+    }
+
+    /// The request is wrong as a whole.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    /// One field of the request is wrong.
+    pub fn field(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            param: Some(param.into()),
+            code: Some("invalid_value"),
+            ..Self::invalid(message)
+        }
+    }
+
+    /// The field asks for something that this server cannot do.
+    pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: Some("unsupported_parameter"),
+            ..Self::field(param, message)
+        }
+    }
+
+    /// The body is larger than the server takes.
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// There is no such model.
+    pub fn no_model(name: &str, have: &[String]) -> Self {
+        Self {
+            param: Some("model".to_owned()),
+            code: Some("model_not_found"),
+            ..Self::new(
+                StatusCode::NOT_FOUND,
+                format!(
+                    "there is no model {name:?} here; there is {}",
+                    have.join(", ")
+                ),
+            )
+        }
+    }
+
+    /// Nothing is at this path.
+    pub fn not_found(path: &str) -> Self {
+        Self {
+            code: Some("not_found"),
+            ..Self::new(StatusCode::NOT_FOUND, format!("there is nothing at {path}"))
+        }
+    }
+
+    /// The client may not do this.
+    pub fn forbidden(message: &str) -> Self {
+        Self {
+            code: Some("forbidden"),
+            ..Self::new(StatusCode::FORBIDDEN, message)
+        }
+    }
+
+    /// Not now; in a moment.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self {
+            code: Some("unavailable"),
+            retry_after: Some(1),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+        }
+    }
+
+    /// The same as a JSON value, for the inside of a stream.
+    pub fn to_json(&self) -> Value {
+        let kind = match self.status.as_u16() {
+            429 => "rate_limit_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            503 => "unavailable_error",
+            400..=499 => "invalid_request_error",
+            _ => "server_error",
+        };
+        json!({"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}})
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(self.to_json())).into_response();
+        if let Some(seconds) = self.retry_after {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// The path is right, the method is not.
+pub async fn method_not_allowed() -> ApiError {
+    ApiError {
+        code: Some("method_not_allowed"),
+        ..ApiError::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "this path does not take this method",
+        )
+    }
+}
+
+impl From<InvalidSampling> for ApiError {
+    fn from(error: InvalidSampling) -> Self {
+        Self::field(error.field, error.to_string())
+    }
+}
+
+impl From<PromptError> for ApiError {
+    fn from(error: PromptError) -> Self {
+        let message = error.to_string();
+        match error {
+            PromptError::TooLong { .. } => Self {
+                param: Some("messages".to_owned()),
+                code: Some("context_length_exceeded"),
+                ..Self::invalid(message)
+            },
+            PromptError::Template(_) => Self::field("messages", message),
+            PromptError::NoTemplate => Self::invalid(message),
+        }
+    }
+}
+
+impl From<QueueFull> for ApiError {
+    fn from(error: QueueFull) -> Self {
+        Self {
+            code: Some("queue_full"),
+            retry_after: Some(5),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, error.to_string())
+        }
+    }
+}
+
+impl From<GenerateError> for ApiError {
+    fn from(error: GenerateError) -> Self {
+        match error {
+            GenerateError::Stopped => Self::unavailable(error.to_string()),
+            GenerateError::Decode(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            }
+        }
+    }
+}
+
+impl From<&LoadError> for ApiError {
+    fn from(error: &LoadError) -> Self {
+        Self {
+            code: Some("model_load_failed"),
+            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Answers in OpenAI's shape, whole or in chunks.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use cloister_engine::{Completion, FinishReason};
+use serde_json::{Value, json};
+
+/// What every chunk of one answer carries.
+struct Head {
+    id: String,
+    created: u64,
+    model: String,
+}
+
+impl Head {
+    fn new(model: &str) -> Self {
+        let id = format!(
+            "chatcmpl-{:016x}",
+            RandomState::new().build_hasher().finish()
+        );
+        let created = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |age| age.as_secs());
+        Self {
+            id,
+            created,
+            model: model.to_owned(),
+        }
+    }
+
+    fn object(&self, kind: &str, choices: Value) -> Value {
+        json!({
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "choices": choices,
+        })
+    }
+}
+
+/// A whole answer.
+pub struct Answer {
+    head: Head,
+    content: String,
+    reasoning: String,
+}
+
+impl Answer {
+    pub fn new(model: &str) -> Self {
+        Self {
+            head: Head::new(model),
+            content: String::new(),
+            reasoning: String::new(),
+        }
+    }
+
+    pub fn push(&mut self, content: &str, reasoning: &str) {
+        self.content += content;
+        self.reasoning += reasoning;
+    }
+
+    pub fn finish(self, completion: &Completion) -> Value {
+        let mut message = json!({"role": "assistant", "content": self.content});
+        if !self.reasoning.is_empty() {
+            message["reasoning_content"] = self.reasoning.into();
+        }
+        let choices = json!([{
+            "index": 0,
+            "message": message,
+            "logprobs": null,
+            "finish_reason": finish_reason(completion),
+        }]);
+        let mut answer = self.head.object("chat.completion", choices);
+        answer["usage"] = usage(completion);
+        answer["timings"] = timings(completion);
+        answer
+    }
+}
+
+/// An answer in chunks.
+pub struct Chunks {
+    head: Head,
+    began: bool,
+}
+
+impl Chunks {
+    pub fn new(model: &str) -> Self {
+        Self {
+            head: Head::new(model),
+            began: false,
+        }
+    }
+
+    fn chunk(&self, choices: Value) -> Value {
+        self.head.object("chat.completion.chunk", choices)
+    }
+
+    fn delta(&self, delta: Value, finish_reason: Option<&str>) -> Value {
+        let choice =
+            json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
+        self.chunk(json!([choice]))
+    }
+
+    /// The place in the queue; 1 is next.
+    pub fn queue(&self, position: usize) -> Value {
+        let mut chunk = self.chunk(json!([]));
+        chunk["queue"] = json!({ "position": position });
+        chunk
+    }
+
+    /// How far the prompt has been read, in tokens.
+    pub fn prompt_progress(
+        &self,
+        total: usize,
+        cached: usize,
+        processed: usize,
+        elapsed: Duration,
+    ) -> Value {
+        let mut chunk = self.chunk(json!([]));
+        chunk["prompt_progress"] = json!({
+            "total": total,
+            "cache": cached,
+            "processed": processed,
+            "time_ms": millis(elapsed),
+        });
+        chunk
+    }
+
+    /// New text; the first carries the role.
+    pub fn text(&mut self, content: &str, reasoning: &str) -> Value {
+        let mut delta = json!({});
+        if !std::mem::replace(&mut self.began, true) {
+            delta["role"] = "assistant".into();
+        }
+        if !reasoning.is_empty() {
+            delta["reasoning_content"] = reasoning.into();
+        }
+        if !content.is_empty() {
+            delta["content"] = content.into();
+        }
+        self.delta(delta, None)
+    }
+
+    /// The end: an empty delta with the reason.
+    pub fn finish(&self, completion: &Completion) -> Value {
+        let mut chunk = self.delta(json!({}), Some(finish_reason(completion)));
+        chunk["timings"] = timings(completion);
+        chunk
+    }
+
+    /// Tokens used, in a chunk of its own after the end.
+    pub fn usage(&self, completion: &Completion) -> Value {
+        let mut chunk = self.chunk(json!([]));
+        chunk["usage"] = usage(completion);
+        chunk
+    }
+}
+
+fn finish_reason(completion: &Completion) -> &'static str {
+    match completion.finish_reason {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+    }
+}
+
+fn usage(completion: &Completion) -> Value {
+    let usage = completion.usage;
+    json!({
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.completion,
+        "total_tokens": usage.prompt + usage.completion,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning},
+    })
+}
+
+fn timings(completion: &Completion) -> Value {
+    let timings = completion.timings;
+    json!({
+        "prompt_n": timings.prompt_tokens,
+        "prompt_ms": millis(timings.prompt),
+        "prompt_per_second": timings.prompt_per_second(),
+        "predicted_n": completion.usage.completion,
+        "predicted_ms": millis(timings.predicted),
+        "predicted_per_second": timings.predicted_per_second(),
+    })
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

@@ -1,0 +1,54 @@
+//! `/api/events`: the state of the box as server-sent events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use cloister_engine::Stats;
+use futures_core::Stream;
+use serde_json::{Value, json};
+
+use super::models::Models;
+
+/// Least time between two events, so that a busy box does not talk only about itself.
+const AT_MOST_EVERY: Duration = Duration::from_millis(250);
+/// Most time until a change of the loaded model is noticed.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// `GET /api/events`: an event `state` now and after each change.
+pub async fn events(
+    State(models): State<Arc<Models>>,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let stream = async_stream::stream! {
+        let mut told = Value::Null;
+        loop {
+            let engine = models.current();
+            let mut stats = engine.as_ref().map(|engine| engine.stats());
+            let now = stats.as_mut().map_or_else(Stats::default, |stats| stats.borrow_and_update().clone());
+            let state = json!({
+                "model": engine.as_ref().map(|engine| engine.info().id.clone()),
+                "slots": {
+                    "total": engine.as_ref().map_or(0, |engine| engine.info().n_slots),
+                    "busy": now.busy,
+                },
+                "queue": {"waiting": now.waiting},
+                "tokens_per_second": {"prefill": now.prefill_per_second, "decode": now.decode_per_second},
+            });
+            // Holding the engine would keep its model loaded.
+            drop(engine);
+            if state != told {
+                yield Ok(Event::default().event("state").data(state.to_string()));
+                told = state;
+            }
+            tokio::time::sleep(AT_MOST_EVERY).await;
+            match &mut stats {
+                // An error means that the engine has gone; the next round sees which one came.
+                Some(stats) => { let _ = tokio::time::timeout(LOOK_AGAIN, stats.changed()).await; }
+                None => tokio::time::sleep(AT_MOST_EVERY).await,
+            }
+        }
+    };
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}

@@ -1,0 +1,113 @@
+//! Reads a JSON object field by field: every field is checked, and one that nobody knows is an
+//! error, so that no request is answered other than it was asked.
+
+use serde_json::{Map, Value};
+
+use super::api_error::ApiError;
+
+/// The fields of a request that have not been read yet.
+pub struct Fields(Map<String, Value>);
+
+type Result<T> = std::result::Result<T, ApiError>;
+
+impl Fields {
+    /// Parses a request body.
+    pub fn parse(body: &[u8]) -> Result<Self> {
+        match serde_json::from_slice(body) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(ApiError::invalid("the body must be a JSON object")),
+            Err(error) => Err(ApiError::invalid(format!("the body is no JSON: {error}"))),
+        }
+    }
+
+    /// An object inside a request.
+    pub fn of(value: Value, name: &str) -> Result<Self> {
+        match value {
+            Value::Object(fields) => Ok(Self(fields)),
+            _ => Err(ApiError::field(name, format!("{name} must be an object"))),
+        }
+    }
+
+    /// The field as it is. `null` counts as not given.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    /// A number within `range`.
+    pub fn number(&mut self, name: &str) -> Result<Option<f32>> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        match value.as_f64() {
+            Some(number) if number.abs() <= f64::from(f32::MAX) => Ok(Some(number as f32)),
+            _ => Err(ApiError::field(
+                name,
+                format!("{name} must be a number, not {value}"),
+            )),
+        }
+    }
+
+    /// A whole number from `min` to `max`.
+    pub fn integer(&mut self, name: &str, min: i64, max: i64) -> Result<Option<i64>> {
+        let Some(value) = self.take(name) else {
+            return Ok(None);
+        };
+        match value.as_i64().filter(|number| (min..=max).contains(number)) {
+            Some(number) => Ok(Some(number)),
+            None => Err(ApiError::field(
+                name,
+                format!("{name} must be a whole number from {min} to {max}, not {value}"),
+            )),
+        }
+    }
+
+    /// `true` or `false`; `false` when not given.
+    pub fn flag(&mut self, name: &str) -> Result<bool> {
+        match self.take(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(value) => Err(ApiError::field(
+                name,
+                format!("{name} must be true or false, not {value}"),
+            )),
+        }
+    }
+
+    /// Text.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(ApiError::field(name, format!("{name} must be a string"))),
+        }
+    }
+
+    /// Reads and drops a field that changes nothing in the answer.
+    pub fn ignore(&mut self, names: &[&str]) {
+        for name in names {
+            self.0.remove(*name);
+        }
+    }
+
+    /// Refuses a field that this server cannot honour, unless it asks for `harmless` only.
+    pub fn refuse(&mut self, name: &str, harmless: &[Value]) -> Result<()> {
+        match self.take(name) {
+            Some(value) if !harmless.contains(&value) => Err(ApiError::unsupported(
+                name,
+                format!("{name} is not supported here"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the reading: what nobody asked for is an error.
+    pub fn finish(self) -> Result<()> {
+        match self.0.into_iter().next() {
+            None => Ok(()),
+            Some((name, _)) => Err(ApiError::unsupported(
+                name.as_str(),
+                format!("there is no request field {name:?}"),
+            )),
+        }
+    }
+}

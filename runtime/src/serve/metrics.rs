@@ -1,0 +1,89 @@
+//! `/metrics`: what the engine does, in Prometheus's text format. Numbers only, never text of users.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::IntoResponse;
+
+use super::models::Models;
+
+/// `GET /metrics`.
+pub async fn metrics(State(models): State<Arc<Models>>) -> impl IntoResponse {
+    let (stats, slots) = models.current().map_or_else(Default::default, |engine| {
+        let stats = engine.stats().borrow().clone();
+        (stats, engine.info().n_slots)
+    });
+    let rows: [(&str, &str, &str, f64); 9] = [
+        (
+            "requests_finished_total",
+            "counter",
+            "Requests answered.",
+            stats.finished as f64,
+        ),
+        (
+            "requests_cancelled_total",
+            "counter",
+            "Requests whose client went away.",
+            stats.cancelled as f64,
+        ),
+        (
+            "prompt_tokens_total",
+            "counter",
+            "Prompt tokens computed.",
+            stats.prompt_tokens as f64,
+        ),
+        (
+            "generated_tokens_total",
+            "counter",
+            "Tokens generated.",
+            stats.generated_tokens as f64,
+        ),
+        (
+            "slots",
+            "gauge",
+            "Requests that can be answered at the same time.",
+            f64::from(slots),
+        ),
+        (
+            "slots_busy",
+            "gauge",
+            "Requests being answered.",
+            stats.busy as f64,
+        ),
+        (
+            "queue_waiting",
+            "gauge",
+            "Requests waiting for a slot.",
+            stats.waiting as f64,
+        ),
+        (
+            "prefill_tokens_per_second",
+            "gauge",
+            "Speed of the last prefill.",
+            stats.prefill_per_second,
+        ),
+        (
+            "decode_tokens_per_second",
+            "gauge",
+            "Speed of decoding, all slots together.",
+            stats.decode_per_second,
+        ),
+    ];
+    let mut text = String::new();
+    for (name, kind, help, value) in rows {
+        write!(
+            text,
+            "# HELP cloister_{name} {help}\n# TYPE cloister_{name} {kind}\ncloister_{name} {value}\n"
+        )
+        .expect("a String takes all");
+    }
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    )
+}

@@ -1,0 +1,206 @@
+//! `cloister serve`: the engine behind HTTP, on a TCP port and on a Unix socket alike.
+//!
+//! Accepts connections and reads models; opens no connection of its own.
+
+mod api_error;
+mod chat;
+mod events;
+mod fields;
+mod listen;
+mod metrics;
+mod models;
+mod page;
+mod peer;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use cloister_engine::{KvType, Options};
+use serde::Deserialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::settings::{self, WrongUse};
+use models::Models;
+use peer::Peer;
+
+/// Largest request body, in bytes: far more text than any context holds.
+const MAX_BODY: usize = 16 << 20;
+
+/// Options of `cloister serve`.
+#[derive(clap::Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    options: ServeOptions,
+    /// A TOML file; its table `[serve]` has these options as keys.
+    #[arg(long, env = "CLOISTER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// What may be set on the command line, in the environment, and in `[serve]` of the file.
+#[derive(clap::Args, Deserialize, Default)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct ServeOptions {
+    /// The GGUF file to serve.
+    #[arg(
+        long,
+        env = "CLOISTER_MODEL",
+        value_name = "FILE",
+        conflicts_with = "models"
+    )]
+    model: Option<PathBuf>,
+    /// A folder of GGUF files: one at a time is loaded, whichever is asked for.
+    #[arg(long, env = "CLOISTER_MODELS", value_name = "DIR")]
+    models: Option<PathBuf>,
+    /// Address and port for HTTP [default: 127.0.0.1:8080].
+    #[arg(long, env = "CLOISTER_LISTEN", value_name = "ADDRESS:PORT")]
+    listen: Option<SocketAddr>,
+    /// Unix socket for the bridge and other local programs [default: STATE/cloister.sock].
+    #[arg(long, env = "CLOISTER_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Folder for what the service keeps [default: .cloister/state].
+    #[arg(long, env = "CLOISTER_STATE", value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Tokens that one conversation can hold [default: the model's, up to 4096].
+    #[arg(long, env = "CLOISTER_CTX", value_name = "N", value_parser = clap::value_parser!(u32).range(32..))]
+    ctx: Option<u32>,
+    /// Requests answered at the same time [default: 4].
+    #[arg(long, env = "CLOISTER_SLOTS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    slots: Option<u32>,
+    /// Threads [default: the physical cores that this process may use].
+    #[arg(long, env = "CLOISTER_THREADS", value_name = "N")]
+    threads: Option<usize>,
+    /// Element type of the KV cache [default: f16].
+    #[arg(long, env = "CLOISTER_KV_TYPE", value_name = "TYPE")]
+    kv_type: Option<KvTypeName>,
+}
+
+#[derive(Clone, Copy, Deserialize, clap::ValueEnum)]
+enum KvTypeName {
+    #[serde(rename = "f16")]
+    F16,
+    #[serde(rename = "q8_0")]
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl ServeOptions {
+    /// These, and where one is not given, `other`'s.
+    fn or(self, other: Self) -> Self {
+        // A model on the command line wins over a folder in the file, and the other way round.
+        let chosen = self.model.is_some() || self.models.is_some();
+        Self {
+            model: if chosen { self.model } else { other.model },
+            models: if chosen { self.models } else { other.models },
+            listen: self.listen.or(other.listen),
+            socket: self.socket.or(other.socket),
+            state: self.state.or(other.state),
+            ctx: self.ctx.or(other.ctx),
+            slots: self.slots.or(other.slots),
+            threads: self.threads.or(other.threads),
+            kv_type: self.kv_type.or(other.kv_type),
+        }
+    }
+}
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// Wrong use, an address that is taken, a model that does not load.
+pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let options = args
+        .options
+        .or(settings::table(args.config.as_deref(), "serve")?);
+    let engine = Options {
+        n_ctx: options.ctx,
+        n_slots: options.slots.unwrap_or(Options::default().n_slots),
+        n_threads: options.threads,
+        kv_type: match options.kv_type {
+            None | Some(KvTypeName::F16) => KvType::F16,
+            Some(KvTypeName::Q8_0) => KvType::Q8_0,
+        },
+        ..Options::default()
+    };
+    if options.threads == Some(0) {
+        return Err(WrongUse("--threads must be 1 or more".to_owned()).into());
+    }
+    let models = Arc::new(match (options.model, options.models) {
+        (Some(file), None) => Models::of_file(file, engine)?,
+        (None, Some(dir)) => Models::of_folder(dir, engine)?,
+        (Some(_), Some(_)) => {
+            return Err(WrongUse("give either a model or a folder of models".to_owned()).into());
+        }
+        (None, None) => {
+            return Err(
+                WrongUse("no model: give --model FILE.gguf or --models DIR".to_owned()).into(),
+            );
+        }
+    });
+    let state = options.state.unwrap_or_else(|| ".cloister/state".into());
+    std::fs::create_dir_all(&state)
+        .with_context(|| format!("{}: cannot make the state folder", state.display()))?;
+    let tcp = listen::tcp(
+        options
+            .listen
+            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
+    )
+    .await?;
+    let address = tcp.local_addr()?;
+    let (unix, socket) = listen::unix(
+        options
+            .socket
+            .unwrap_or_else(|| state.join("cloister.sock")),
+    )?;
+
+    let app = router(models.clone());
+    let service = || app.clone().into_make_service_with_connect_info::<Peer>();
+    let (over_tcp, over_unix) = (service(), service());
+    tokio::spawn(async move { axum::serve(listen::NoDelay(tcp), over_tcp).await });
+    tokio::spawn(async move { axum::serve(unix, over_unix).await });
+
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
+    let stopped = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    tokio::pin!(stopped);
+    tokio::select! {
+        loaded = models.load_first() => {
+            let info = loaded?;
+            tracing::info!(
+                "{} is ready on http://{address} and {}: {} slots of {} tokens",
+                info.id, socket.path().display(), info.n_slots, info.n_ctx
+            );
+            crate::notify::ready();
+        }
+        () = &mut stopped => return Ok(()),
+    }
+    stopped.await;
+    models.unload().await;
+    Ok(())
+}
+
+fn router(models: Arc<Models>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{id}", get(models::show))
+        .route("/health", get(models::health))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/events", get(events::events))
+        .route("/api/render", post(page::render))
+        .fallback(page::asset)
+        .method_not_allowed_fallback(api_error::method_not_allowed)
+        .layer(axum::middleware::from_fn(peer::refuse_other_origins))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(models)
+}

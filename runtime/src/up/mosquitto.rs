@@ -1,0 +1,117 @@
+//! A Mosquitto of our own: on loopback, for this machine's programs, keeping nothing.
+//!
+//! In: the state folder and a port. Out: the command that starts it.
+//! Must never listen on another interface, and must never touch a Mosquitto that runs already.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+/// Where clients look first.
+const USUAL_PORT: u16 = 1883;
+
+/// The usual port if nobody listens there, else any free one: Debian's package starts a Mosquitto
+/// of its own.
+pub fn choose_port() -> Result<u16> {
+    // A broker may listen on ::1 alone; a client told `localhost` would then find that one.
+    let usual = TcpListener::bind((Ipv4Addr::LOCALHOST, USUAL_PORT))
+        .and_then(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, USUAL_PORT)));
+    let listener = match usual {
+        Ok(listener) => listener,
+        Err(_) => {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free for Mosquitto")?
+        }
+    };
+    Ok(listener
+        .local_addr()
+        .context("cannot read a socket's port")?
+        .port())
+}
+
+/// Mosquitto with a configuration written into the state folder.
+///
+/// # Errors
+/// Mosquitto is not installed; the state folder cannot be written.
+pub fn command(state: &Path, port: u16) -> Result<Command> {
+    let program =
+        find().context("mosquitto is not installed; install it with: apt-get install mosquitto")?;
+    let path = state.join("mosquitto.conf");
+    std::fs::write(&path, configuration(port))
+        .and_then(|()| {
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        })
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let mut command = Command::new(program);
+    // Through standard input: the user that Mosquitto runs as may not be able to reach the folder.
+    command.arg("-c").arg("/dev/stdin").stdin(
+        File::options()
+            .read(true)
+            .custom_flags(libc::O_CLOEXEC)
+            .open(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?,
+    );
+    // Mosquitto as root would become its own user by itself, and the kernel then forgets that it is to
+    // die with its parent. So it is started as that user.
+    if let Some((user, group)) = std::fs::read_to_string("/etc/passwd").ok().as_deref().and_then(own_user)
+        // SAFETY: geteuid has no preconditions and cannot fail.
+        && unsafe { libc::geteuid() } == 0
+    {
+        command.uid(user).gid(group);
+    }
+    Ok(command)
+}
+
+fn configuration(port: u16) -> String {
+    // `user root` has an effect only where there is no user of its own: do not look for one.
+    format!(
+        "# Written by `cloister up` at each start.
+listener {port} 127.0.0.1
+allow_anonymous true
+persistence false
+user root
+max_inflight_messages 20
+max_queued_messages 1000
+max_queued_bytes 16777216
+message_size_limit 1048576
+log_dest stderr
+log_type error
+log_type warning
+"
+    )
+}
+
+/// `mosquitto` on the path or where Debian puts it, which is not on everybody's path.
+fn find() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|folder| folder.join("mosquitto"))
+        .find(|file| file.is_file())
+}
+
+/// User and group id of the user `mosquitto` in the text of a passwd file.
+fn own_user(passwd: &str) -> Option<(u32, u32)> {
+    let mut fields = passwd
+        .lines()
+        .find(|line| line.starts_with("mosquitto:"))?
+        .split(':')
+        .skip(2);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_is_found_among_others() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nmosquitto2:x:1:1::/:/bin/sh\nmosquitto:x:106:112::/var/lib/mosquitto:/usr/sbin/nologin\n";
+        assert_eq!(own_user(passwd), Some((106, 112)));
+        assert_eq!(own_user("root:x:0:0:root:/root:/bin/bash\n"), None);
+    }
+}
