@@ -1,0 +1,104 @@
+// The box's HTTP API, as the page uses it.
+//
+// In: requests as plain objects. Out: answers as plain objects, or an ApiError whose message a person can
+// act on. It must never ask any host but the one that the page came from.
+
+import { sseEvents } from "./sse.js";
+
+/** A refusal or a failure, in words. `loading` is true while the box is still reading its model. */
+export class ApiError extends Error {
+  constructor(message, { status = 0, code = null } = {}) {
+    super(message);
+    this.name = "ApiError";
+    this.status = status;
+    this.code = code;
+    this.loading = status === 503;
+  }
+}
+
+const UNREACHABLE = "The box does not answer. See that it is on and that you are on its network.";
+
+async function call(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(UNREACHABLE);
+  }
+  if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+async function refusal(response) {
+  let error = {};
+  try {
+    error = (await response.json()).error ?? {};
+  } catch {
+    // No JSON: the status alone has to do.
+  }
+  return inWords(error, response.status, Number(response.headers.get("Retry-After")));
+}
+
+function inWords(error, status, retryAfter) {
+  const said = error.message || (status ? `The box answered with status ${status}.` : "The answer failed.");
+  const of = { status, code: error.code ?? null };
+  if (error.code === "context_length_exceeded") {
+    return new ApiError(`This conversation is too long for the model. Start a new one, or ask for less. (${said})`, of);
+  }
+  if (status === 429) {
+    const when = retryAfter > 0 ? `in ${retryAfter} s` : "in a moment";
+    return new ApiError(`Everybody is asking at once and the queue is full. Try again ${when}.`, of);
+  }
+  if (status === 503) return new ApiError("The model is still being loaded. Try again in a moment.", of);
+  return new ApiError(said, of);
+}
+
+function post(body, signal) {
+  return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal };
+}
+
+/** The models that the box has: [{id, loaded, meta}]. */
+export async function models() {
+  const response = await call("/v1/models");
+  return (await response.json()).data ?? [];
+}
+
+/** Sanitised HTML of a text in Markdown. */
+export async function render(text) {
+  const response = await call("/api/render", post({ text }));
+  return (await response.json()).html;
+}
+
+/**
+ * The chunks of a streamed answer. Aborting the signal closes the connection, and the box stops.
+ * Throws an ApiError where the box refuses, fails on the way, or goes silent before its last chunk.
+ */
+export async function* chat(request, signal) {
+  const response = await call("/v1/chat/completions", post({ ...request, stream: true, return_progress: true }, signal));
+  try {
+    for await (const { data } of sseEvents(response.body)) {
+      if (data === "[DONE]") return;
+      const chunk = JSON.parse(data);
+      if (chunk.error) throw inWords(chunk.error, 0, 0);
+      yield chunk;
+    }
+  } catch (error) {
+    if (error instanceof ApiError || error.name === "AbortError") throw error;
+    throw new ApiError("The connection to the box broke. What had come is kept above.");
+  }
+  throw new ApiError("The answer broke off before its end. What had come is kept above.");
+}
+
+/** Calls `onState` with each state of the box and `onDown` when none can be had. */
+export function watch(onState, onDown) {
+  const source = new EventSource("/api/events");
+  source.addEventListener("state", (event) => {
+    try {
+      onState(JSON.parse(event.data));
+    } catch {
+      onDown();
+    }
+  });
+  source.addEventListener("error", onDown);
+}
