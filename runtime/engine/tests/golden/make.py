@@ -14,7 +14,7 @@ import sys
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-MARGIN = 1.0
+MARGIN = 0.4
 CONVERSATIONS = [
     [{'role': 'user', 'content': 'What is the capital of France?'}],
     [{'role': 'system', 'content': 'You answer with one word.'}, {'role': 'user', 'content': 'Is water wet?'}],
