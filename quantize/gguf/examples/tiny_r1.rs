@@ -27,7 +27,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if source.require_str("general.architecture")? != "qwen2" {
         return Err(format!("{header}: the architecture must be qwen2").into());
     }
-    let vocabulary = match source.metadata.get("tokenizer.ggml.tokens").and_then(Value::as_array) {
+    let vocabulary = match source
+        .metadata
+        .get("tokenizer.ggml.tokens")
+        .and_then(Value::as_array)
+    {
         Some(tokens) => tokens.len() as u64,
         None => return Err(format!("{header}: no tokenizer.ggml.tokens").into()),
     };
@@ -64,7 +68,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn tensors(vocabulary: u64) -> Vec<TensorInfo> {
     let tensor = |name: String, dims: &[u64]| {
         let quantized = dims.len() == 2;
-        let tensor_type = if quantized { TensorType::Q8_0 } else { TensorType::F32 };
+        let tensor_type = if quantized {
+            TensorType::Q8_0
+        } else {
+            TensorType::F32
+        };
         TensorInfo::new(name, dims.to_vec(), tensor_type).expect("rows are multiples of 32")
     };
     let kv = HEAD * HEADS_KV;
@@ -100,7 +108,12 @@ fn random_q8_0(random: &mut SplitMix64, elements: u64) -> Vec<u8> {
         bytes.extend(SCALE.to_le_bytes());
         for _ in 0..4 {
             // -128 is a byte that no Q8_0 quantizer makes.
-            bytes.extend(random.next().to_le_bytes().map(|b| if b == 0x80 { 0 } else { b }));
+            bytes.extend(
+                random
+                    .next()
+                    .to_le_bytes()
+                    .map(|b| if b == 0x80 { 0 } else { b }),
+            );
         }
     }
     bytes

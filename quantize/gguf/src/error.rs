@@ -61,7 +61,7 @@ pub enum Error {
     },
 
     /// A count in the fixed part of the header cannot be true.
-    #[error("{path}: damaged header: {problem}")]
+    #[error("{path}: cut short or damaged: {problem}")]
     Header {
         /// The file.
         path: PathBuf,

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use crate::value::TYPE_NAMES;
 use crate::{
-    Array, DEFAULT_ALIGNMENT, Error, MAGIC, Metadata, Result, StringArray, TensorInfo, TensorType, Value,
+    Array, DEFAULT_ALIGNMENT, Error, MAGIC, Metadata, Result, StringArray, TensorInfo, TensorType,
+    Value,
 };
 
 /// The largest header (metadata and tensor infos) that is read. Real ones, vocabulary included, are
@@ -51,12 +52,22 @@ impl Gguf {
     /// Opens a file of which only the header need be there. [`Gguf::check_data`] tells whether the
     /// rest is.
     pub fn open_header(path: &Path) -> Result<Gguf> {
-        let io = |action| move |reason| Error::Io { path: path.to_owned(), action, reason };
+        let io = |action| {
+            move |reason| Error::Io {
+                path: path.to_owned(),
+                action,
+                reason,
+            }
+        };
         let file = File::open(path).map_err(io("open"))?;
         let stat = file.metadata().map_err(io("read"))?;
         if !stat.is_file() {
             let reason = std::io::Error::other("it is no regular file");
-            return Err(Error::Io { path: path.to_owned(), action: "read", reason });
+            return Err(Error::Io {
+                path: path.to_owned(),
+                action: "read",
+                reason,
+            });
         }
         let mut gguf = Gguf::parse(BufReader::with_capacity(1 << 16, &file), path, stat.len())?;
         gguf.file = Some(file);
@@ -66,15 +77,27 @@ impl Gguf {
     /// Parses a header from `reader`, which starts at the first byte of a file of `file_len` bytes.
     /// `path` is for errors.
     fn parse(reader: impl Read, path: &Path, file_len: u64) -> Result<Gguf> {
-        let mut header = HeaderReader { reader, path, offset: 0, limit: file_len.min(MAX_HEADER_BYTES) };
+        let mut header = HeaderReader {
+            reader,
+            path,
+            offset: 0,
+            limit: file_len.min(MAX_HEADER_BYTES),
+        };
         if file_len < 4 || header.bytes::<4>("magic")? != MAGIC {
-            return Err(Error::NotGguf { path: path.to_owned() });
+            return Err(Error::NotGguf {
+                path: path.to_owned(),
+            });
         }
         let version = header.u32("version")?;
         if version != 2 && version != 3 {
             return Err(match version.swap_bytes() {
-                2 | 3 => Error::BigEndian { path: path.to_owned() },
-                _ => Error::Version { path: path.to_owned(), version },
+                2 | 3 => Error::BigEndian {
+                    path: path.to_owned(),
+                },
+                _ => Error::Version {
+                    path: path.to_owned(),
+                    version,
+                },
             });
         }
         let n_tensors = header.u64("tensor count")?;
@@ -117,7 +140,11 @@ impl Gguf {
         if needed <= self.file_len {
             return Ok(());
         }
-        let mut cut: Vec<_> = self.tensors.iter().filter(|t| end(t) > self.file_len).collect();
+        let mut cut: Vec<_> = self
+            .tensors
+            .iter()
+            .filter(|t| end(t) > self.file_len)
+            .collect();
         cut.sort_by_key(|t| t.offset);
         Err(Error::DataCut {
             path: self.path.clone(),
@@ -132,23 +159,35 @@ impl Gguf {
     /// # Panics
     /// If that range goes beyond the tensor.
     pub fn read_tensor(&self, tensor: &TensorInfo, start: u64, buffer: &mut [u8]) -> Result<()> {
-        assert!(start + buffer.len() as u64 <= tensor.bytes(), "read beyond tensor {}", tensor.name);
-        let file = self.file.as_ref().expect("a Gguf that users hold has its file");
-        file.read_exact_at(buffer, self.data_start + tensor.offset + start).map_err(|reason| Error::Io {
-            path: self.path.clone(),
-            action: "read",
-            reason,
-        })
+        assert!(
+            start + buffer.len() as u64 <= tensor.bytes(),
+            "read beyond tensor {}",
+            tensor.name
+        );
+        let file = self
+            .file
+            .as_ref()
+            .expect("a Gguf that users hold has its file");
+        file.read_exact_at(buffer, self.data_start + tensor.offset + start)
+            .map_err(|reason| Error::Io {
+                path: self.path.clone(),
+                action: "read",
+                reason,
+            })
     }
 
     /// A required key as a string.
     pub fn require_str(&self, key: &str) -> Result<&str> {
-        self.metadata.str(key).ok_or_else(|| self.missing(key, "a string"))
+        self.metadata
+            .str(key)
+            .ok_or_else(|| self.missing(key, "a string"))
     }
 
     /// A required key as a whole number that is not negative.
     pub fn require_u64(&self, key: &str) -> Result<u64> {
-        self.metadata.u64(key).ok_or_else(|| self.missing(key, "a whole number"))
+        self.metadata
+            .u64(key)
+            .ok_or_else(|| self.missing(key, "a whole number"))
     }
 
     fn missing(&self, key: &str, wanted: &str) -> Error {
@@ -156,7 +195,11 @@ impl Gguf {
             None => format!("is missing; {wanted} is needed"),
             Some(value) => format!("is of type {}; {wanted} is needed", value.type_name()),
         };
-        Error::Key { path: self.path.clone(), key: key.to_owned(), problem }
+        Error::Key {
+            path: self.path.clone(),
+            key: key.to_owned(),
+            problem,
+        }
     }
 }
 
@@ -168,23 +211,42 @@ fn alignment(metadata: &Metadata, path: &Path) -> Result<u64> {
         Some(Value::U32(n)) => format!("{n} is no power of two"),
         Some(other) => format!("is of type {}, not u32", other.type_name()),
     };
-    Err(Error::Key { path: path.to_owned(), key: KEY.to_owned(), problem })
+    Err(Error::Key {
+        path: path.to_owned(),
+        key: KEY.to_owned(),
+        problem,
+    })
 }
 
 /// Tensors must start aligned, stay below 2^63 and not overlap.
-fn check_places(tensors: &[TensorInfo], alignment: u64, data_start: u64, path: &Path) -> Result<()> {
+fn check_places(
+    tensors: &[TensorInfo],
+    alignment: u64,
+    data_start: u64,
+    path: &Path,
+) -> Result<()> {
     let fail = |t: &TensorInfo, problem: String| {
-        Err(Error::Tensor { path: path.to_owned(), tensor: t.name.clone(), problem })
+        Err(Error::Tensor {
+            path: path.to_owned(),
+            tensor: t.name.clone(),
+            problem,
+        })
     };
     let mut in_order: Vec<&TensorInfo> = tensors.iter().collect();
     in_order.sort_by_key(|t| t.offset);
     let mut free_from = 0;
     for tensor in in_order {
         if !tensor.offset.is_multiple_of(alignment) {
-            return fail(tensor, format!("offset {} is not a multiple of {alignment}", tensor.offset));
+            return fail(
+                tensor,
+                format!("offset {} is not a multiple of {alignment}", tensor.offset),
+            );
         }
         if tensor.offset < free_from {
-            return fail(tensor, format!("offset {} lies inside another tensor", tensor.offset));
+            return fail(
+                tensor,
+                format!("offset {} lies inside another tensor", tensor.offset),
+            );
         }
         let end = tensor.offset.checked_add(tensor.bytes());
         match end.and_then(|end| end.checked_add(data_start)) {
@@ -263,8 +325,14 @@ impl<R: Read> HeaderReader<'_, R> {
         if count <= self.left() / least_bytes {
             return Ok(());
         }
-        let problem = format!("{count} {of_what} cannot lie in the {} bytes left", self.left());
-        Err(Error::Header { path: self.path.to_owned(), problem })
+        let problem = format!(
+            "{count} {of_what} cannot lie in the {} bytes left",
+            self.left()
+        );
+        Err(Error::Header {
+            path: self.path.to_owned(),
+            problem,
+        })
     }
 
     fn metadata(&mut self, n_keys: u64) -> Result<Metadata> {
@@ -324,7 +392,12 @@ impl<R: Read> HeaderReader<'_, R> {
             6 => Array::F32(self.numbers(key, count, f32::from_le_bytes)?),
             7 => {
                 let bytes = self.numbers(key, count, u8::from_le_bytes)?;
-                Array::Bool(bytes.into_iter().map(|b| self.bool(key, b)).collect::<Result<_>>()?)
+                Array::Bool(
+                    bytes
+                        .into_iter()
+                        .map(|b| self.bool(key, b))
+                        .collect::<Result<_>>()?,
+                )
             }
             8 => {
                 self.need(count.saturating_mul(8), key)?;
@@ -338,7 +411,10 @@ impl<R: Read> HeaderReader<'_, R> {
             11 => Array::I64(self.numbers(key, count, i64::from_le_bytes)?),
             12 => Array::F64(self.numbers(key, count, f64::from_le_bytes)?),
             other => {
-                let inner = TYPE_NAMES.get(other as usize).copied().unwrap_or("unknown type");
+                let inner = TYPE_NAMES
+                    .get(other as usize)
+                    .copied()
+                    .unwrap_or("unknown type");
                 return Err(self.key_error(key, format!("is an array of {inner} ({other})")));
             }
         })
@@ -378,7 +454,9 @@ impl<R: Read> HeaderReader<'_, R> {
                 problem,
             };
             if name.is_empty() || name.len() > MAX_TENSOR_NAME || name.contains('\u{fffd}') {
-                return Err(fail(format!("a name is 1 to {MAX_TENSOR_NAME} bytes of UTF-8")));
+                return Err(fail(format!(
+                    "a name is 1 to {MAX_TENSOR_NAME} bytes of UTF-8"
+                )));
             }
             if !seen.insert(name.clone()) {
                 return Err(fail("appears twice".into()));
@@ -388,12 +466,20 @@ impl<R: Read> HeaderReader<'_, R> {
                 let problem = format!("has {n_dims} dimensions; 1 to 4 are allowed");
                 return Err(self.tensor_error(&name, problem));
             }
-            let dims = (0..n_dims).map(|_| self.u64(&name)).collect::<Result<_>>()?;
+            let dims = (0..n_dims)
+                .map(|_| self.u64(&name))
+                .collect::<Result<_>>()?;
             let type_number = self.u32(&name)?;
-            let tensor_type = TensorType::from_number(type_number)
-                .ok_or_else(|| self.tensor_error(&name, format!("has the unknown type {type_number}")))?;
+            let tensor_type = TensorType::from_number(type_number).ok_or_else(|| {
+                self.tensor_error(&name, format!("has the unknown type {type_number}"))
+            })?;
             let offset = self.u64(&name)?;
-            let tensor = TensorInfo { name, dims, tensor_type, offset };
+            let tensor = TensorInfo {
+                name,
+                dims,
+                tensor_type,
+                offset,
+            };
             if let Some(problem) = tensor.problem() {
                 return Err(self.tensor_error(&tensor.name, problem));
             }

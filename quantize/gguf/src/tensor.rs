@@ -21,14 +21,22 @@ impl TensorInfo {
     /// dimension, more than four, an empty one, a row that fills no whole number of blocks, or a
     /// size beyond 2^63 bytes.
     pub fn new(name: impl Into<String>, dims: Vec<u64>, tensor_type: TensorType) -> Option<Self> {
-        let info = TensorInfo { name: name.into(), dims, tensor_type, offset: 0 };
+        let info = TensorInfo {
+            name: name.into(),
+            dims,
+            tensor_type,
+            offset: 0,
+        };
         info.problem().is_none().then_some(info)
     }
 
     /// Why this shape cannot be, or `None` for a sound one. The other methods count on it.
     pub(crate) fn problem(&self) -> Option<String> {
         if self.dims.is_empty() || self.dims.len() > 4 {
-            return Some(format!("has {} dimensions; 1 to 4 are allowed", self.dims.len()));
+            return Some(format!(
+                "has {} dimensions; 1 to 4 are allowed",
+                self.dims.len()
+            ));
         }
         if self.dims.contains(&0) {
             return Some(format!("has an empty dimension: {:?}", self.dims));
@@ -40,12 +48,18 @@ impl TensorInfo {
                 self.dims[0], self.tensor_type
             ));
         }
-        let elements = self.dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim));
+        let elements = self
+            .dims
+            .iter()
+            .try_fold(1u64, |product, &dim| product.checked_mul(dim));
         let bytes = elements.and_then(|n| self.tensor_type.bytes_of(n));
         // Elements and bytes are i64 in ggml.
         match (elements, bytes) {
             (Some(n), Some(b)) if n.max(b) <= i64::MAX as u64 => None,
-            _ => Some(format!("its size overflows: {:?} of {}", self.dims, self.tensor_type)),
+            _ => Some(format!(
+                "its size overflows: {:?} of {}",
+                self.dims, self.tensor_type
+            )),
         }
     }
 

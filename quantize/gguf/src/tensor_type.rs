@@ -130,7 +130,10 @@ impl TensorType {
     }
 
     fn row(self) -> &'static (TensorType, &'static str, u64, u64) {
-        TABLE.iter().find(|row| row.0 == self).expect("every type has its row: a test walks all numbers")
+        TABLE
+            .iter()
+            .find(|row| row.0 == self)
+            .expect("every type has its row: a test walks all numbers")
     }
 }
 

@@ -85,8 +85,9 @@ impl<S: AsRef<[u8]>> FromIterator<S> for StringArray {
 }
 
 /// Number and name of the value types, in the file's numbering.
-pub(crate) const TYPE_NAMES: [&str; 13] =
-    ["u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"];
+pub(crate) const TYPE_NAMES: [&str; 13] = [
+    "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64",
+];
 
 impl Value {
     /// The value's type as a word: `u32`, `string`, `array`.

@@ -29,8 +29,14 @@ pub struct Writer {
 impl Writer {
     /// Starts the file that will be `path` and writes its header. The offsets in `tensors` are set
     /// here: data follows in the order of `tensors`, each padded to `general.alignment`.
-    pub fn create(path: &Path, metadata: &Metadata, mut tensors: Vec<TensorInfo>) -> Result<Writer> {
-        let alignment = metadata.u64("general.alignment").unwrap_or(DEFAULT_ALIGNMENT);
+    pub fn create(
+        path: &Path,
+        metadata: &Metadata,
+        mut tensors: Vec<TensorInfo>,
+    ) -> Result<Writer> {
+        let alignment = metadata
+            .u64("general.alignment")
+            .unwrap_or(DEFAULT_ALIGNMENT);
         let mut end = 0u64;
         for tensor in &mut tensors {
             tensor.offset = end;
@@ -41,7 +47,11 @@ impl Writer {
             .write(true)
             .create_new(true)
             .open(&partial)
-            .map_err(|reason| Error::Io { path: path.to_owned(), action: "create", reason })?;
+            .map_err(|reason| Error::Io {
+                path: path.to_owned(),
+                action: "create",
+                reason,
+            })?;
         // From here on, dropping the writer removes the file.
         let mut writer = Writer {
             file: Some(BufWriter::with_capacity(1 << 20, file)),
@@ -69,9 +79,16 @@ impl Writer {
     /// # Panics
     /// If there are more bytes than the tensor has left.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        let size = self.next_tensor().expect("no tensor is left to write").bytes();
+        let size = self
+            .next_tensor()
+            .expect("no tensor is left to write")
+            .bytes();
         self.written += bytes.len() as u64;
-        assert!(self.written <= size, "more bytes than tensor {} has", self.tensors[self.current].name);
+        assert!(
+            self.written <= size,
+            "more bytes than tensor {} has",
+            self.tensors[self.current].name
+        );
         self.put(bytes)?;
         if self.written == size {
             let padding = size.next_multiple_of(self.alignment) - size;
@@ -87,10 +104,17 @@ impl Writer {
     /// # Panics
     /// If a tensor is missing.
     pub fn finish(mut self) -> Result<()> {
-        assert!(self.next_tensor().is_none(), "finished before the last tensor");
+        assert!(
+            self.next_tensor().is_none(),
+            "finished before the last tensor"
+        );
         let io = |action: &'static str| {
             let path = self.path.clone();
-            move |reason| Error::Io { path, action, reason }
+            move |reason| Error::Io {
+                path,
+                action,
+                reason,
+            }
         };
         let file = self.file.take().expect("the file is there until finish");
         let file = file.into_inner().map_err(|e| io("write")(e.into_error()))?;
@@ -102,7 +126,11 @@ impl Writer {
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let file = self.file.as_mut().expect("the file is there until finish");
-        file.write_all(bytes).map_err(|reason| Error::Io { path: self.path.clone(), action: "write", reason })
+        file.write_all(bytes).map_err(|reason| Error::Io {
+            path: self.path.clone(),
+            action: "write",
+            reason,
+        })
     }
 }
 
@@ -129,7 +157,11 @@ fn folder_of(path: &Path) -> &Path {
 fn partial_path(path: &Path) -> Result<PathBuf> {
     let Some(name) = path.file_name() else {
         let reason = std::io::Error::other("it has no file name");
-        return Err(Error::Io { path: path.to_owned(), action: "create", reason });
+        return Err(Error::Io {
+            path: path.to_owned(),
+            action: "create",
+            reason,
+        });
     };
     let name = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
     Ok(folder_of(path).join(name))
@@ -211,7 +243,9 @@ mod tests {
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).unwrap();
-        entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+        entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
@@ -243,7 +277,9 @@ mod tests {
     #[test]
     fn a_missing_folder_is_named_in_the_error() {
         let folder = tempfile::tempdir().unwrap();
-        let line = start(&folder.path().join("no/m.gguf")).unwrap_err().to_string();
+        let line = start(&folder.path().join("no/m.gguf"))
+            .unwrap_err()
+            .to_string();
         assert!(line.contains("no/m.gguf: cannot create"), "{line}");
     }
 }

@@ -93,6 +93,10 @@ pub fn slots(config: &Config, checkpoint: &Checkpoint) -> Result<Vec<Slot>> {
         };
         for pair in NORMS {
             let (name, gguf_name) = names(pair, "weight");
+            // At once, so that a lying number of layers does not fill the memory with slots.
+            if checkpoint.tensor(&name).is_none() {
+                bail!("{}: tensor {name} is missing", checkpoint.path().display());
+            }
             slots.push(stored(name, gguf_name, &[hidden]));
         }
         for pair in ATTENTION.into_iter().chain(FEED_FORWARD) {

@@ -21,7 +21,10 @@ fn sample() -> (Metadata, Vec<TensorInfo>) {
     m.set("a.f32", 1.5f32);
     m.set("a.f64", Value::F64(-0.25));
     m.set("a.bool", true);
-    m.set("b.strings", Array::String(["a", "", "zwölf"].iter().collect()));
+    m.set(
+        "b.strings",
+        Array::String(["a", "", "zwölf"].iter().collect()),
+    );
     m.set("b.i32", Array::I32(vec![1, -2, 3]));
     m.set("b.f32", Array::F32(vec![0.5]));
     m.set("b.bool", Array::Bool(vec![true, false]));
@@ -59,7 +62,9 @@ fn refusal(bytes: &[u8]) -> String {
 /// The sample with the bytes of `from`, which must occur once, replaced by `to`.
 fn patched(from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut bytes = sample_file();
-    let places: Vec<_> = (0..bytes.len() - from.len()).filter(|&i| bytes[i..].starts_with(from)).collect();
+    let places: Vec<_> = (0..bytes.len() - from.len())
+        .filter(|&i| bytes[i..].starts_with(from))
+        .collect();
     assert_eq!(places.len(), 1, "pattern {from:?} must occur once");
     bytes.splice(places[0]..places[0] + from.len(), to.iter().copied());
     bytes
@@ -123,7 +128,10 @@ fn a_file_cut_anywhere_is_refused() {
     parse(&bytes[..bytes.len() - 44]).unwrap();
     let gguf = parse(&bytes).unwrap();
     let cut = refusal(&bytes[..gguf.data_start as usize + 10]);
-    assert!(cut.contains("cut short") && cut.contains("token_embd.weight"), "{cut}");
+    assert!(
+        cut.contains("cut short") && cut.contains("token_embd.weight"),
+        "{cut}"
+    );
 }
 
 #[test]
@@ -131,7 +139,10 @@ fn counts_that_no_file_can_hold_are_refused() {
     for at in [8, 16] {
         let mut bytes = sample_file();
         bytes[at..at + 8].copy_from_slice(&(u64::MAX / 2).to_le_bytes());
-        assert!(refusal(&bytes).contains("cannot lie in"), "count at byte {at}");
+        assert!(
+            refusal(&bytes).contains("cannot lie in"),
+            "count at byte {at}"
+        );
     }
 }
 
@@ -249,7 +260,11 @@ fn no_damage_to_a_header_makes_the_reader_panic() {
         match parse(&damaged) {
             Ok(gguf) => {
                 // What passed must be safe to compute with.
-                assert!(gguf.tensors.iter().all(|t| t.bytes() <= damaged.len() as u64));
+                assert!(
+                    gguf.tensors
+                        .iter()
+                        .all(|t| t.bytes() <= damaged.len() as u64)
+                );
                 sound += 1;
             }
             Err(error) => {
