@@ -58,8 +58,8 @@ impl Folder {
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 
-    /// Writes the safetensors files.
-    fn write_weights(&self) {
+    /// Writes the safetensors files for the config as it is now.
+    pub fn write_weights(&self) {
         let index = self.path.join("model.safetensors.index.json");
         let stored = self.expected()["stored"].as_str().unwrap().to_owned();
         let mut files: BTreeMap<String, Vec<(String, Vec<u64>)>> = BTreeMap::new();
