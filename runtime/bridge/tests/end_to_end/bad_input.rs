@@ -220,7 +220,7 @@ fn what_is_asked_is_never_logged() {
         },
     );
     let answers = broker.listen(&["cloister/n/answer/#", "cloister/n/status"]);
-    while answers.next_on("cloister/n/status").payload != "online" {}
+    answers.wait_online();
     for payload in [
         "a secret prompt",
         r#"{"id":"secret","prompt":"secret","secret":"secret"}"#,

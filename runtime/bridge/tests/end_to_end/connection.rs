@@ -68,14 +68,14 @@ fn a_broker_that_comes_later_is_found_and_the_wait_is_told_once() {
         });
         broker.up();
         let status = broker.listen(&["cloister/n/status"]);
-        while status.next().payload != "online" {}
+        status.wait_online();
         broker.down();
         eventually("the bridge tells that the broker is gone", || {
             (lines_with(&bridge.log(), "no connection to the broker") == 2).then_some(())
         });
         broker.up();
         let status = broker.listen(&["cloister/n/status"]);
-        while status.next().payload != "online" {}
+        status.wait_online();
         assert_eq!(lines_with(&bridge.log(), "no connection to the broker"), 2);
         assert_eq!(lines_with(&bridge.log(), "connected to the broker"), 2);
     }

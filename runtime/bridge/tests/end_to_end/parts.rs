@@ -3,11 +3,12 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -156,7 +157,7 @@ impl Broker {
         }));
         let port = self.port;
         eventually("the broker listens", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).ok()
+            TcpStream::connect(("127.0.0.1", port)).ok()
         });
     }
 
@@ -242,6 +243,43 @@ impl Broker {
     }
 }
 
+/// A TCP connection's way to the broker that a test can cut, as a bad cable would.
+pub struct Cable {
+    pub port: u16,
+    ends: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Cable {
+    pub fn to(broker: &Broker) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let ends = Arc::new(Mutex::new(Vec::new()));
+        let (broker_port, held) = (broker.port, Arc::clone(&ends));
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = TcpStream::connect(("127.0.0.1", broker_port)) else {
+                    continue;
+                };
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let mut from = from.try_clone().unwrap();
+                    let mut to = to.try_clone().unwrap();
+                    // Ends with an error when it is cut; that is what it is for.
+                    std::thread::spawn(move || std::io::copy(&mut from, &mut to));
+                }
+                held.lock().unwrap().extend([near, far]);
+            }
+        });
+        Self { port, ends }
+    }
+
+    pub fn cut(&self) {
+        for end in self.ends.lock().unwrap().drain(..) {
+            // Fails only for one that is closed already.
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    }
+}
+
 /// A message as `mosquitto_sub` showed it.
 #[derive(Debug, Clone)]
 pub struct Heard {
@@ -274,6 +312,11 @@ impl Listener {
         self.received
             .recv_timeout(PATIENCE)
             .expect("a message comes")
+    }
+
+    /// Waits until the bridge says that it listens.
+    pub fn wait_online(&self) {
+        while self.next_on("cloister/n/status").payload != "online" {}
     }
 
     /// The next message on this topic; what comes before on others is dropped.
@@ -335,7 +378,7 @@ impl Bridge {
     pub fn start_online(broker: &Broker, folder: &Path, version: &str) -> Self {
         let status = broker.listen(&["cloister/n/status"]);
         let bridge = Self::start(broker, folder, version);
-        while status.next_on("cloister/n/status").payload != "online" {}
+        status.wait_online();
         bridge
     }
 

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::parts::{BOTH_VERSIONS, Bridge, Broker, Engine, eventually};
+use crate::parts::{BOTH_VERSIONS, Bridge, Broker, Cable, Engine, eventually};
 
 /// An ask whose greedy answer is not over after its first piece.
 fn long_ask(id: &str) -> String {
@@ -202,6 +202,44 @@ fn an_answer_outlives_a_broker_that_is_lost_in_the_middle_of_it() {
         broker.up();
         let heard = broker.listen(&["cloister/n/answer/#"]);
         assert_is_an_answer(&heard.next_on("cloister/n/answer/lost").json());
+        bridge.stop();
+    }
+}
+
+#[test]
+fn a_cut_connection_loses_neither_the_answer_under_way_nor_the_ask_sent_meanwhile() {
+    let folder = TempDir::new().unwrap();
+    let engine = Engine::start(folder.path());
+    for version in BOTH_VERSIONS {
+        let broker = Broker::start();
+        let cable = Cable::to(&broker);
+        let url = format!("mqtt://127.0.0.1:{}", cable.port);
+        let heard = broker.listen(&[
+            "cloister/n/answer/#",
+            "cloister/n/stream/#",
+            "cloister/n/status",
+        ]);
+        let mut bridge = Bridge::start_at(&url, folder.path(), version, |_| {});
+        heard.wait_online();
+        for round in ["first", "second", "third"] {
+            broker.publish("cloister/n/ask", long_ask(round));
+            let stream = format!("cloister/n/stream/{round}");
+            heard.next_on(&stream);
+            engine.process.signal("STOP");
+            cable.cut();
+            assert_eq!(heard.next_on("cloister/n/status").payload, "offline");
+            let meanwhile = format!(r#"{{"id":"{round}-while","prompt":"Hello","max_tokens":2}}"#);
+            broker.publish("cloister/n/ask", meanwhile);
+            engine.process.signal("CONT");
+            let mut missing = vec![round.to_string(), format!("{round}-while")];
+            while !missing.is_empty() {
+                let next = heard.next();
+                if let Some(id) = next.topic.strip_prefix("cloister/n/answer/") {
+                    assert_is_an_answer(&next.json());
+                    missing.retain(|missing| missing != id);
+                }
+            }
+        }
         bridge.stop();
     }
 }
