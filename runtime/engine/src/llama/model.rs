@@ -24,9 +24,9 @@ unsafe impl Send for Model {}
 unsafe impl Sync for Model {}
 
 impl Model {
-    /// Loads `path` with its weights mapped. `repack` copies those weights for which this CPU has a
-    /// faster layout out of the mapped file. `None` when llama.cpp refuses the file; the reason is
-    /// then in [`super::last_error`].
+    /// Loads `path` with its weights mapped; or, to `repack`, read into memory, with those for which
+    /// this CPU has a faster layout brought into it. `None` when llama.cpp refuses the file; the reason
+    /// is then in [`super::last_error`].
     pub fn load(path: &Path, repack: bool) -> Option<Self> {
         super::route_logs();
         let path = CString::new(path.as_os_str().as_bytes()).ok()?;
@@ -34,6 +34,12 @@ impl Model {
         let raw = unsafe {
             let mut params = sys::llama_model_default_params();
             params.use_extra_bufts = repack;
+            // A mapped file would stay resident beside the repacked copy.
+            params.load_mode = if repack {
+                sys::LLAMA_LOAD_MODE_NONE
+            } else {
+                sys::LLAMA_LOAD_MODE_MMAP
+            };
             sys::llama_model_load_from_file(path.as_ptr(), params)
         };
         NonNull::new(raw).map(|raw| Self { raw })
