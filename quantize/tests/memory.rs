@@ -9,6 +9,7 @@ use cloister_gguf::Gguf;
 use support::{binary, fetched};
 
 /// The most memory that a child had resident, in bytes, after its success.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
 fn peak_memory(command: &mut Command) -> u64 {
     let child = command.spawn().unwrap();
     let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());

@@ -5,7 +5,7 @@
 //! and it is removed on error or when the writer is dropped.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::{Array, DEFAULT_ALIGNMENT, Error, MAGIC, Metadata, Result, TensorInfo, Value};
@@ -42,16 +42,7 @@ impl Writer {
             tensor.offset = end;
             end = (end + tensor.bytes()).next_multiple_of(alignment);
         }
-        let partial = partial_path(path)?;
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&partial)
-            .map_err(|reason| Error::Io {
-                path: path.to_owned(),
-                action: "create",
-                reason,
-            })?;
+        let (file, partial) = create_partial(path)?;
         // From here on, dropping the writer removes the file.
         let mut writer = Writer {
             file: Some(BufWriter::with_capacity(1 << 20, file)),
@@ -62,10 +53,9 @@ impl Writer {
             current: 0,
             written: 0,
         };
-        let mut header = encode_header(metadata, &writer.tensors);
-        let padded = (header.len() as u64).next_multiple_of(alignment);
-        header.resize(padded as usize, 0);
+        let header = encode_header(metadata, &writer.tensors);
         writer.put(&header)?;
+        writer.pad(header.len() as u64)?;
         Ok(writer)
     }
 
@@ -91,8 +81,7 @@ impl Writer {
         );
         self.put(bytes)?;
         if self.written == size {
-            let padding = size.next_multiple_of(self.alignment) - size;
-            self.put(&vec![0; padding as usize])?;
+            self.pad(size)?;
             self.current += 1;
             self.written = 0;
         }
@@ -124,6 +113,18 @@ impl Writer {
         folder.sync_all().map_err(io("sync the folder of"))
     }
 
+    /// Writes what `size` bytes lack of a multiple of the alignment, which a file may set to
+    /// gigabytes.
+    fn pad(&mut self, size: u64) -> Result<()> {
+        let mut padding = size.next_multiple_of(self.alignment) - size;
+        while padding > 0 {
+            let zeros = &[0; 4096][..padding.min(4096) as usize];
+            self.put(zeros)?;
+            padding -= zeros.len() as u64;
+        }
+        Ok(())
+    }
+
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let file = self.file.as_mut().expect("the file is there until finish");
         file.write_all(bytes).map_err(|reason| Error::Io {
@@ -153,18 +154,32 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A hidden name beside `path`, which no other process uses at the same time.
-fn partial_path(path: &Path) -> Result<PathBuf> {
-    let Some(name) = path.file_name() else {
-        let reason = std::io::Error::other("it has no file name");
-        return Err(Error::Io {
-            path: path.to_owned(),
-            action: "create",
-            reason,
-        });
+/// Creates a file with a hidden name beside `path`. What a killed process left under such a name,
+/// perhaps one of our own id, is stepped over.
+fn create_partial(path: &Path) -> Result<(File, PathBuf)> {
+    let fail = |reason| Error::Io {
+        path: path.to_owned(),
+        action: "create",
+        reason,
     };
-    let name = format!(".{}.{}.partial", name.to_string_lossy(), std::process::id());
-    Ok(folder_of(path).join(name))
+    let Some(name) = path.file_name() else {
+        return Err(fail(std::io::Error::other("it has no file name")));
+    };
+    let process = std::process::id();
+    let mut attempt = 0;
+    loop {
+        let partial = format!(".{}.{process}-{attempt}.partial", name.to_string_lossy());
+        let partial = folder_of(path).join(partial);
+        match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&partial)
+        {
+            Ok(file) => return Ok((file, partial)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
+            Err(error) => return Err(fail(error)),
+        }
+    }
 }
 
 fn encode_header(metadata: &Metadata, tensors: &[TensorInfo]) -> Vec<u8> {
@@ -272,6 +287,19 @@ mod tests {
         drop(writer);
         assert_eq!(names(folder.path()), ["m.gguf"]);
         assert_eq!(std::fs::read(&path).unwrap(), b"old");
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_stepped_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        let killed = start(&path).unwrap();
+        let mut writer = start(&path).unwrap();
+        writer.write(&[0; 16]).unwrap();
+        writer.finish().unwrap();
+        std::mem::forget(killed);
+        assert_eq!(names(folder.path()).len(), 2);
+        crate::Gguf::open(&path).unwrap();
     }
 
     #[test]
