@@ -1,0 +1,12 @@
+//! The harness of the end-to-end tests: real programs on free ports, ended with the test.
+//!
+//! In: the release build of the programs, the models that `tests/fetch` got. Out: running services and
+//! clients for them. Must never leave a process behind or reach another host.
+
+pub mod browser;
+pub mod http;
+pub mod parts;
+pub mod process;
+pub mod python;
+pub mod serve;
+pub mod up;

@@ -1,0 +1,48 @@
+//! Where the parts lie that the tests are made of: programs, models, scripts.
+
+use std::path::{Path, PathBuf};
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .expect("the repository is there")
+}
+
+/// A program of the workspace, from the build that these tests belong to.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let path = test
+        .ancestors()
+        .nth(2)
+        .expect("tests lie in target/<profile>/deps")
+        .join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing; run: cargo build --release --workspace",
+        path.display()
+    );
+    path
+}
+
+/// A file that `tests/fetch` or `tests/run` put into the cache.
+pub fn cached(name: &str) -> PathBuf {
+    let folder = std::env::var_os("CLOISTER_CACHE")
+        .map_or_else(|| repository().join(".cloister/cache"), PathBuf::from);
+    let path = folder.join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing; run: tests/run",
+        path.display()
+    );
+    path
+}
+
+/// SmolLM2-135M-Instruct, Q4_1.
+pub fn smollm2() -> PathBuf {
+    cached("smollm2-135m-instruct-q4_1.gguf")
+}
+
+/// Its name in requests.
+pub const SMOLLM2: &str = "smollm2-135m-instruct-q4_1";

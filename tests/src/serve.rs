@@ -1,0 +1,131 @@
+//! `cloister serve` on a free port and a socket of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::http::{Answer, Events, Http};
+use crate::parts::program;
+use crate::process::{Process, free_port, until};
+
+/// Two engines on the same cores wait for each other most of the time.
+static ONE_ENGINE: Mutex<()> = Mutex::new(());
+
+/// Waits until no other test of this program runs an engine.
+pub fn engine_turn() -> MutexGuard<'static, ()> {
+    ONE_ENGINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A running `cloister serve`; ended when dropped.
+pub struct Serve {
+    process: Process,
+    /// `http://127.0.0.1:<port>`, without a slash at the end.
+    pub url: String,
+    folder: TempDir,
+    /// Its client.
+    pub http: Http,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Serve {
+    /// Serves `model` with these further options; returns when it is ready.
+    pub fn start(model: &Path, options: &[&str]) -> Self {
+        let turn = engine_turn();
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let port = free_port();
+        let process = Process::spawn(
+            Command::new(program("cloister"))
+                .arg("serve")
+                .arg("--model")
+                .arg(model)
+                .arg("--listen")
+                .arg(format!("127.0.0.1:{port}"))
+                .arg("--socket")
+                .arg(folder.path().join("s.sock"))
+                .arg("--state")
+                .arg(folder.path())
+                .args(options)
+                .stdin(Stdio::null()),
+        );
+        let url = format!("http://127.0.0.1:{port}");
+        let mut serve = Self {
+            process,
+            url,
+            folder,
+            http: Http::default(),
+            _turn: turn,
+        };
+        until("serve is ready", || {
+            assert!(serve.process.runs(), "serve ended while it started");
+            serve
+                .http
+                .get(&format!("{}/health", serve.url), &[])
+                .ok()
+                .filter(|answer| answer.status == 200)
+        });
+        serve
+    }
+
+    /// Its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("s.sock")
+    }
+
+    /// GET of a path.
+    pub fn get(&self, path: &str) -> Answer {
+        self.http
+            .get(&format!("{}{path}", self.url), &[])
+            .expect("serve answers")
+    }
+
+    /// POST of a text to a path.
+    pub fn post(&self, path: &str, body: &str) -> Answer {
+        self.http
+            .post(&format!("{}{path}", self.url), body)
+            .expect("serve answers")
+    }
+
+    /// A chat completion, whole.
+    pub fn chat(&self, request: &Value) -> Answer {
+        self.post("/v1/chat/completions", &request.to_string())
+    }
+
+    /// A chat completion, streamed: the JSON of each event but the closing `[DONE]`, which must be there.
+    pub fn chat_stream(&self, request: &Value) -> Vec<Value> {
+        let mut events: Vec<String> = self.open_chat_stream(request).collect();
+        assert_eq!(events.pop().as_deref(), Some("[DONE]"));
+        events
+            .iter()
+            .map(|event| serde_json::from_str(event).expect("an event is JSON"))
+            .collect()
+    }
+
+    /// A chat completion, streamed, to be read event by event.
+    pub fn open_chat_stream(&self, request: &Value) -> Events {
+        let mut request = request.clone();
+        request["stream"] = json!(true);
+        self.http
+            .stream(&format!("{}/v1/chat/completions", self.url), &request)
+    }
+
+    /// The value of a metric, by its name without `cloister_`.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").body;
+        let prefix = format!("cloister_{name} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(&prefix));
+        line.and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("there is no metric {name} in\n{text}"))
+    }
+}
+
+/// A request with one user message, greedy, of at most `max_tokens` tokens.
+pub fn question(text: &str, max_tokens: u32) -> Value {
+    json!({
+        "messages": [{"role": "user", "content": text}],
+        "max_tokens": max_tokens,
+        "temperature": 0,
+    })
+}

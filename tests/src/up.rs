@@ -1,0 +1,115 @@
+//! `cloister up` on free ports.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{ChildStderr, Command, Output, Stdio};
+use std::sync::MutexGuard;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::parts::{program, smollm2};
+use crate::process::Process;
+use crate::serve::engine_turn;
+
+/// A running `cloister up` with SmolLM2; ended when dropped.
+pub struct Up {
+    /// The process itself.
+    pub process: Process,
+    /// Its page, with a slash at the end.
+    pub page: String,
+    /// The port of its broker.
+    pub broker_port: String,
+    _folder: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The command, to which options may be added. Its node is `test`.
+pub fn command(state: &std::path::Path) -> Command {
+    let mut command = Command::new(program("cloister"));
+    command
+        .args(["up", "--json", "--node", "test", "--model"])
+        .arg(smollm2());
+    command.arg("--state").arg(state).stdin(Stdio::null());
+    command
+}
+
+impl Up {
+    /// Starts it with these further options; returns when it has said where it can be asked.
+    pub fn start(options: &[&str]) -> Self {
+        let turn = engine_turn();
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let mut process = Process::spawn(
+            command(folder.path())
+                .args(["--port", "0"])
+                .args(options)
+                .stdout(Stdio::piped()),
+        );
+        let mut line = String::new();
+        let stdout = process.0.stdout.take().expect("it was asked for");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("up prints text");
+        let endpoints: Value =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("up printed {line:?}"));
+        let text = |name: &str| {
+            endpoints[name]
+                .as_str()
+                .expect("it is in the line")
+                .to_owned()
+        };
+        let broker_port = text("broker")
+            .rsplit(':')
+            .next()
+            .expect("there is a port")
+            .to_owned();
+        Self {
+            process,
+            page: text("page"),
+            broker_port,
+            _folder: folder,
+            _turn: turn,
+        }
+    }
+
+    /// Asks over MQTT, as a JSON ask with the id `1`, and gives the answer's payload.
+    pub fn ask_over_mqtt(&self, ask: &Value) -> Value {
+        // Subscribes, and publishes once the broker has confirmed that.
+        let answer = Command::new("mosquitto_rr")
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &self.broker_port,
+                "-V",
+                "mqttv5",
+                "-W",
+                "60",
+            ])
+            .args([
+                "-t",
+                "cloister/test/ask",
+                "-e",
+                "cloister/test/answer/1",
+                "-m",
+                &ask.to_string(),
+            ])
+            .output()
+            .expect("mosquitto-clients are installed");
+        let text = String::from_utf8_lossy(&answer.stdout);
+        serde_json::from_str(&text)
+            .unwrap_or_else(|_| panic!("the answer over MQTT was {answer:?}"))
+    }
+}
+
+/// Runs a command that is to fail, and gives its exit code and what it wrote to standard error.
+pub fn failure(command: &mut Command) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = command.output().expect("the program is there");
+    (status.code(), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+/// Everything that a process writes to standard error until its end.
+pub fn rest_of(mut stderr: ChildStderr) -> String {
+    let mut text = String::new();
+    stderr.read_to_string(&mut text).expect("it writes text");
+    text
+}
