@@ -130,6 +130,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_folder_is_in_the_table() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets");
         let mut found = BTreeSet::new();
         files_below(&root, &root, &mut found);
         let known: BTreeSet<String> = FILES.iter().map(|(path, ..)| path.to_string()).collect();

@@ -3,12 +3,12 @@
 // In: the box's own states, as they change. Out: a few words. Where there are none to be had, no line.
 
 import { watch } from "./api.js";
-import { byId } from "./dom.js";
+import { byId, element } from "./dom.js";
 
 export function watchStatus() {
   const line = byId("status");
   watch((state) => {
-    line.textContent = inWords(state);
+    line.replaceChildren(inWords(state), element("span", { className: "speed", textContent: speed(state) }));
     line.dataset.busy = String((state.slots?.busy ?? 0) > 0);
     line.hidden = false;
   }, () => {
@@ -16,9 +16,13 @@ export function watchStatus() {
   });
 }
 
-function inWords({ slots, queue, tokens_per_second: speed }) {
-  const parts = [slots?.busy ? `${slots.busy} of ${slots.total} answering` : "Ready"];
+function inWords({ slots, queue }) {
+  const parts = [slots?.busy ? `${slots.busy} of ${slots.total} busy` : "Ready"];
   if (queue?.waiting) parts.push(`${queue.waiting} waiting`);
-  if (slots?.busy && speed?.decode) parts.push(`${speed.decode.toFixed(1)} tokens/s`);
   return parts.join(" · ");
+}
+
+/** Left out where the screen is narrow. */
+function speed({ slots, tokens_per_second: speed }) {
+  return slots?.busy && speed?.decode ? ` · ${speed.decode.toFixed(1)} tokens/s` : "";
 }
