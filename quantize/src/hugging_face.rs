@@ -6,8 +6,10 @@
 //! another shape than config.json says is an error, and so is a tokenizer that is not known here.
 
 mod config;
+mod general;
 mod json_file;
 mod layout;
+mod model_name;
 mod pre_tokenizer;
 mod safetensors;
 mod tokenizer;
@@ -19,7 +21,6 @@ use cloister_gguf::{Metadata, TensorInfo, TensorType};
 
 use crate::source::{Rows, Source, SourceTensor};
 use config::Config;
-use json_file::JsonFile;
 use layout::{Contents, Slot};
 use safetensors::{Checkpoint, StoredTensor};
 
@@ -68,7 +69,7 @@ pub fn open(folder: &Path) -> Result<Source> {
     let mut metadata = Metadata::default();
     metadata.set("general.architecture", config.architecture());
     metadata.set("general.type", "model");
-    describe(folder, parameters, &mut metadata)?;
+    general::write_keys(folder, &config, parameters, &mut metadata)?;
     config.write_keys(&mut metadata)?;
     tokenizer::write_keys(folder, &config, &mut metadata)?;
     let row_bytes = tensors.iter().map(|t| t.info.row_bytes()).collect();
@@ -99,70 +100,6 @@ fn stored<'c>(checkpoint: &'c Checkpoint, name: &str, slot: &Slot) -> Result<&'c
         );
     }
     Ok(stored)
-}
-
-/// Name, size and recommended sampling.
-fn describe(folder: &Path, parameters: u64, metadata: &mut Metadata) -> Result<()> {
-    let absolute = std::path::absolute(folder)?;
-    let name = absolute
-        .file_name()
-        .map(|n| n.to_string_lossy())
-        .unwrap_or_default();
-    metadata.set("general.name", title(&name));
-    metadata.set("general.size_label", size_label(parameters));
-    if let Some(generation) = JsonFile::read_if_there(&folder.join("generation_config.json"))? {
-        if let Some(top_k) = generation.get("top_k").and_then(serde_json::Value::as_i64) {
-            metadata.set(
-                "general.sampling.top_k",
-                i32::try_from(top_k).unwrap_or(i32::MAX),
-            );
-        }
-        for (theirs, ours) in [
-            ("top_p", "top_p"),
-            ("min_p", "min_p"),
-            ("temperature", "temp"),
-            ("repetition_penalty", "penalty_repeat"),
-        ] {
-            if let Some(value) = generation.get(theirs).and_then(serde_json::Value::as_f64) {
-                metadata.set(&format!("general.sampling.{ours}"), value as f32);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// `deepseek-r1-7b` as `Deepseek R1 7b`.
-fn title(name: &str) -> String {
-    let words = name
-        .split(['-', ' '])
-        .filter(|w| !w.is_empty())
-        .map(|word| {
-            let version = word.strip_prefix('v').unwrap_or(word);
-            let mut letters = word.chars();
-            match letters.next() {
-                Some(first)
-                    if !version.starts_with(|c: char| c.is_ascii_digit())
-                        && !word.contains(char::is_uppercase) =>
-                {
-                    first.to_uppercase().chain(letters).collect()
-                }
-                _ => word.to_owned(),
-            }
-        });
-    words.collect::<Vec<String>>().join(" ")
-}
-
-/// A number of weights as `7.6B`: at least two digits.
-fn size_label(parameters: u64) -> String {
-    let n = parameters as f64;
-    let (scaled, unit) = match parameters {
-        1_000_000_000_001.. => (n / 1e12, "T"),
-        1_000_000_001.. => (n / 1e9, "B"),
-        1_000_001.. => (n / 1e6, "M"),
-        _ => (n / 1e3, "K"),
-    };
-    let decimals = if scaled.round() >= 10.0 { 0 } else { 1 };
-    format!("{scaled:.decimals$}{unit}")
 }
 
 /// Where the bytes of a tensor come from.
@@ -219,27 +156,5 @@ impl Rows for FolderRows {
                 Ok(())
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_become_titles() {
-        assert_eq!(title("tiny-qwen2"), "Tiny Qwen2");
-        assert_eq!(
-            title("DeepSeek-R1-Distill-Qwen-7B"),
-            "DeepSeek R1 Distill Qwen 7B"
-        );
-        assert_eq!(title("model-v1.5-7b"), "Model v1.5 7b");
-    }
-
-    #[test]
-    fn size_labels_have_two_digits() {
-        assert_eq!(size_label(7_615_616_512), "7.6B");
-        assert_eq!(size_label(134_515_008), "135M");
-        assert_eq!(size_label(54_300), "54K");
     }
 }
