@@ -91,11 +91,6 @@ async function start(answer) {
   const conversation = current;
   const turn = new Turn(conversation, answer);
   turns.set(conversation.id, turn);
-  composer.answering = true;
-  thread.show(conversation);
-  save(conversation);
-  shelf.show(conversation.id);
-  announce("Waiting for the answer.");
   const view = thread.view(answer);
   let said = "";
   let saved = performance.now();
@@ -103,7 +98,8 @@ async function start(answer) {
     if (said !== words && conversation === current) announce((said = words));
   };
 
-  await turn.run({ model: chosenModel(), settings: store.settings() }, (changed) => {
+  // The request goes first: the box can think while the page is drawn.
+  const running = turn.run({ model: chosenModel(), settings: store.settings() }, (changed) => {
     view.update(changed);
     if (changed.queue) say(changed.queue <= 1 ? "Next in the queue." : `Number ${changed.queue} in the queue.`);
     if (changed.reasoning) say("Thinking.");
@@ -113,6 +109,12 @@ async function start(answer) {
       save(conversation);
     }
   });
+  composer.answering = true;
+  thread.show(conversation);
+  save(conversation);
+  shelf.show(conversation.id);
+  say("Waiting for the answer.");
+  await running;
 
   view.update();
   // An edit or a deletion has taken its place.
