@@ -112,7 +112,8 @@ def serving(model, *options):
 
 def ask(base, question, tokens):
     """Generated tokens of one request that runs to its length."""
-    body = {'messages': [{'role': 'user', 'content': question}], 'max_tokens': tokens, 'seed': 1}
+    body = {'messages': [{'role': 'user', 'content': question}], 'max_tokens': tokens, 'seed': 1,
+            'ignore_eos': True}
     request = urllib.request.Request(base + '/v1/chat/completions', json.dumps(body).encode(),
                                      {'Content-Type': 'application/json'})
     return json.load(urllib.request.urlopen(request))['usage']['completion_tokens']
@@ -158,25 +159,12 @@ def memory(model):
             meta = json.load(answer)['data'][0]['meta']
         status = open(f'/proc/{process.pid}/status').read()
     header = json.loads(run(os.path.join(BIN, 'cloister-quantize'), 'inspect', model, '--json'))
-    key = lambda name: next(v for k, v in walk(header) if k == f"{meta['architecture']}.{name}")
+    key = lambda name: header['metadata'][f"{meta['architecture']}.{name}"]['value']
     heads, layers = key('attention.head_count'), key('block_count')
     width = key('embedding_length') // heads * key('attention.head_count_kv')
     kv = 4 * meta['n_ctx'] * layers * width * 2 * 2  # slots, tokens, layers, K and V, 2 bytes
     resident = int(re.search(r'VmHWM:\s+(\d+)', status)[1]) * 1024
     return (resident - os.path.getsize(model) - kv) / 2**20
-
-
-def walk(value):
-    """Every key and value in a JSON tree, with `{key, value}` records as such."""
-    if isinstance(value, dict):
-        if 'key' in value and 'value' in value:
-            yield value['key'], value['value']
-        for k, v in value.items():
-            yield k, v
-            yield from walk(v)
-    elif isinstance(value, list):
-        for v in value:
-            yield from walk(v)
 
 
 def first_token(model, rounds):

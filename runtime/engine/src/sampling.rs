@@ -21,6 +21,8 @@ pub struct Sampling {
     pub presence_penalty: f32,
     /// Same seed, same draw; `None` takes a new one each time.
     pub seed: Option<u32>,
+    /// Never draw a token that ends the answer: it runs to its most tokens.
+    pub ignore_eos: bool,
 }
 
 impl Default for Sampling {
@@ -36,6 +38,7 @@ impl Default for Sampling {
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
             seed: None,
+            ignore_eos: false,
         }
     }
 }

@@ -82,7 +82,7 @@ impl Work {
             events,
             taken_over,
             next: None,
-            sampler: Sampler::new(&request.sampling, model.n_vocab(), seed),
+            sampler: Sampler::new(&request.sampling, model, seed),
             max_tokens: request.max_tokens,
             text: TextPipeline::new(request.prompt.opens_thought, request.stop),
             prompt: request.prompt.tokens,

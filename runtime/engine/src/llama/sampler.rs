@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use llama_cpp_sys_2 as sys;
 
-use super::{Context, Token};
+use super::{Context, Model, Token};
 use crate::sampling::Sampling;
 
 /// Draws the next token from the logits of a position.
@@ -16,16 +16,30 @@ pub struct Sampler {
 unsafe impl Send for Sampler {}
 
 impl Sampler {
-    /// The chain that `sampling` describes, in llama.cpp's own order: penalties, top-k, top-p,
+    /// The chain that `sampling` describes, in llama.cpp's own order: bias, penalties, top-k, top-p,
     /// min-p, temperature, draw. Temperature 0 is greedy.
-    pub fn new(sampling: &Sampling, n_vocab: i32, seed: u32) -> Self {
+    pub fn new(sampling: &Sampling, model: &Model, seed: u32) -> Self {
         // SAFETY: the chain takes ownership of each sampler that is added to it.
         unsafe {
             let chain = sys::llama_sampler_chain_init(sys::llama_sampler_chain_default_params());
             let add = |sampler| sys::llama_sampler_chain_add(chain, sampler);
+            if sampling.ignore_eos {
+                let never: Vec<_> = (0..model.n_vocab())
+                    .filter(|&token| model.is_end_of_generation(token))
+                    .map(|token| sys::llama_logit_bias {
+                        token,
+                        bias: f32::NEG_INFINITY,
+                    })
+                    .collect();
+                add(sys::llama_sampler_init_logit_bias(
+                    model.n_vocab(),
+                    never.len() as i32,
+                    never.as_ptr(),
+                ));
+            }
             if sampling.has_penalties() {
                 add(sys::llama_sampler_init_penalties(
-                    n_vocab,
+                    model.n_vocab(),
                     sampling.repeat_last_n,
                     sampling.repeat_penalty,
                     sampling.frequency_penalty,

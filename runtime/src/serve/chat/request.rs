@@ -111,6 +111,7 @@ fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
     sampling.seed = fields
         .integer("seed", i64::MIN, i64::MAX)?
         .map(|seed| (seed ^ (seed >> 32)) as u32);
+    sampling.ignore_eos = fields.flag("ignore_eos")?;
     sampling.check()?;
     Ok(sampling)
 }
