@@ -24,11 +24,8 @@ impl Process {
     pub fn signal(&self, signal: libc::c_int) {
         let id = libc::pid_t::try_from(self.0.id()).expect("a process id fits");
         // SAFETY: kill takes two numbers; the child is not reaped before this value is dropped.
-        assert_eq!(
-            unsafe { libc::kill(id, signal) },
-            0,
-            "cannot signal process {id}"
-        );
+        let sent = unsafe { libc::kill(id, signal) };
+        assert_eq!(sent, 0, "cannot signal process {id}");
     }
 
     /// Whether it still runs.

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::chat::{ChatTemplate, Message};
 use crate::error::{LoadError, PromptError, QueueFull};
 use crate::event::Event;
-use crate::llama::{Context, ContextParams, KvType, Model, Token, last_error};
+use crate::llama::{Batch, Context, ContextParams, KvType, Model, Token, last_error};
 use crate::model::{ModelInfo, id_of};
 use crate::reasoning::Splitter;
 use crate::sampling::Sampling;
@@ -157,12 +157,14 @@ impl Engine {
             n_threads: options.n_threads.unwrap_or_else(crate::usable_cores),
             kv_type: options.kv_type,
         };
-        let context = Context::new(model.clone(), params).ok_or_else(|| LoadError::Context {
-            path: path.to_owned(),
-            slots: options.n_slots,
-            n_ctx,
-            reason: last_error().unwrap_or_else(|| "it gave no reason".to_owned()),
-        })?;
+        let mut context =
+            Context::new(model.clone(), params).ok_or_else(|| LoadError::Context {
+                path: path.to_owned(),
+                slots: options.n_slots,
+                n_ctx,
+                reason: last_error().unwrap_or_else(|| "it gave no reason".to_owned()),
+            })?;
+        warm_up(&model, &mut context);
         let info = ModelInfo {
             path: path.to_owned(),
             id: id_of(path),
@@ -278,6 +280,17 @@ impl Engine {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
     }
+}
+
+/// Computes one token and forgets it, so that the first request does not wait for weights to come from
+/// the disk and threads to start.
+fn warm_up(model: &Model, context: &mut Context) {
+    let mut batch = Batch::new(1);
+    batch.push(model.bos().unwrap_or(0), 0, 0, true);
+    if let Err(error) = context.decode(&batch) {
+        tracing::warn!("the first token could not be computed: {error:?}");
+    }
+    context.clear();
 }
 
 impl Drop for Engine {
