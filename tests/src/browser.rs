@@ -178,7 +178,12 @@ impl Browser {
                 _ => {}
             }
         }
-        requests.into_iter().map(|(_, request)| request).collect()
+        // The browser's own pages, such as that of a new tab, come from itself.
+        requests
+            .into_iter()
+            .map(|(_, request)| request)
+            .filter(|request| !request.url.starts_with("chrome"))
+            .collect()
     }
 
     /// What the browser itself complained about since the last call: script errors, refusals by the

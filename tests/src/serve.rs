@@ -121,10 +121,13 @@ impl Serve {
     }
 }
 
-/// A request with one user message, greedy, of at most `max_tokens` tokens.
+/// A request with one question, greedy, of at most `max_tokens` tokens.
 pub fn question(text: &str, max_tokens: u32) -> Value {
     json!({
-        "messages": [{"role": "user", "content": text}],
+        "messages": [
+            {"role": "system", "content": "You answer in one sentence."},
+            {"role": "user", "content": text},
+        ],
         "max_tokens": max_tokens,
         "temperature": 0,
     })

@@ -77,7 +77,7 @@ user root
 max_inflight_messages 20
 max_queued_messages 1000
 max_queued_bytes 16777216
-message_size_limit 1048576
+max_packet_size 1048576
 log_dest stderr
 log_type error
 log_type warning
