@@ -28,6 +28,13 @@ fn streamed_and_whole_agree_on_what_is_reasoning_and_what_is_answer() {
     let request = question("How many legs has a spider?", 24);
 
     let message = serve.chat(&request).json()["choices"][0]["message"].clone();
+    // The template has opened the thought, and random weights do not close it.
+    assert_ne!(
+        message["reasoning_content"].as_str().unwrap_or_default(),
+        "",
+        "{message}"
+    );
+    assert_eq!(message["content"], "", "{message}");
     let events = serve.chat_stream(&request);
     for name in ["reasoning_content", "content"] {
         let pieces: String = events

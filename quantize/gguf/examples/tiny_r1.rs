@@ -39,6 +39,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut metadata = source.metadata;
     metadata.set("general.name", "Tiny random qwen2");
     metadata.set("general.file_type", 7u32); // mostly Q8_0
+    // R1's later checkpoints open the thought in the template; random weights never write the tag.
+    let template = metadata
+        .str("tokenizer.chat_template")
+        .ok_or("the header has no chat template")?
+        .replace(
+            "and not ns.is_tool %}{{'<｜Assistant｜>'}}",
+            "and not ns.is_tool %}{{'<｜Assistant｜><think>\\n'}}",
+        );
+    metadata.set("tokenizer.chat_template", template.as_str());
     for (key, value) in [
         ("block_count", LAYERS as u32),
         ("context_length", CONTEXT),
