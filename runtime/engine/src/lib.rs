@@ -26,5 +26,5 @@ pub use engine::{Client, Engine, Generation, Options, Prompt, Request, Stats};
 pub use error::{GenerateError, LoadError, PromptError, QueueFull};
 pub use event::{Completion, Event, FinishReason, Timings, Usage};
 pub use llama::{KvType, Token};
-pub use model::ModelInfo;
+pub use model::{ModelInfo, id_of};
 pub use sampling::{InvalidSampling, Sampling};

@@ -8,6 +8,7 @@ use anyhow::Context;
 use axum::Json;
 use axum::extract::{self, State};
 use axum::response::IntoResponse;
+use cloister_engine::id_of as id;
 use cloister_engine::{Engine, LoadError, ModelInfo, Options};
 use serde_json::{Value, json};
 
@@ -197,12 +198,6 @@ impl Models {
             "meta": meta,
         })
     }
-}
-
-/// The name that requests use for a file.
-fn id(file: &Path) -> String {
-    file.file_stem()
-        .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned())
 }
 
 /// `GET /v1/models`.
