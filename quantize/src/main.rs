@@ -6,6 +6,8 @@ mod convert;
 mod file_type;
 mod ggml;
 mod hugging_face;
+#[allow(dead_code)] // until convert takes one
+mod imatrix_file;
 mod inspect;
 mod source;
 mod type_mix;
