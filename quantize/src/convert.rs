@@ -1,18 +1,20 @@
 //! `cloister-quantize convert`: a source in, a GGUF file of the wanted type out.
 //!
-//! Rows are read, dequantized, checked, quantized, checked again and written a slab at a time, so
-//! that memory does not grow with the model. It must never write weights that are not finite, and
-//! never leave an unfinished file: that is `cloister_gguf::Writer`'s promise.
+//! Here the work is planned and reported; `pipeline` does it and `chunk` is a piece of it. It must
+//! never write weights that are not finite, and never leave an unfinished file under the final name:
+//! that is `cloister_gguf::Writer`'s promise.
+
+mod chunk;
+mod pipeline;
 
 use std::fs;
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::available_parallelism;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use cloister_gguf::{TensorInfo, Writer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -20,13 +22,7 @@ use crate::file_type::FileType;
 use crate::ggml;
 use crate::source::Source;
 use crate::type_mix;
-
-/// Bytes of output that are made before they are written.
-const SLAB_BYTES: u64 = 16 << 20;
-
-/// Elements that one thread works on at a time: large enough to make locking cheap, small enough
-/// for its F32 to stay in the cache.
-const CHUNK_ELEMENTS: u64 = 128 << 10;
+use pipeline::Outcome;
 
 /// The version of ggml's quantized formats: `GGML_QNT_VERSION`.
 const QUANTIZATION_VERSION: u32 = 2;
@@ -61,14 +57,22 @@ pub fn convert(source_path: &Path, out: &Path, file_type: FileType) -> Result<()
     let mut writer = Writer::create(out, &source.metadata, targets.clone())?;
     note(&source, &targets, file_type);
     let progress = progress_bar(targets.iter().map(TensorInfo::bytes).sum());
-    for (index, target) in targets.iter().enumerate() {
-        progress.set_message(target.name.clone());
-        let tensor = TensorJob {
-            source: &source,
-            index,
-            target,
-        };
-        tensor.run(&mut writer, &interrupted, &progress)?;
+    let mut current = usize::MAX;
+    let outcome = pipeline::run(
+        &source,
+        &targets,
+        &mut writer,
+        &interrupted,
+        |tensor, bytes| {
+            if tensor != current {
+                current = tensor;
+                progress.set_message(targets[tensor].name.clone());
+            }
+            progress.inc(bytes);
+        },
+    )?;
+    if outcome == Outcome::Stopped {
+        bail!("interrupted; nothing was written");
     }
     writer.finish()?;
     progress.finish_and_clear();
@@ -82,126 +86,6 @@ pub fn convert(source_path: &Path, out: &Path, file_type: FileType) -> Result<()
         bytes as f64 * 8.0 / weights as f64
     );
     Ok(())
-}
-
-/// One tensor on its way through.
-struct TensorJob<'s> {
-    source: &'s Source,
-    index: usize,
-    target: &'s TensorInfo,
-}
-
-impl TensorJob<'_> {
-    fn run(&self, writer: &mut Writer, stop: &AtomicBool, progress: &ProgressBar) -> Result<()> {
-        let (rows, row_bytes) = (self.target.rows(), self.target.row_bytes());
-        let slab_rows = (SLAB_BYTES / row_bytes).clamp(1, rows);
-        let mut slab = vec![0; (slab_rows * row_bytes) as usize];
-        let mut first_row = 0;
-        while first_row < rows {
-            if stop.load(Ordering::Relaxed) {
-                bail!("interrupted; nothing was written");
-            }
-            let slab_rows = slab_rows.min(rows - first_row);
-            let slab = &mut slab[..(slab_rows * row_bytes) as usize];
-            self.fill(first_row, slab)?;
-            writer.write(slab)?;
-            progress.inc(slab.len() as u64);
-            first_row += slab_rows;
-        }
-        Ok(())
-    }
-
-    /// Fills a slab with rows from `first_row` on, on all cores that the process may use.
-    fn fill(&self, first_row: u64, slab: &mut [u8]) -> Result<()> {
-        let row_bytes = self.target.row_bytes();
-        let chunk_rows = (CHUNK_ELEMENTS / self.target.row_elements()).max(1);
-        let chunk_bytes = (chunk_rows * row_bytes) as usize;
-        let threads = available_parallelism().map_or(1, usize::from);
-        let threads = threads.min(slab.len().div_ceil(chunk_bytes));
-
-        let chunks = Mutex::new(slab.chunks_mut(chunk_bytes).enumerate());
-        let work = || -> Result<()> {
-            let mut buffers = Buffers::default();
-            loop {
-                let next = chunks
-                    .lock()
-                    .map_err(|_| anyhow!("another thread failed"))?
-                    .next();
-                let Some((number, chunk)) = next else {
-                    return Ok(());
-                };
-                self.chunk(first_row + number as u64 * chunk_rows, chunk, &mut buffers)?;
-            }
-        };
-        std::thread::scope(|scope| {
-            let others: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
-            let mine = work();
-            let joined = others
-                .into_iter()
-                .map(|t| t.join().expect("a worker panicked"));
-            joined.fold(mine, Result::and)
-        })
-    }
-
-    /// Fills `out` with whole rows from `first_row` on.
-    fn chunk(&self, first_row: u64, out: &mut [u8], buffers: &mut Buffers) -> Result<()> {
-        let from = &self.source.tensors[self.index].info;
-        let to = self.target.tensor_type;
-        let rows = out.len() as u64 / self.target.row_bytes();
-        let elements = (rows * from.row_elements()) as usize;
-        if from.tensor_type == to {
-            self.source.rows.read(self.index, first_row, out)?;
-            if ggml::can_be_read(to) {
-                let (_, values) = buffers.of(0, elements);
-                ggml::to_f32(to, out, values);
-                self.check_finite(values, first_row)?;
-            }
-            return Ok(());
-        }
-        let (bytes, values) = buffers.of((rows * from.row_bytes()) as usize, elements);
-        self.source.rows.read(self.index, first_row, bytes)?;
-        ggml::to_f32(from.tensor_type, bytes, values);
-        self.check_finite(values, first_row)?;
-        ggml::from_f32(to, values, from.row_elements(), out);
-        // Scales are F16: weights beyond its range would make a file that answers in NaN.
-        ggml::to_f32(to, out, values);
-        if values.iter().any(|v| !v.is_finite()) {
-            let (path, name) = (self.source.path.display(), &from.name);
-            bail!("{path}: tensor {name}: its values are too large for {to}");
-        }
-        Ok(())
-    }
-
-    fn check_finite(&self, values: &[f32], first_row: u64) -> Result<()> {
-        let Some(at) = values.iter().position(|v| !v.is_finite()) else {
-            return Ok(());
-        };
-        let row_elements = self.target.row_elements();
-        bail!(
-            "{}: tensor {}: {} at row {}, column {}; the checkpoint is damaged",
-            self.source.path.display(),
-            self.target.name,
-            values[at],
-            first_row + at as u64 / row_elements,
-            at as u64 % row_elements,
-        )
-    }
-}
-
-/// A worker's memory, kept from chunk to chunk.
-#[derive(Default)]
-struct Buffers {
-    bytes: Vec<u8>,
-    values: Vec<f32>,
-}
-
-impl Buffers {
-    /// Slices of these lengths, of any content.
-    fn of(&mut self, bytes: usize, values: usize) -> (&mut [u8], &mut [f32]) {
-        self.bytes.resize(self.bytes.len().max(bytes), 0);
-        self.values.resize(self.values.len().max(values), 0.0);
-        (&mut self.bytes[..bytes], &mut self.values[..values])
-    }
 }
 
 /// Refuses outputs that would destroy the source or cannot be a file.

@@ -64,6 +64,13 @@ impl Writer {
         self.tensors.get(self.current)
     }
 
+    /// Where the next bytes go: the number of the tensor, and the row in it. After the last tensor,
+    /// their count and row 0.
+    pub fn position(&self) -> (usize, u64) {
+        let row_bytes = self.next_tensor().map_or(1, TensorInfo::row_bytes);
+        (self.current, self.written / row_bytes)
+    }
+
     /// Appends bytes to the current tensor. At its last byte, the next tensor becomes current.
     ///
     /// # Panics

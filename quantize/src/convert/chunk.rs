@@ -1,0 +1,162 @@
+//! Converts a few rows of one tensor: read, dequantized, checked, quantized, checked again.
+//!
+//! In: a [`Chunk`], the source, the tensor's description in the output. Out: its bytes. It must never
+//! let through weights that are not finite.
+
+use anyhow::{Result, bail};
+use cloister_gguf::TensorInfo;
+
+use crate::ggml;
+use crate::source::Source;
+
+/// Elements that one thread works on at a time: large enough to make the queue cheap, small enough
+/// for their F32 to stay in the cache.
+const CHUNK_ELEMENTS: u64 = 128 << 10;
+
+/// Whole rows of one tensor that are converted together. They lie in one of its matrices, so that an
+/// expert's rows are never mixed with another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// Number of the tensor in the source and in the output.
+    pub tensor: usize,
+    /// Its first row, counted through all matrices of the tensor.
+    pub first_row: u64,
+    /// How many rows.
+    pub rows: u64,
+}
+
+/// The chunks of `targets` in the order of the file, from row `first_row` of tensor `tensor` on.
+pub fn chunks(
+    targets: &[TensorInfo],
+    tensor: usize,
+    first_row: u64,
+) -> impl Iterator<Item = Chunk> + Send {
+    let mut next = (tensor, first_row);
+    std::iter::from_fn(move || {
+        let (tensor, first_row) = next;
+        let target = targets.get(tensor)?;
+        let matrix_rows = target.dims.get(1).copied().unwrap_or(1);
+        let most = (CHUNK_ELEMENTS / target.row_elements()).max(1);
+        let rows = most.min(matrix_rows - first_row % matrix_rows);
+        let end = first_row + rows;
+        next = if end == target.rows() {
+            (tensor + 1, 0)
+        } else {
+            (tensor, end)
+        };
+        Some(Chunk {
+            tensor,
+            first_row,
+            rows,
+        })
+    })
+}
+
+/// A thread's memory, kept from chunk to chunk.
+#[derive(Default)]
+pub struct Buffers {
+    bytes: Vec<u8>,
+    values: Vec<f32>,
+}
+
+impl Buffers {
+    /// Slices of these lengths, of any content.
+    fn of(&mut self, bytes: usize, values: usize) -> (&mut [u8], &mut [f32]) {
+        self.bytes.resize(self.bytes.len().max(bytes), 0);
+        self.values.resize(self.values.len().max(values), 0.0);
+        (&mut self.bytes[..bytes], &mut self.values[..values])
+    }
+}
+
+impl Chunk {
+    /// Makes `out` the chunk's bytes as `target` wants them.
+    pub fn convert(
+        &self,
+        source: &Source,
+        target: &TensorInfo,
+        buffers: &mut Buffers,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let from = &source.tensors[self.tensor].info;
+        let to = target.tensor_type;
+        let elements = (self.rows * from.row_elements()) as usize;
+        out.resize((self.rows * target.row_bytes()) as usize, 0);
+        if from.tensor_type == to {
+            source.rows.read(self.tensor, self.first_row, out)?;
+            if ggml::can_be_read(to) {
+                let (_, values) = buffers.of(0, elements);
+                ggml::to_f32(to, out, values);
+                self.check_finite(source, values)?;
+            }
+            return Ok(());
+        }
+        let (bytes, values) = buffers.of((self.rows * from.row_bytes()) as usize, elements);
+        source.rows.read(self.tensor, self.first_row, bytes)?;
+        ggml::to_f32(from.tensor_type, bytes, values);
+        self.check_finite(source, values)?;
+        ggml::from_f32(to, values, from.row_elements(), out);
+        // Scales are F16: weights beyond its range would make a file that answers in NaN.
+        ggml::to_f32(to, out, values);
+        if values.iter().any(|v| !v.is_finite()) {
+            let (path, name) = (source.path.display(), &from.name);
+            bail!("{path}: tensor {name}: its values are too large for {to}");
+        }
+        Ok(())
+    }
+
+    fn check_finite(&self, source: &Source, values: &[f32]) -> Result<()> {
+        let Some(at) = values.iter().position(|v| !v.is_finite()) else {
+            return Ok(());
+        };
+        let tensor = &source.tensors[self.tensor].info;
+        let row_elements = tensor.row_elements();
+        bail!(
+            "{}: tensor {}: {} at row {}, column {}; the checkpoint is damaged",
+            source.path.display(),
+            tensor.name,
+            values[at],
+            self.first_row + at as u64 / row_elements,
+            at as u64 % row_elements,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_gguf::TensorType;
+
+    use super::*;
+
+    fn tensor(dims: &[u64]) -> TensorInfo {
+        TensorInfo::new("t", dims.to_vec(), TensorType::F32).unwrap()
+    }
+
+    #[test]
+    fn chunks_cover_each_row_once_and_end_with_each_matrix() {
+        let targets = [
+            tensor(&[1024]),
+            tensor(&[1024, 200, 3]),
+            tensor(&[1 << 20, 2]),
+        ];
+        let found: Vec<_> = chunks(&targets, 0, 0)
+            .map(|c| (c.tensor, c.first_row, c.rows))
+            .collect();
+        let experts = [0, 200, 400].map(|row| [(1, row, 128), (1, row + 128, 72)]);
+        let mut wanted = vec![(0, 0, 1)];
+        wanted.extend(experts.concat());
+        wanted.extend([(2, 0, 1), (2, 1, 1)]);
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn chunks_can_start_at_any_row() {
+        let targets = [tensor(&[1024]), tensor(&[1024, 200])];
+        let found: Vec<_> = chunks(&targets, 1, 190).collect();
+        let rest = Chunk {
+            tensor: 1,
+            first_row: 190,
+            rows: 10,
+        };
+        assert_eq!(found, [rest]);
+    }
+}
