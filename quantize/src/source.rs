@@ -110,16 +110,22 @@ impl Source {
         let required = |key| {
             number(key)?.with_context(|| format!("{path}: key {architecture}.{key} is missing"))
         };
-        let experts = self.metadata.get(&format!("{architecture}.expert_count"));
-        if experts.is_some_and(|count| count.as_u64() != Some(0)) {
+        let experts = match self.metadata.get(&format!("{architecture}.expert_count")) {
+            Some(count) => count.as_u64().with_context(|| {
+                format!("{path}: key {architecture}.expert_count: a whole number is needed")
+            })?,
+            None => 0,
+        };
+        if experts != 0 && architecture != "deepseek2" {
             bail!("{path}: a mixture of experts, which cannot be converted");
         }
         let heads = required("attention.head_count")?;
         Ok(ModelShape {
+            architecture: architecture.to_owned(),
             layers: required("block_count")?,
             heads,
             heads_kv: number("attention.head_count_kv")?.unwrap_or(heads),
-            is_llama: architecture == "llama",
+            experts,
         })
     }
 }

@@ -9,16 +9,18 @@ use cloister_gguf::{TensorInfo, TensorType};
 use crate::file_type::FileType;
 
 /// What the rules need to know of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelShape {
+    /// `general.architecture`.
+    pub architecture: String,
     /// Transformer layers.
     pub layers: u64,
     /// Query heads.
     pub heads: u64,
     /// Key and value heads.
     pub heads_kv: u64,
-    /// The llama architecture, not qwen2.
-    pub is_llama: bool,
+    /// Experts in a layer; 0 in a dense model.
+    pub experts: u64,
 }
 
 impl ModelShape {
@@ -30,7 +32,12 @@ impl ModelShape {
     /// The 70B shape has a value projection so small that more bits there cost nearly nothing.
     /// A llama of 80 layers that shares no heads is the older 65B.
     fn is_70b(&self) -> bool {
-        self.layers == 80 && !(self.is_llama && self.heads == self.heads_kv)
+        self.layers == 80
+            && match self.architecture.as_str() {
+                "llama" => self.heads != self.heads_kv,
+                "qwen2" => true,
+                _ => false,
+            }
     }
 }
 
