@@ -11,6 +11,7 @@ mod cores;
 mod decoder;
 mod engine;
 mod error;
+pub mod evaluate;
 mod event;
 mod llama;
 mod model;

@@ -26,6 +26,11 @@ impl Batch {
         self.raw.n_tokens as usize
     }
 
+    /// Most tokens in the batch.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// How many more tokens fit.
     pub fn room(&self) -> usize {
         self.capacity - self.len()
@@ -54,6 +59,13 @@ impl Batch {
         }
         self.raw.n_tokens += 1;
         i as i32
+    }
+
+    /// How many of the tokens ask for their logits.
+    pub(super) fn n_outputs(&self) -> usize {
+        // SAFETY: the array has an entry for each token.
+        let wanted = unsafe { std::slice::from_raw_parts(self.raw.logits, self.len()) };
+        wanted.iter().filter(|wanted| **wanted != 0).count()
     }
 
     pub(super) fn raw(&self) -> sys::llama_batch {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
 
+use super::mat_mul::{MatMulObserver, Tap, on_operation};
 use super::{Batch, Model, Pos, SeqId};
 
 /// Element type of the KV cache.
@@ -50,7 +51,11 @@ pub struct Context {
     threadpool: NonNull<sys::ggml_threadpool>,
     // Boxed twice so that llama.cpp can hold a thin pointer to it.
     abort: Option<Box<Abort>>,
-    _model: Arc<Model>,
+    // Dropped after `Drop::drop`, which frees the context that points at it.
+    _tap: Option<Tap>,
+    /// Tokens of the last decode call that asked for logits and have them.
+    n_outputs: usize,
+    model: Arc<Model>,
 }
 
 // SAFETY: a context may be used from any one thread at a time; `&mut self` ensures that.
@@ -60,13 +65,27 @@ impl Context {
     /// Allocates the KV cache and the compute buffers. `None` when that fails, for want of memory as
     /// a rule; the reason is then in [`super::last_error`].
     pub fn new(model: Arc<Model>, params: ContextParams) -> Option<Self> {
+        Self::with_observer(model, params, None)
+    }
+
+    /// As [`Context::new`]; `observer` sees what goes into each matrix multiplication.
+    pub fn with_observer(
+        model: Arc<Model>,
+        params: ContextParams,
+        observer: Option<Box<dyn MatMulObserver>>,
+    ) -> Option<Self> {
         let kv = match params.kv_type {
             KvType::F16 => sys::GGML_TYPE_F16,
             KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
         };
-        // SAFETY: the model outlives the context, which holds it; the params are llama.cpp's own.
+        let tap = observer.map(Tap::new);
+        // SAFETY: model and tap outlive the context, which holds them; the params are llama.cpp's own.
         unsafe {
             let mut raw = sys::llama_context_default_params();
+            if let Some(tap) = &tap {
+                raw.cb_eval = Some(on_operation);
+                raw.cb_eval_user_data = tap.as_ptr();
+            }
             raw.n_ctx = params.n_ctx_seq.checked_mul(params.n_seq)?;
             raw.n_seq_max = params.n_seq;
             raw.n_batch = params.n_batch;
@@ -89,7 +108,9 @@ impl Context {
                 raw,
                 threadpool,
                 abort: None,
-                _model: model,
+                _tap: tap,
+                n_outputs: 0,
+                model,
             })
         }
     }
@@ -126,15 +147,33 @@ impl Context {
 
     /// Computes `batch`: fills the KV cache, and the logits of the tokens that asked for them.
     pub fn decode(&mut self, batch: &Batch) -> Result<(), DecodeError> {
+        self.n_outputs = 0;
         // SAFETY: context and batch live; the batch's arrays hold `n_tokens` entries.
         match unsafe { sys::llama_decode(self.as_ptr(), batch.raw()) } {
             0 => {
                 // SAFETY: the context lives.
                 unsafe { sys::llama_synchronize(self.as_ptr()) };
+                self.n_outputs = batch.n_outputs();
                 Ok(())
             }
             2 => Err(DecodeError::Aborted),
             code => Err(DecodeError::Failed(code)),
+        }
+    }
+
+    /// The logits of the last decode call, `[n_outputs, n_vocab]` row-major: a row for each token that
+    /// asked for logits, in the order of the batch. None after a call that failed.
+    pub fn logits(&mut self) -> &[f32] {
+        if self.n_outputs == 0 {
+            return &[];
+        }
+        let len = self.n_outputs * self.model.n_vocab() as usize;
+        // SAFETY: the context lives, and its output buffer until the next decode call, which takes
+        // `&mut self`. llama.cpp brings the rows into the batch's order; there are this many.
+        unsafe {
+            let rows = sys::llama_get_logits(self.as_ptr());
+            assert!(!rows.is_null(), "llama.cpp has logits after a decode call");
+            std::slice::from_raw_parts(rows, len)
         }
     }
 

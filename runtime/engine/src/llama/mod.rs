@@ -4,6 +4,7 @@
 mod batch;
 mod context;
 mod log;
+mod mat_mul;
 mod model;
 mod repack;
 mod sampler;
@@ -11,6 +12,7 @@ mod sampler;
 pub use batch::Batch;
 pub use context::{Context, ContextParams, DecodeError, KvType};
 pub use log::{last_error, route_logs};
+pub use mat_mul::{Inputs, MatMul, MatMulObserver};
 pub use model::Model;
 pub use repack::repacking_pays;
 pub use sampler::Sampler;

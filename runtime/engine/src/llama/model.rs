@@ -163,6 +163,15 @@ impl Model {
     /// Tokenizes `text`. `add_special` puts the model's own begin-of-sequence in front; special
     /// tokens written out in `text` become those tokens, as a rendered template needs.
     pub fn tokenize(&self, text: &str, add_special: bool) -> Vec<Token> {
+        self.tokenize_with(text, add_special, true)
+    }
+
+    /// As [`Model::tokenize`], but special tokens written out in `text` are text like any other.
+    pub fn tokenize_plain(&self, text: &str, add_special: bool) -> Vec<Token> {
+        self.tokenize_with(text, add_special, false)
+    }
+
+    fn tokenize_with(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token> {
         let Ok(len) = i32::try_from(text.len()) else {
             return Vec::new();
         };
@@ -177,7 +186,7 @@ impl Model {
                     tokens.as_mut_ptr(),
                     tokens.len() as i32,
                     add_special,
-                    true,
+                    parse_special,
                 )
             };
             if n >= 0 {
