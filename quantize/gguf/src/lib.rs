@@ -10,6 +10,7 @@
 //! The format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
 
 mod error;
+mod memory;
 mod read;
 mod tensor;
 mod tensor_type;
@@ -17,6 +18,7 @@ mod value;
 mod write;
 
 pub use error::{Error, Result};
+pub use memory::{ContextShape, KvCacheType, MemoryError, MemoryNeed, memory_need};
 pub use read::{Gguf, MAX_HEADER_BYTES};
 pub use tensor::TensorInfo;
 pub use tensor_type::TensorType;
