@@ -1,7 +1,7 @@
 //! What can be wrong with a GGUF file. Each variant names the file, and the key or tensor and the
 //! byte offset where there is one, so that its line alone is enough to act on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -105,4 +105,32 @@ pub enum Error {
         /// Bytes that the file has.
         file_len: u64,
     },
+
+    /// A partial file cannot be gone on with.
+    #[error("{path}: cannot be resumed: {problem}; without --resume it is begun anew")]
+    Resume {
+        /// The partial file.
+        path: PathBuf,
+        /// What does not fit.
+        problem: String,
+    },
+
+    /// Another process writes the same file.
+    #[error("{path}: another conversion is writing it; wait for it or name another file")]
+    Busy {
+        /// The partial file.
+        path: PathBuf,
+    },
+}
+
+impl Error {
+    /// Makes the operating system's refusal to `action` the file `path` an error.
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.to_owned();
+        move |reason| Error::Io {
+            path,
+            action,
+            reason,
+        }
+    }
 }

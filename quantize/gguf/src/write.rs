@@ -1,39 +1,66 @@
 //! Writes a GGUF file front to back: header first, then each tensor's bytes in order.
 //!
 //! In: metadata, tensor shapes and types, then bytes. Out: a file that gets its final name only in
-//! [`Writer::finish`], after it has been synced. Until then it has a hidden name in the same folder,
-//! and it is removed on error or when the writer is dropped.
+//! [`Writer::finish`], after it has been synced. Until then it is a [`partial`] one beside it: either
+//! hidden and removed when the writer is dropped, or, for work of hours, one that a later process
+//! can resume, even after a power cut.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, ErrorKind, Write};
+mod encode;
+mod journal;
+mod partial;
+mod syncer;
+#[cfg(test)]
+mod tests;
+
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{Array, DEFAULT_ALIGNMENT, Error, MAGIC, Metadata, Result, TensorInfo, Value};
+use crate::{DEFAULT_ALIGNMENT, Error, Metadata, Result, TensorInfo};
+use encode::encode_header;
+use journal::Journal;
+use partial::Partial;
+use syncer::Syncer;
 
-/// The version that is written.
-const VERSION: u32 = 3;
+/// Bytes that a resumable file may have on their way to the disk before writing waits for them. It
+/// keeps a slow disk from collecting gigabytes that every other program's writes would wait for.
+const SYNC_BYTES: u64 = 32 << 20;
+
+/// What a partial file is made from and how, as names and values of one line each: it is resumed
+/// only by work that has the same.
+pub type Identity = Vec<(String, String)>;
 
 /// A GGUF file in the making.
 #[derive(Debug)]
 pub struct Writer {
     file: Option<BufWriter<File>>,
-    partial: PathBuf,
+    partial: Partial,
     path: PathBuf,
     alignment: u64,
     tensors: Vec<TensorInfo>,
+    /// Bytes of the whole file.
+    size: u64,
+    /// Bytes of the file that are written.
+    end: u64,
     /// Index of the tensor being written, and how many of its bytes are.
     current: usize,
     written: u64,
+    /// Of a resumable file.
+    syncer: Option<Syncer>,
+    /// Bytes that the syncer knows of.
+    sent: u64,
 }
 
-impl Writer {
-    /// Starts the file that will be `path` and writes its header. The offsets in `tensors` are set
-    /// here: data follows in the order of `tensors`, each padded to `general.alignment`.
-    pub fn create(
-        path: &Path,
-        metadata: &Metadata,
-        mut tensors: Vec<TensorInfo>,
-    ) -> Result<Writer> {
+/// What is known of the file before any of it is written.
+struct Plan {
+    header: Vec<u8>,
+    alignment: u64,
+    tensors: Vec<TensorInfo>,
+    size: u64,
+}
+
+impl Plan {
+    fn new(metadata: &Metadata, mut tensors: Vec<TensorInfo>) -> Plan {
         let alignment = metadata
             .u64("general.alignment")
             .unwrap_or(DEFAULT_ALIGNMENT);
@@ -42,21 +69,148 @@ impl Writer {
             tensor.offset = end;
             end = (end + tensor.bytes()).next_multiple_of(alignment);
         }
-        let (file, partial) = create_partial(path)?;
-        // From here on, dropping the writer removes the file.
-        let mut writer = Writer {
+        let header = encode_header(metadata, &tensors);
+        let size = (header.len() as u64).next_multiple_of(alignment) + end;
+        Plan {
+            header,
+            alignment,
+            tensors,
+            size,
+        }
+    }
+
+    fn data_start(&self) -> u64 {
+        (self.header.len() as u64).next_multiple_of(self.alignment)
+    }
+}
+
+/// Bytes of the file that [`Writer`] would make of these.
+pub fn file_size(metadata: &Metadata, tensors: Vec<TensorInfo>) -> u64 {
+    Plan::new(metadata, tensors).size
+}
+
+impl Writer {
+    /// Starts the file that will be `path` and writes its header. The offsets in `tensors` are set
+    /// here: data follows in the order of `tensors`, each padded to `general.alignment`.
+    ///
+    /// Until it is finished the file has a hidden name; it is removed on error or when the writer
+    /// is dropped.
+    pub fn create(path: &Path, metadata: &Metadata, tensors: Vec<TensorInfo>) -> Result<Writer> {
+        let (file, partial) = Partial::hidden(path)?;
+        Writer::start(path, file, partial, Plan::new(metadata, tensors))
+    }
+
+    /// Starts a file that can be resumed: until it is finished it is `path` with `.partial` after
+    /// it, and a journal beside it tells how much of it is safe on the disk. One that was left by
+    /// earlier work is replaced. Dropping the writer leaves both; see [`Writer::discard`].
+    pub fn create_resumable(
+        path: &Path,
+        metadata: &Metadata,
+        tensors: Vec<TensorInfo>,
+        identity: &Identity,
+    ) -> Result<Writer> {
+        let (file, partial) = Partial::named(path)?;
+        Journal::remove(partial.path())?;
+        file.set_len(0).map_err(Error::io(path, "write"))?;
+        let mut writer = Writer::start(path, file, partial, Plan::new(metadata, tensors))?;
+        let journal = Journal::new(writer.partial.path(), identity.clone());
+        writer.sync_as_it_goes(journal)?;
+        Ok(writer)
+    }
+
+    /// Goes on with the file that [`Writer::create_resumable`] left, behind the last whole row that
+    /// is known to be safe. `None` if there is nothing to go on with.
+    ///
+    /// # Errors
+    /// [`Error::Resume`] if what is there comes from another source or other options.
+    pub fn resume(
+        path: &Path,
+        metadata: &Metadata,
+        tensors: Vec<TensorInfo>,
+        identity: &Identity,
+    ) -> Result<Option<Writer>> {
+        let Some((mut file, partial)) = Partial::existing(path)? else {
+            return Ok(None);
+        };
+        let Some((journal, synced)) = Journal::read(partial.path())? else {
+            return Ok(None);
+        };
+        let refuse = |problem: String| Error::Resume {
+            path: partial.path().to_owned(),
+            problem,
+        };
+        if let Some(difference) = journal.difference(identity) {
+            return Err(refuse(difference));
+        }
+        let plan = Plan::new(metadata, tensors);
+        let mut header = vec![0; plan.header.len()];
+        let len = file
+            .metadata()
+            .map_err(Error::io(partial.path(), "read"))?
+            .len();
+        if synced < plan.data_start() || len < synced || plan.size < synced {
+            return Err(refuse(format!(
+                "{synced} of its bytes should be written, but it has {len}"
+            )));
+        }
+        file.read_exact(&mut header)
+            .map_err(Error::io(partial.path(), "read"))?;
+        if header != plan.header {
+            return Err(refuse("its header is not the one that is wanted".into()));
+        }
+        let (current, written) = plan.place(synced);
+        let end = match plan.tensors.get(current) {
+            Some(tensor) => plan.data_start() + tensor.offset + written,
+            None => plan.size,
+        };
+        file.set_len(end)
+            .map_err(Error::io(partial.path(), "write"))?;
+        file.seek(SeekFrom::Start(end))
+            .map_err(Error::io(partial.path(), "write"))?;
+        let mut writer = Writer::of(path, file, partial, plan);
+        (writer.current, writer.written, writer.end) = (current, written, end);
+        writer.sync_as_it_goes(journal)?;
+        Ok(Some(writer))
+    }
+
+    fn of(path: &Path, file: File, partial: Partial, plan: Plan) -> Writer {
+        Writer {
             file: Some(BufWriter::with_capacity(1 << 20, file)),
             partial,
             path: path.to_owned(),
-            alignment,
-            tensors,
+            alignment: plan.alignment,
+            tensors: plan.tensors,
+            size: plan.size,
+            end: 0,
             current: 0,
             written: 0,
-        };
-        let header = encode_header(metadata, &writer.tensors);
+            syncer: None,
+            sent: 0,
+        }
+    }
+
+    fn start(path: &Path, file: File, partial: Partial, mut plan: Plan) -> Result<Writer> {
+        let header = std::mem::take(&mut plan.header);
+        let mut writer = Writer::of(path, file, partial, plan);
         writer.put(&header)?;
         writer.pad(header.len() as u64)?;
         Ok(writer)
+    }
+
+    /// From here on, what is written goes to the disk soon and into the journal after that.
+    fn sync_as_it_goes(&mut self, journal: Journal) -> Result<()> {
+        self.flush()?;
+        let file = self.file.as_ref().expect("the file is there until finish");
+        let file = file.get_ref().try_clone();
+        let file = file.map_err(Error::io(&self.path, "write"))?;
+        self.sent = self.end;
+        self.syncer = Some(Syncer::start(file, &self.path, journal, self.end)?);
+        Ok(())
+    }
+
+    /// Bytes that the whole file will have.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// The tensor whose bytes come next, or `None` when all are written.
@@ -92,6 +246,12 @@ impl Writer {
             self.current += 1;
             self.written = 0;
         }
+        if self.syncer.is_some() && self.end - self.sent >= SYNC_BYTES {
+            self.flush()?;
+            self.sent = self.end;
+            let syncer = self.syncer.as_mut().expect("it is there");
+            syncer.sync(self.end)?;
+        }
         Ok(())
     }
 
@@ -104,20 +264,35 @@ impl Writer {
             self.next_tensor().is_none(),
             "finished before the last tensor"
         );
-        let io = |action: &'static str| {
-            let path = self.path.clone();
-            move |reason| Error::Io {
-                path,
-                action,
-                reason,
-            }
-        };
+        self.flush()?;
+        if let Some(syncer) = self.syncer.take() {
+            syncer.end()?;
+        }
         let file = self.file.take().expect("the file is there until finish");
-        let file = file.into_inner().map_err(|e| io("write")(e.into_error()))?;
-        file.sync_all().map_err(io("write"))?;
-        std::fs::rename(&self.partial, &self.path).map_err(io("rename"))?;
-        let folder = File::open(folder_of(&self.path)).map_err(io("sync the folder of"))?;
-        folder.sync_all().map_err(io("sync the folder of"))
+        let file = file.into_parts().0;
+        file.sync_all().map_err(Error::io(&self.path, "write"))?;
+        self.partial.rename(&self.path)
+    }
+
+    /// Leaves a resumable file as far as it is, synced, with its name, for [`Writer::resume`]. Gives
+    /// the bytes that are safe.
+    pub fn keep(mut self) -> Result<u64> {
+        self.flush()?;
+        if let Some(syncer) = &mut self.syncer {
+            syncer.sync(self.end)?;
+        }
+        match self.syncer.take() {
+            Some(syncer) => syncer.end_with_journal(),
+            None => Ok(0),
+        }
+    }
+
+    /// Removes a resumable file and its journal: what went wrong would go wrong again.
+    pub fn discard(mut self) {
+        if let Some(syncer) = self.syncer.take() {
+            let _ = syncer.end(); // it can say no more than the error that led here
+        }
+        self.partial.remove();
     }
 
     /// Writes what `size` bytes lack of a multiple of the alignment, which a file may set to
@@ -134,11 +309,32 @@ impl Writer {
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
         let file = self.file.as_mut().expect("the file is there until finish");
-        file.write_all(bytes).map_err(|reason| Error::Io {
-            path: self.path.clone(),
-            action: "write",
-            reason,
-        })
+        file.write_all(bytes)
+            .map_err(Error::io(&self.path, "write"))?;
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let file = self.file.as_mut().expect("the file is there until finish");
+        file.flush().map_err(Error::io(&self.path, "write"))
+    }
+}
+
+impl Plan {
+    /// The tensor, and the bytes of its whole rows, that the first `synced` bytes of the file reach.
+    fn place(&self, synced: u64) -> (usize, u64) {
+        for (index, tensor) in self.tensors.iter().enumerate() {
+            let start = self.data_start() + tensor.offset;
+            if synced < start + tensor.bytes().next_multiple_of(self.alignment) {
+                let there = synced.saturating_sub(start).min(tensor.bytes());
+                let rows = there / tensor.row_bytes();
+                // All rows but not all padding: the last row is written again, and the padding.
+                let rows = rows.min(tensor.rows() - 1);
+                return (index, rows * tensor.row_bytes());
+            }
+        }
+        (self.tensors.len(), 0)
     }
 }
 
@@ -148,173 +344,5 @@ impl Drop for Writer {
             // Without a flush: the bytes are wanted no more.
             drop(file.into_parts());
         }
-        // After a rename there is nothing of this name; a failure leaves a file that says by its
-        // name what it is.
-        let _ = std::fs::remove_file(&self.partial);
-    }
-}
-
-fn folder_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
-}
-
-/// Creates a file with a hidden name beside `path`. What a killed process left under such a name,
-/// perhaps one of our own id, is stepped over.
-fn create_partial(path: &Path) -> Result<(File, PathBuf)> {
-    let fail = |reason| Error::Io {
-        path: path.to_owned(),
-        action: "create",
-        reason,
-    };
-    let Some(name) = path.file_name() else {
-        return Err(fail(std::io::Error::other("it has no file name")));
-    };
-    let process = std::process::id();
-    let mut attempt = 0;
-    loop {
-        let partial = format!(".{}.{process}-{attempt}.partial", name.to_string_lossy());
-        let partial = folder_of(path).join(partial);
-        match OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&partial)
-        {
-            Ok(file) => return Ok((file, partial)),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && attempt < 100 => attempt += 1,
-            Err(error) => return Err(fail(error)),
-        }
-    }
-}
-
-fn encode_header(metadata: &Metadata, tensors: &[TensorInfo]) -> Vec<u8> {
-    let mut out = MAGIC.to_vec();
-    out.extend(VERSION.to_le_bytes());
-    out.extend((tensors.len() as u64).to_le_bytes());
-    out.extend((metadata.len() as u64).to_le_bytes());
-    for (key, value) in metadata.iter() {
-        put_string(&mut out, key.as_bytes());
-        out.extend(value.type_number().to_le_bytes());
-        put_value(&mut out, value);
-    }
-    for tensor in tensors {
-        put_string(&mut out, tensor.name.as_bytes());
-        out.extend((tensor.dims.len() as u32).to_le_bytes());
-        for dim in &tensor.dims {
-            out.extend(dim.to_le_bytes());
-        }
-        out.extend(tensor.tensor_type.number().to_le_bytes());
-        out.extend(tensor.offset.to_le_bytes());
-    }
-    out
-}
-
-fn put_string(out: &mut Vec<u8>, string: &[u8]) {
-    out.extend((string.len() as u64).to_le_bytes());
-    out.extend(string);
-}
-
-fn put_value(out: &mut Vec<u8>, value: &Value) {
-    match value {
-        Value::U8(n) => out.extend(n.to_le_bytes()),
-        Value::I8(n) => out.extend(n.to_le_bytes()),
-        Value::U16(n) => out.extend(n.to_le_bytes()),
-        Value::I16(n) => out.extend(n.to_le_bytes()),
-        Value::U32(n) => out.extend(n.to_le_bytes()),
-        Value::I32(n) => out.extend(n.to_le_bytes()),
-        Value::U64(n) => out.extend(n.to_le_bytes()),
-        Value::I64(n) => out.extend(n.to_le_bytes()),
-        Value::F32(n) => out.extend(n.to_le_bytes()),
-        Value::F64(n) => out.extend(n.to_le_bytes()),
-        Value::Bool(b) => out.push(u8::from(*b)),
-        Value::String(s) => put_string(out, s.as_bytes()),
-        Value::Array(array) => put_array(out, array),
-    }
-}
-
-fn put_array(out: &mut Vec<u8>, array: &Array) {
-    out.extend(array.element_type_number().to_le_bytes());
-    out.extend((array.len() as u64).to_le_bytes());
-    match array {
-        Array::U8(v) => out.extend(v),
-        Array::I8(v) => v.iter().for_each(|n| out.extend(n.to_le_bytes())),
-        Array::U16(v) => v.iter().for_each(|n| out.extend(n.to_le_bytes())),
-        Array::I16(v) => v.iter().for_each(|n| out.extend(n.to_le_bytes())),
-        Array::U32(v) => v.iter().for_each(|n| out.extend(n.to_le_bytes())),
-        Array::I32(v) => v.iter().for_each(|n| out.extend(n.to_le_bytes())),
-        Array::U64(v) => v.iter().for_each(|n| out.extend(n.to_le_bytes())),
-        Array::I64(v) => v.iter().for_each(|n| out.extend(n.to_le_bytes())),
-        Array::F32(v) => v.iter().for_each(|n| out.extend(n.to_le_bytes())),
-        Array::F64(v) => v.iter().for_each(|n| out.extend(n.to_le_bytes())),
-        Array::Bool(v) => out.extend(v.iter().map(|b| u8::from(*b))),
-        Array::String(v) => v.iter().for_each(|s| put_string(out, s)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::TensorType;
-
-    fn start(path: &Path) -> Result<Writer> {
-        let tensor = TensorInfo::new("t", vec![4], TensorType::F32).unwrap();
-        Writer::create(path, &Metadata::default(), vec![tensor])
-    }
-
-    fn names(folder: &Path) -> Vec<String> {
-        let entries = std::fs::read_dir(folder).unwrap();
-        entries
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect()
-    }
-
-    #[test]
-    fn the_final_name_appears_only_when_the_file_is_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.gguf");
-        let mut writer = start(&path).unwrap();
-        writer.write(&[1; 8]).unwrap();
-        assert!(!path.exists());
-        assert_eq!(names(folder.path()).len(), 1);
-        writer.write(&[2; 8]).unwrap();
-        writer.finish().unwrap();
-        assert_eq!(names(folder.path()), ["m.gguf"]);
-        crate::Gguf::open(&path).unwrap();
-    }
-
-    #[test]
-    fn a_writer_that_is_dropped_leaves_nothing_and_keeps_the_old_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.gguf");
-        std::fs::write(&path, "old").unwrap();
-        let mut writer = start(&path).unwrap();
-        writer.write(&[1; 8]).unwrap();
-        drop(writer);
-        assert_eq!(names(folder.path()), ["m.gguf"]);
-        assert_eq!(std::fs::read(&path).unwrap(), b"old");
-    }
-
-    #[test]
-    fn what_a_killed_process_left_is_stepped_over() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("m.gguf");
-        let killed = start(&path).unwrap();
-        let mut writer = start(&path).unwrap();
-        writer.write(&[0; 16]).unwrap();
-        writer.finish().unwrap();
-        std::mem::forget(killed);
-        assert_eq!(names(folder.path()).len(), 2);
-        crate::Gguf::open(&path).unwrap();
-    }
-
-    #[test]
-    fn a_missing_folder_is_named_in_the_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let line = start(&folder.path().join("no/m.gguf"))
-            .unwrap_err()
-            .to_string();
-        assert!(line.contains("no/m.gguf: cannot create"), "{line}");
     }
 }
