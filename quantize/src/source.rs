@@ -12,7 +12,7 @@ use crate::hugging_face;
 use crate::type_mix::ModelShape;
 
 /// Architectures that can be converted.
-pub const ARCHITECTURES: [&str; 2] = ["llama", "qwen2"];
+pub const ARCHITECTURES: [&str; 4] = ["llama", "qwen2", "qwen3", "deepseek2"];
 
 /// A model that can be read row by row.
 pub struct Source {

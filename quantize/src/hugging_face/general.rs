@@ -9,15 +9,16 @@ use serde_json::Value;
 use super::config::Config;
 use super::json_file::JsonFile;
 use super::model_name::{self, ModelName};
+use crate::source::SourceTensor;
 
 /// Writes the keys that follow from the folder's name, config.json and generation_config.json.
-/// `parameters` is the number of weights.
 pub fn write_keys(
     folder: &Path,
     config: &Config,
-    parameters: u64,
+    tensors: &[SourceTensor],
     metadata: &mut Metadata,
 ) -> Result<()> {
+    let parameters = tensors.iter().map(|t| t.info.elements()).sum();
     if let Some(file) = JsonFile::read_if_there(&folder.join("generation_config.json"))? {
         write_sampling(&file, metadata);
     }
@@ -53,7 +54,7 @@ pub fn write_keys(
         }
     }
     if metadata.get("general.size_label").is_none() {
-        metadata.set("general.size_label", size_label(parameters));
+        metadata.set("general.size_label", whole_size_label(tensors));
     }
     Ok(())
 }
@@ -74,6 +75,26 @@ fn write_sampling(file: &JsonFile, metadata: &mut Metadata) {
         if let Some(value) = file.get(theirs).and_then(Value::as_f64) {
             metadata.set(&format!("general.sampling.{ours}"), value as f32);
         }
+    }
+}
+
+/// The size of a model without a size in its name. One with experts is so many times the size that
+/// it would have with one of them: `256x20B`.
+fn whole_size_label(tensors: &[SourceTensor]) -> String {
+    let (mut once, mut experts, mut stacked) = (0, 0, 0);
+    for tensor in tensors.iter().map(|t| &t.info) {
+        match tensor.dims[..] {
+            [row, rows, count] if tensor.name.contains("_exps.") => {
+                once += row * rows;
+                experts += count;
+                stacked += 1;
+            }
+            _ => once += tensor.elements(),
+        }
+    }
+    match experts / stacked.max(1) {
+        0 => size_label(once),
+        experts => format!("{experts}x{}", size_label(once)),
     }
 }
 

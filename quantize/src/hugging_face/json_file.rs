@@ -65,8 +65,40 @@ impl JsonFile {
         }
     }
 
-    pub fn required_count(&self, field: &str) -> Result<u32> {
-        self.count(field)?
-            .with_context(|| format!("{}: {field} is missing", self.path.display()))
+    /// True if the field is there without a value, which is not the same as missing.
+    pub fn is_null(&self, field: &str) -> bool {
+        self.object.get(field) == Some(&Value::Null)
+    }
+
+    /// A whole number, which may be 0.
+    pub fn whole(&self, field: &str, default: u32) -> Result<u32> {
+        let number = |value: &Value| value.as_u64().and_then(|n| u32::try_from(n).ok());
+        self.read_as(field, default, number, "whole number")
+    }
+
+    /// A finite number.
+    pub fn number(&self, field: &str, default: f64) -> Result<f64> {
+        self.read_as(field, default, Value::as_f64, "number")
+    }
+
+    /// True or false.
+    pub fn flag(&self, field: &str, default: bool) -> Result<bool> {
+        self.read_as(field, default, Value::as_bool, "true or false")
+    }
+
+    /// A field as `read` understands it, or `default` if there is none.
+    fn read_as<T>(
+        &self,
+        field: &str,
+        default: T,
+        read: impl FnOnce(&Value) -> Option<T>,
+        wanted: &str,
+    ) -> Result<T> {
+        match self.get(field) {
+            None => Ok(default),
+            Some(value) => read(value).with_context(|| {
+                format!("{}: {field}: {value} is no {wanted}", self.path.display())
+            }),
+        }
     }
 }

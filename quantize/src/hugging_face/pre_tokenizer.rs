@@ -20,34 +20,57 @@ macro_rules! gpt4_like {
 const QWEN2: &str = gpt4_like!(r"\p{N}");
 const LLAMA3: &str = gpt4_like!(r"\p{N}{1,3}");
 
+/// The three expressions of DeepSeek-V3's tokenizer, one after the other.
+const DEEPSEEK_V3: [&str; 3] = [
+    r"\p{N}{1,3}",
+    "[一-龥\u{3040}-ゟ゠-ヿ]+",
+    concat!(
+        r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^"##,
+        "\r\n",
+        r"\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[",
+        "\r\n",
+        r"]*|\s*[",
+        "\r\n",
+        r"]+|\s+(?!\S)|\s+"
+    ),
+];
+
 /// The token that begins a text in DeepSeek's tokenizers.
 const DEEPSEEK_BEGIN: &str = "<｜begin▁of▁sentence｜>";
 
 /// llama.cpp's name for `pre_tokenizer`, or `None` if it is none of the known. `begin` is the token
-/// that begins a text, which tells R1's distills of Qwen from Qwen.
+/// that is put before each text, which tells R1's distills of Qwen from Qwen.
 pub fn name_of(pre_tokenizer: &Value, begin: Option<&str>) -> Option<&'static str> {
     let parts = match pre_tokenizer["type"].as_str()? {
         "Sequence" => pre_tokenizer["pretokenizers"].as_array()?.as_slice(),
         _ => std::slice::from_ref(pre_tokenizer),
     };
     match parts {
-        [split, bytes] if is_bytes(bytes, false) && split["type"] == "Split" => {
-            if split["behavior"] != "Isolated" || split["invert"] == true {
-                return None;
-            }
-            match split["pattern"]["Regex"].as_str()? {
-                LLAMA3 => Some("llama-bpe"),
-                QWEN2 if begin == Some(DEEPSEEK_BEGIN) => Some("deepseek-r1-qwen"),
-                QWEN2 => Some("qwen2"),
-                _ => None,
-            }
+        [splits @ .., bytes]
+            if is_bytes(bytes, false)
+                && splits.iter().map(expression).eq(DEEPSEEK_V3.map(Some)) =>
+        {
+            Some("deepseek-v3")
         }
+        [split, bytes] if is_bytes(bytes, false) => match expression(split)? {
+            LLAMA3 => Some("llama-bpe"),
+            QWEN2 if begin == Some(DEEPSEEK_BEGIN) => Some("deepseek-r1-qwen"),
+            QWEN2 => Some("qwen2"),
+            _ => None,
+        },
         [digits, bytes] if is_bytes(bytes, true) && digits["type"] == "Digits" => {
             (digits["individual_digits"] == true).then_some("smollm")
         }
         [bytes] if is_bytes(bytes, true) => Some("gpt-2"),
         _ => None,
     }
+}
+
+/// What a step cuts by, if it keeps all that it cuts.
+fn expression(split: &Value) -> Option<&str> {
+    let keeps = split["behavior"] == "Isolated" && split["invert"] != true;
+    let expression = split["pattern"]["Regex"].as_str();
+    expression.filter(|_| split["type"] == "Split" && keeps)
 }
 
 /// True for the step that makes bytes of text, with or without GPT-2's own expression before it.

@@ -28,12 +28,39 @@ pub struct Checkpoint {
 /// A tensor in one of the files.
 #[derive(Debug, Clone)]
 pub struct StoredTensor {
-    pub tensor_type: TensorType,
+    pub dtype: Dtype,
     /// In PyTorch's order: the last is the length of a row.
     pub shape: Vec<u64>,
     file: usize,
     /// Bytes from the start of the file.
     start: u64,
+}
+
+/// What a tensor's elements are stored as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    F32,
+    F16,
+    BF16,
+    F8E4M3,
+}
+
+impl Dtype {
+    /// The type that its rows are read as: FP8 becomes F32 with its scales.
+    pub fn read_as(self) -> TensorType {
+        match self {
+            Dtype::F32 | Dtype::F8E4M3 => TensorType::F32,
+            Dtype::F16 => TensorType::F16,
+            Dtype::BF16 => TensorType::BF16,
+        }
+    }
+
+    fn bytes(self) -> u64 {
+        match self {
+            Dtype::F8E4M3 => 1,
+            other => other.read_as().block_bytes(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -57,12 +84,33 @@ impl Checkpoint {
                 checkpoint.add_file(&folder.join(file))?;
             }
             for (name, file) in &weights {
-                if !checkpoint.tensors.contains_key(name) {
-                    bail!("{}: tensor {name} is missing", folder.join(file).display());
+                let path = folder.join(file);
+                match checkpoint.tensors.get(name) {
+                    Some(tensor) if checkpoint.file_of(tensor) == path => {}
+                    _ => bail!("{}: tensor {name} is missing", path.display()),
+                }
+            }
+            let index = index.path().display();
+            if let Some(name) = checkpoint.names().find(|name| !weights.contains_key(*name)) {
+                let file = checkpoint.file_of_name(name).display();
+                bail!("{file}: tensor {name} is not in {index}");
+            }
+            for file in shards(folder)? {
+                if !checkpoint.files.iter().any(|(path, _)| *path == file) {
+                    bail!("{}: is not in {index}", file.display());
                 }
             }
         } else {
-            checkpoint.add_file(&folder.join("model.safetensors"))?;
+            let mut files = shards(folder)?;
+            if files.is_empty() {
+                files.push(folder.join("model.safetensors")); // for the error
+            }
+            for file in &files {
+                if let Some(missing) = missing_shard(file, &files) {
+                    bail!("{}: this shard is missing", missing.display());
+                }
+                checkpoint.add_file(file)?;
+            }
         }
         Ok(checkpoint)
     }
@@ -92,6 +140,7 @@ impl Checkpoint {
         entries.remove("__metadata__");
 
         let data_start = 8 + header_len;
+        let mut data_end = 0;
         for (name, entry) in entries {
             let tensor = Checkpoint::entry(entry, data_start, len)
                 .with_context(|| format!("{shown}: tensor {name}"))?;
@@ -99,9 +148,14 @@ impl Checkpoint {
                 file: self.files.len(),
                 ..tensor
             };
+            let elements: u64 = tensor.shape.iter().product();
+            data_end = data_end.max(tensor.start + elements * tensor.dtype.bytes());
             if self.tensors.insert(name.clone(), tensor).is_some() {
                 bail!("{shown}: tensor {name} is in another file too");
             }
+        }
+        if data_end.max(data_start) != len {
+            bail!("{shown}: damaged: {len} bytes, but its tensors end at {data_end}");
         }
         self.files.push((path.to_owned(), file));
         Ok(())
@@ -113,16 +167,17 @@ impl Checkpoint {
             shape,
             data_offsets: [begin, end],
         } = serde_json::from_value(entry).map_err(|error| anyhow::anyhow!("damaged: {error}"))?;
-        let tensor_type = match &dtype[..] {
-            "F32" => TensorType::F32,
-            "F16" => TensorType::F16,
-            "BF16" => TensorType::BF16,
-            _ => bail!("type {dtype} cannot be converted; F32, F16 and BF16 can"),
+        let stored = match &dtype[..] {
+            "F32" => Dtype::F32,
+            "F16" => Dtype::F16,
+            "BF16" => Dtype::BF16,
+            "F8_E4M3" => Dtype::F8E4M3,
+            _ => bail!("type {dtype} cannot be converted; F32, F16, BF16 and F8_E4M3 can"),
         };
         let elements = shape
             .iter()
             .try_fold(1u64, |product, &dim| product.checked_mul(dim));
-        let bytes = elements.and_then(|n| tensor_type.bytes_of(n));
+        let bytes = elements.and_then(|n| n.checked_mul(stored.bytes()));
         if end.checked_sub(begin) != bytes {
             bail!("damaged: bytes {begin} to {end} are not {shape:?} of {dtype}");
         }
@@ -133,7 +188,7 @@ impl Checkpoint {
             );
         }
         Ok(StoredTensor {
-            tensor_type,
+            dtype: stored,
             shape,
             file: 0,
             start: data_start + begin,
@@ -147,6 +202,17 @@ impl Checkpoint {
 
     pub fn tensor(&self, name: &str) -> Option<&StoredTensor> {
         self.tensors.get(name)
+    }
+
+    /// The file that holds a tensor, for errors.
+    pub fn file_of(&self, tensor: &StoredTensor) -> &Path {
+        &self.files[tensor.file].0
+    }
+
+    /// The file that holds the tensor `name`, or the folder if none does.
+    pub fn file_of_name(&self, name: &str) -> &Path {
+        self.tensor(name)
+            .map_or(&self.folder, |tensor| self.file_of(tensor))
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -177,4 +243,30 @@ fn weight_map(index: &JsonFile) -> Result<BTreeMap<String, String>> {
         bail!("{shown}: {file:?} is no safetensors file beside the index");
     }
     Ok(map)
+}
+
+/// The files of weights in a folder, by name.
+fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
+    let cannot = || format!("{}: cannot read", folder.display());
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(cannot)? {
+        let name = entry.with_context(cannot)?.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("model") && name.ends_with(".safetensors") {
+            files.push(folder.join(&*name));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Of `model-00001-of-00003.safetensors`, the first of the three that is not among `files`.
+fn missing_shard(file: &Path, files: &[PathBuf]) -> Option<PathBuf> {
+    let name = file.file_name()?.to_str()?.strip_suffix(".safetensors")?;
+    let (start, count) = name.rsplit_once("-of-")?;
+    let (start, number) = start.rsplit_once('-')?;
+    let width = number.len();
+    let names = (1..=count.parse::<u32>().ok()?)
+        .map(|i| file.with_file_name(format!("{start}-{i:0width$}-of-{count}.safetensors")));
+    names.into_iter().find(|path| !files.contains(path))
 }

@@ -130,9 +130,16 @@ impl Tokenizer<'_> {
         named.copied().or_else(|| u32::try_from(in_config()?).ok())
     }
 
+    /// The token that the tokenizer puts before a text by itself.
+    fn begin(&self) -> Option<&str> {
+        let asked = self.setting("add_bos_token") == Some(&Value::Bool(true));
+        let adds = asked || self.added_by_itself().contains(&("bos", true));
+        self.special_text("bos").filter(|_| adds)
+    }
+
     fn pre_tokenizer(&self) -> Result<&'static str> {
         let pre_tokenizer = self.tokenizer.get("pre_tokenizer").unwrap_or(&Value::Null);
-        pre_tokenizer::name_of(pre_tokenizer, self.special_text("bos")).with_context(|| {
+        pre_tokenizer::name_of(pre_tokenizer, self.begin()).with_context(|| {
             let path = self.tokenizer.path().display();
             format!("{path}: this pre_tokenizer is not known here: {pre_tokenizer}")
         })
