@@ -20,6 +20,7 @@ mod sampling;
 mod scheduler;
 mod slot;
 mod stop;
+mod top_k;
 
 pub use chat::Message;
 pub use cores::usable_cores;

@@ -163,7 +163,10 @@ impl Scheduler {
     fn assign(&mut self) {
         let mut changed = false;
         while let Some(job) = self.queue.front() {
-            let free = self.slots.iter_mut().filter(|slot| slot.work.is_none());
+            // Of equals the last wins, so backwards: llama.cpp batches neighbours only, and low slots
+            // that work are neighbours.
+            let free = self.slots.iter_mut().rev();
+            let free = free.filter(|slot| slot.work.is_none());
             // With nothing to share, the slot that holds least is the least loss.
             let best = free.max_by_key(|slot| {
                 (

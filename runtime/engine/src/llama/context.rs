@@ -161,6 +161,18 @@ impl Context {
         }
     }
 
+    /// The logits of batch index `i` of the last decode call, one for each token of the vocabulary.
+    /// None when that token asked for none.
+    pub fn logits_of(&mut self, i: i32) -> Option<&[f32]> {
+        let n_vocab = self.model.n_vocab() as usize;
+        // SAFETY: the context lives, and its output buffer until the next decode call, which takes
+        // `&mut self`. llama.cpp checks the index.
+        unsafe {
+            let row = sys::llama_get_logits_ith(self.as_ptr(), i);
+            (!row.is_null()).then(|| std::slice::from_raw_parts(row, n_vocab))
+        }
+    }
+
     /// The logits of the last decode call, `[n_outputs, n_vocab]` row-major: a row for each token that
     /// asked for logits, in the order of the batch. None after a call that failed.
     pub fn logits(&mut self) -> &[f32] {
