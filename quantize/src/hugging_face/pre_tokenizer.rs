@@ -116,6 +116,22 @@ mod tests {
     }
 
     #[test]
+    fn deepseek_v3_splits_by_three_expressions_in_their_order() {
+        let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": false});
+        let split = |expression: &&str| json!({"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": false});
+        let of = |expressions: &[&str]| {
+            let mut steps: Vec<Value> = expressions.iter().map(split).collect();
+            steps.push(bytes.clone());
+            json!({"type": "Sequence", "pretokenizers": steps})
+        };
+        let [digits, han, words] = DEEPSEEK_V3;
+        let name = |expressions: &[&str]| name_of(&of(expressions), Some(DEEPSEEK_BEGIN));
+        assert_eq!(name(&[digits, han, words]), Some("deepseek-v3"));
+        assert_eq!(name(&[han, digits, words]), None);
+        assert_eq!(name(&[digits, words]), None);
+    }
+
+    #[test]
     fn smollm_splits_digits_and_then_as_gpt2() {
         let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "use_regex": true});
         let digits = json!({"type": "Digits", "individual_digits": true});
