@@ -130,7 +130,9 @@ impl Engine {
     /// # Errors
     /// [`LoadError`]: no sound GGUF, an architecture llama.cpp does not know, no memory.
     pub fn load(path: &Path, options: &Options) -> Result<Self, LoadError> {
-        let repack = crate::llama::repacking_pays(&cloister_gguf::Gguf::open(path)?);
+        let file = cloister_gguf::Gguf::open(path)?;
+        check_memory(&file, options)?;
+        let repack = crate::llama::repacking_pays(&file);
         let unsupported = || LoadError::Unsupported {
             path: path.to_owned(),
             reason: last_error().unwrap_or_else(|| "it gave no reason".to_owned()),
@@ -280,6 +282,40 @@ impl Engine {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
     }
+}
+
+/// Fails when the model with its context does not fit this machine.
+fn check_memory(file: &cloister_gguf::Gguf, options: &Options) -> Result<(), LoadError> {
+    use cloister_gguf::{ContextShape, KvCacheType};
+    let architecture = file
+        .metadata
+        .str("general.architecture")
+        .unwrap_or_default();
+    let trained = file.metadata.u64(&format!("{architecture}.context_length"));
+    let n_ctx = options.n_ctx.map_or_else(
+        || {
+            trained
+                .unwrap_or(u64::MAX)
+                .clamp(1, Options::DEFAULT_CTX.into())
+        },
+        u64::from,
+    );
+    let n_slots = u64::from(options.n_slots);
+    let n_batch = n_ctx.min(512).max(n_slots);
+    let context = ContextShape {
+        n_ctx,
+        n_slots,
+        n_ubatch: n_batch,
+        n_outputs: n_batch,
+        kv_type: match options.kv_type {
+            KvType::F16 => KvCacheType::F16,
+            KvType::Q8_0 => KvCacheType::Q8_0,
+        },
+    };
+    crate::memory::check(file, context).map_err(|reason| LoadError::Memory {
+        path: file.path().to_owned(),
+        reason,
+    })
 }
 
 /// Computes one token and forgets it, so that the first request does not wait for weights to come from

@@ -16,6 +16,14 @@ pub enum LoadError {
         /// llama.cpp's own words.
         reason: String,
     },
+    /// The machine, or the process's share of it, is too small.
+    #[error("{path}: no memory for this model: {reason}")]
+    Memory {
+        /// The model file.
+        path: PathBuf,
+        /// What is needed, what there is, and what would help.
+        reason: String,
+    },
     /// The KV cache or the compute buffers could not be allocated.
     #[error(
         "{path}: no memory for {slots} slots of {n_ctx} tokens: {reason}; use a smaller --ctx or fewer --slots"

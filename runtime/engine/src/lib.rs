@@ -14,6 +14,7 @@ mod error;
 pub mod evaluate;
 mod event;
 mod llama;
+mod memory;
 mod model;
 mod reasoning;
 mod sampling;
