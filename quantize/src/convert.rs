@@ -20,22 +20,38 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::file_type::FileType;
 use crate::ggml;
+use crate::imatrix_file::ImatrixFile;
 use crate::source::Source;
-use crate::type_mix;
+use crate::type_mix::{self, Recipe};
 use pipeline::Outcome;
 
 /// The version of ggml's quantized formats: `GGML_QNT_VERSION`.
 const QUANTIZATION_VERSION: u32 = 2;
 
-/// Converts the model at `source` into the new file `out`.
-pub fn convert(source_path: &Path, out: &Path, file_type: FileType) -> Result<()> {
+/// Converts the model at `source` into the new file `out`, with the importance matrix in the file
+/// `imatrix` if there is one.
+pub fn convert(
+    source_path: &Path,
+    out: &Path,
+    mut recipe: Recipe,
+    imatrix: Option<&Path>,
+) -> Result<()> {
+    let file_type = recipe.file_type;
     check_out(source_path, out)?;
     let interrupted = interruption()?;
     let mut source = Source::open(source_path)?;
     let shape = source.shape()?;
 
     let infos: Vec<&TensorInfo> = source.tensors.iter().map(|t| &t.info).collect();
-    let chosen = type_mix::choose(file_type, &shape, &infos);
+    let imatrix = imatrix.map(ImatrixFile::open).transpose()?;
+    if let Some(imatrix) = &imatrix {
+        imatrix.check(&infos)?;
+    }
+    recipe.has_imatrix = imatrix.is_some();
+    let chosen = recipe.choose(&shape, &infos);
+    recipe.check_importance(&infos, &chosen, |name| {
+        imatrix.as_ref().is_some_and(|i| i.has(name))
+    })?;
     let mut targets = Vec::with_capacity(chosen.len());
     for (tensor, chosen) in source.tensors.iter().zip(chosen) {
         let target = chosen.unwrap_or(tensor.kept);
@@ -54,6 +70,9 @@ pub fn convert(source_path: &Path, out: &Path, file_type: FileType) -> Result<()
         .metadata
         .set("general.quantization_version", QUANTIZATION_VERSION);
     source.metadata.set("general.file_type", file_type.number());
+    if let Some(imatrix) = &imatrix {
+        imatrix.record(&mut source.metadata);
+    }
     let mut writer = Writer::create(out, &source.metadata, targets.clone())?;
     note(&source, &targets, file_type);
     let progress = progress_bar(targets.iter().map(TensorInfo::bytes).sum());
@@ -61,6 +80,7 @@ pub fn convert(source_path: &Path, out: &Path, file_type: FileType) -> Result<()
     let outcome = pipeline::run(
         &source,
         &targets,
+        imatrix.as_ref(),
         &mut writer,
         &interrupted,
         |tensor, bytes| {

@@ -47,11 +47,23 @@ pub fn to_f32(tensor_type: TensorType, bytes: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Quantizes rows of `row_elements` F32 each into `bytes`, without an importance matrix.
+/// Quantizes rows of `row_elements` F32 each into `bytes`. `importance`, if given, has one value for
+/// each column.
 ///
 /// # Panics
-/// If the lengths do not fit each other.
-pub fn from_f32(tensor_type: TensorType, values: &[f32], row_elements: u64, bytes: &mut [u8]) {
+/// If the lengths do not fit each other, or the type cannot do without `importance`.
+pub fn from_f32(
+    tensor_type: TensorType,
+    values: &[f32],
+    row_elements: u64,
+    importance: Option<&[f32]>,
+    bytes: &mut [u8],
+) {
+    use TensorType::*;
+    match importance {
+        Some(importance) => assert_eq!(importance.len() as u64, row_elements),
+        None => assert!(!matches!(tensor_type, IQ1_S | IQ2_XXS | IQ2_XS)),
+    }
     let rows = values.len() as u64 / row_elements;
     assert_eq!(rows * row_elements, values.len() as u64);
     let row_bytes = tensor_type
@@ -60,8 +72,8 @@ pub fn from_f32(tensor_type: TensorType, values: &[f32], row_elements: u64, byte
     assert_eq!(rows * row_bytes, bytes.len() as u64);
     assert_aligned(tensor_type, bytes);
     // SAFETY: ggml reads `rows * row_elements` F32 from `values` and writes `rows * row_bytes` bytes,
-    // which the assertions above hold against both slices. It reads no importance matrix for the
-    // types of `FileType`.
+    // which the assertions above hold against both slices. Of the importance it reads `row_elements`
+    // F32, which the first assertion holds, or takes a null pointer for none.
     let written = unsafe {
         sys::ggml_quantize_chunk(
             tensor_type.number(),
@@ -70,7 +82,7 @@ pub fn from_f32(tensor_type: TensorType, values: &[f32], row_elements: u64, byte
             0,
             rows as i64,
             row_elements as i64,
-            std::ptr::null(),
+            importance.map_or(std::ptr::null(), <[f32]>::as_ptr),
         )
     };
     assert_eq!(written, bytes.len());
@@ -130,7 +142,7 @@ mod tests {
     fn a_row_survives_the_way_through_q8_0_nearly_unchanged() {
         let values: Vec<f32> = (0..64).map(|i| (i as f32 - 31.5) / 8.0).collect();
         let mut bytes = vec![0; 68];
-        from_f32(TensorType::Q8_0, &values, 64, &mut bytes);
+        from_f32(TensorType::Q8_0, &values, 64, None, &mut bytes);
         let mut back = vec![0.0; 64];
         to_f32(TensorType::Q8_0, &bytes, &mut back);
         for (a, b) in values.iter().zip(&back) {

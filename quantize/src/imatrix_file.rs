@@ -115,16 +115,85 @@ impl ImatrixFile {
         })
     }
 
-    /// Where it is, as it was opened.
-    pub fn path(&self) -> &Path {
-        self.gguf.path()
-    }
-
     /// The weights that have an entry, with the number of sums in it, in the order of their names.
     pub fn sizes(&self) -> impl ExactSizeIterator<Item = (&str, u64)> {
         self.places
             .iter()
             .map(|(name, &(sums, _))| (name.as_str(), self.gguf.tensors[sums].elements()))
+    }
+
+    /// Whether a weight has an entry.
+    pub fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// Reads every entry and holds it against the weights of a model. An entry for a weight that the
+    /// model lacks, or has in another size, is a sign of another model.
+    pub fn check(&self, tensors: &[&TensorInfo]) -> Result<()> {
+        let path = self.gguf.path().display();
+        let known: BTreeMap<&str, &TensorInfo> =
+            tensors.iter().map(|t| (t.name.as_str(), *t)).collect();
+        for (name, size) in self.sizes() {
+            // With tied embeddings these two names mean one tensor, collected as either.
+            if name == "output.weight" || name == "token_embd.weight" {
+                self.entry(name)?;
+                continue;
+            }
+            let Some(tensor) = known.get(name) else {
+                bail!(
+                    "{path}: an imatrix of another model: it has an entry for {name}, which this \
+                     model lacks; collect one from this model"
+                );
+            };
+            let wanted = columns_of_all(tensor);
+            if size != wanted {
+                bail!(
+                    "{path}: an imatrix of another model: {size} columns for {name}, which has \
+                     {wanted} in this model; collect one from this model"
+                );
+            }
+            self.entry(name)?;
+        }
+        Ok(())
+    }
+
+    /// The importance of each column of the matrix of `tensor` in which row `row` lies, if the file
+    /// has an entry of its size: the part of [`Entry::importance`] for that matrix.
+    pub fn of_matrix(&self, tensor: &TensorInfo, row: u64) -> Result<Option<Vec<f32>>> {
+        let Some(&(sums, counts)) = self.places.get(&tensor.name) else {
+            return Ok(None);
+        };
+        let (sums, counts) = (&self.gguf.tensors[sums], &self.gguf.tensors[counts]);
+        if sums.elements() != columns_of_all(tensor) {
+            return Ok(None);
+        }
+        let columns = tensor.row_elements();
+        let first = row / tensor.dims.get(1).copied().unwrap_or(1) * columns;
+        // Which count: there is one for each matrix, or one for all of them.
+        let count = first / (sums.elements() / counts.elements());
+        let count = self.floats_of(counts, count, 1)?;
+        let sums = self.floats_of(sums, first, columns)?;
+        let entry = Entry {
+            sums,
+            counts: vec![count[0].round() as u64],
+        };
+        Ok(Some(entry.importance()))
+    }
+
+    /// Sets the keys that `llama-quantize` records of an importance matrix.
+    pub fn record(&self, metadata: &mut Metadata) {
+        // llama.cpp's own overrides hold strings of 127 bytes at most.
+        let short = |text: &str| text[..text.floor_char_boundary(127)].to_owned();
+        let path = self.gguf.path().to_string_lossy();
+        metadata.set("quantize.imatrix.file", short(&path));
+        if let Some(dataset) = self.datasets.first() {
+            metadata.set("quantize.imatrix.dataset", short(dataset));
+        }
+        let entries = self.places.len() as u32;
+        metadata.set("quantize.imatrix.entries_count", entries);
+        if self.chunk_count > 0 {
+            metadata.set("quantize.imatrix.chunks_count", self.chunk_count);
+        }
     }
 
     /// Reads the entry of a weight, if it has one.
@@ -147,11 +216,21 @@ impl ImatrixFile {
     }
 
     fn floats(&self, tensor: &TensorInfo) -> Result<Vec<f32>> {
-        let mut bytes = vec![0; tensor.bytes() as usize];
-        self.gguf.read_tensor(tensor, 0, &mut bytes)?;
+        self.floats_of(tensor, 0, tensor.elements())
+    }
+
+    /// `count` elements of an F32 tensor, from element `first` on.
+    fn floats_of(&self, tensor: &TensorInfo, first: u64, count: u64) -> Result<Vec<f32>> {
+        let mut bytes = vec![0; 4 * count as usize];
+        self.gguf.read_tensor(tensor, 4 * first, &mut bytes)?;
         let fours = bytes.as_chunks::<4>().0;
         Ok(fours.iter().map(|four| f32::from_le_bytes(*four)).collect())
     }
+}
+
+/// Columns of a weight, over all its matrices.
+fn columns_of_all(tensor: &TensorInfo) -> u64 {
+    tensor.row_elements() * tensor.dims.get(2).copied().unwrap_or(1)
 }
 
 /// Finds the two tensors of each entry and holds their shapes against each other.

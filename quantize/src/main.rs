@@ -6,7 +6,6 @@ mod convert;
 mod file_type;
 mod ggml;
 mod hugging_face;
-#[allow(dead_code)] // until convert takes one
 mod imatrix_file;
 mod inspect;
 mod source;
@@ -21,6 +20,7 @@ use clap::{Parser, Subcommand};
 use cloister_gguf::Gguf;
 
 use crate::file_type::FileType;
+use crate::type_mix::{Recipe, TensorOverride};
 
 /// Turn a checkpoint into a low-bit GGUF file.
 #[derive(Debug, Parser)]
@@ -49,6 +49,16 @@ enum Command {
         /// The type of the weights.
         #[arg(long = "type", value_enum, ignore_case = true)]
         file_type: FileType,
+        /// An importance matrix of this model: imatrix or llama-imatrix collects one.
+        #[arg(long, value_name = "FILE")]
+        imatrix: Option<PathBuf>,
+        /// Give the tensors whose names match REGEX this type; the first match decides. Repeatable.
+        #[arg(long = "tensor-type", value_name = "REGEX=TYPE")]
+        overrides: Vec<TensorOverride>,
+        /// Choose each tensor's type exactly as llama-quantize does. It differs for deepseek2 below
+        /// four bits: our own mixes keep what every token meets at 4 to 6 bits.
+        #[arg(long)]
+        like_llama_quantize: bool,
     },
 }
 
@@ -73,7 +83,17 @@ fn main() -> ExitCode {
             source,
             out,
             file_type,
-        } => convert::convert(&source, &out, file_type),
+            imatrix,
+            overrides,
+            like_llama_quantize,
+        } => {
+            let recipe = Recipe {
+                like_llama_quantize,
+                overrides,
+                ..Recipe::of(file_type)
+            };
+            convert::convert(&source, &out, recipe, imatrix.as_deref())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,12 +1,20 @@
-//! Which tensor gets which type: the mixtures behind the file types, so that a `Q4_K_M` of ours is
-//! the `Q4_K_M` that everybody compares with. The rules are those of `llama-quantize` without an
-//! importance matrix, for the architectures llama and qwen2; a test holds them against it.
+//! Which tensor gets which type: the mixes behind the file types.
 //!
-//! In: the file type, the model's shape, every tensor. Out: a type for each tensor.
+//! In: a [`Recipe`] (what the person asked for), the model's shape, every tensor. Out: a type for
+//! each tensor. Dense models get llama-quantize's mixes (`llama_quantize`), so that a `Q4_K_M` of
+//! ours is the `Q4_K_M` that everybody compares with; for MLA with experts and less than four bits
+//! there are mixes of our own (`mla_experts`), unless llama-quantize's are asked for. A person's own
+//! choices (`tensor_override`) come before either.
 
+mod llama_quantize;
+mod mla_experts;
+mod tensor_override;
+
+use anyhow::{Result, bail};
 use cloister_gguf::{TensorInfo, TensorType};
 
 use crate::file_type::FileType;
+pub use tensor_override::TensorOverride;
 
 /// What the rules need to know of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,98 +31,123 @@ pub struct ModelShape {
     pub experts: u64,
 }
 
-impl ModelShape {
-    /// Query heads that share one value head.
-    fn sharing(&self) -> u64 {
-        self.heads / self.heads_kv
-    }
-
-    /// The 70B shape has a value projection so small that more bits there cost nearly nothing.
-    /// A llama of 80 layers that shares no heads is the older 65B.
-    fn is_70b(&self) -> bool {
-        self.layers == 80
-            && match self.architecture.as_str() {
-                "llama" => self.heads != self.heads_kv,
-                "qwen2" => true,
-                _ => false,
-            }
-    }
+/// What decides the types, apart from the model.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// The file type.
+    pub file_type: FileType,
+    /// llama-quantize's choice for every model.
+    pub like_llama_quantize: bool,
+    /// The person's own choices; the first whose pattern is found in a tensor's name decides. As in
+    /// llama-quantize, without effect on file types that are not quantized.
+    pub overrides: Vec<TensorOverride>,
+    /// An importance matrix is at hand.
+    pub has_imatrix: bool,
 }
 
-/// What a weight does in the model, as far as the rules care.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Output,
-    TokenEmbedding,
-    AttentionValue,
-    AttentionOutput,
-    FeedForwardDown,
-    Other,
-}
-
-impl Role {
-    fn of(name: &str) -> Role {
-        match name {
-            "output.weight" => Role::Output,
-            "token_embd.weight" => Role::TokenEmbedding,
-            _ if name.contains("attn_v.weight") || name.contains("attn_qkv.weight") => {
-                Role::AttentionValue
-            }
-            _ if name.contains("attn_output.weight") => Role::AttentionOutput,
-            _ if name.contains("ffn_down") => Role::FeedForwardDown,
-            _ => Role::Other,
+impl Recipe {
+    /// The mix that a file type means by itself, without an importance matrix.
+    pub fn of(file_type: FileType) -> Recipe {
+        Recipe {
+            file_type,
+            like_llama_quantize: false,
+            overrides: Vec::new(),
+            has_imatrix: false,
         }
     }
+
+    /// The type of each tensor of `tensors`, in their order; `None` for those that stay as they are.
+    pub fn choose(&self, model: &ModelShape, tensors: &[&TensorInfo]) -> Vec<Option<TensorType>> {
+        let base = self.file_type.base();
+        let mut rules: Box<dyn Rules> = match mla_experts::Mix::of(self.file_type, model) {
+            Some(mix) if !self.like_llama_quantize => Box::new(mix),
+            _ => Box::new(llama_quantize::Mixer::new(self, model, tensors)),
+        };
+        // "The third value projection" means the third by layer, wherever it lies in the file.
+        let mut by_layer: Vec<usize> = (0..tensors.len()).collect();
+        by_layer.sort_by_key(|&i| (layer_of(&tensors[i].name), &tensors[i].name));
+
+        let mut types = vec![None; tensors.len()];
+        for i in by_layer {
+            let tensor = tensors[i];
+            if !is_quantizable(tensor) {
+                continue;
+            }
+            let wanted = match self.override_of(tensor) {
+                _ if !base.is_quantized() => base,
+                Some(own) => own,
+                None => rules.wanted(tensor),
+            };
+            types[i] = Some(fitting(wanted, tensor.row_elements()));
+        }
+        types
+    }
+
+    /// Fails if a tensor's chosen type is so low that without an importance matrix for it the
+    /// result would be noise. `has_entry` tells whether there is one for a tensor's name.
+    pub fn check_importance(
+        &self,
+        tensors: &[&TensorInfo],
+        chosen: &[Option<TensorType>],
+        has_entry: impl Fn(&str) -> bool,
+    ) -> Result<()> {
+        for (tensor, chosen) in tensors.iter().zip(chosen) {
+            let Some(to) = *chosen else { continue };
+            if !self.needs_importance(&tensor.name, to) || has_entry(&tensor.name) {
+                continue;
+            }
+            let name = &tensor.name;
+            if self.has_imatrix {
+                bail!(
+                    "the imatrix has no entry for {name}, which is to become {to}: without one the \
+                     result would be noise; collect the imatrix from this model, or give the tensor \
+                     another type with --tensor-type"
+                );
+            }
+            bail!(
+                "{} needs an importance matrix (tensor {name} is to become {to}): give one with \
+                 --imatrix, or choose a larger type such as Q2_K or Q3_K_S",
+                self.file_type
+            );
+        }
+        Ok(())
+    }
+
+    fn needs_importance(&self, name: &str, to: TensorType) -> bool {
+        use TensorType::*;
+        // llama-quantize lets these two be: they have entries in few importance matrices. But for
+        // three types ggml itself does nothing without.
+        if name == "token_embd.weight" || name == "output.weight" {
+            return matches!(to, IQ1_S | IQ2_XXS | IQ2_XS);
+        }
+        match to {
+            IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS => true,
+            Q2_K => self.file_type == FileType::Q2_K_S,
+            _ => false,
+        }
+    }
+
+    fn override_of(&self, tensor: &TensorInfo) -> Option<TensorType> {
+        let found = self.overrides.iter().find(|o| o.matches(&tensor.name));
+        found.map(|o| o.tensor_type)
+    }
 }
 
-/// Whether a tensor takes part: weights of matrices do; norms, biases and rope factors do not.
+/// A set of rules for quantized file types. It is asked for each tensor that is quantized and that no
+/// override names, by layer and then by name.
+trait Rules {
+    /// The type that a tensor should have, whether or not its rows fit.
+    fn wanted(&mut self, tensor: &TensorInfo) -> TensorType;
+}
+
+/// Whether a tensor takes part: weights of matrices do; norms, biases, rope factors and the matrix
+/// that scores the experts do not.
 pub fn is_quantizable(tensor: &TensorInfo) -> bool {
     // A trailing dimension of 1 is no dimension to ggml.
     tensor.dims[1..].iter().any(|&dim| dim > 1)
         && tensor.name.ends_with("weight")
         && !tensor.name.contains("_norm.weight")
-}
-
-/// The type of each tensor of `tensors` in a file of type `file_type`; `None` for those that stay
-/// as they are.
-pub fn choose(
-    file_type: FileType,
-    model: &ModelShape,
-    tensors: &[&TensorInfo],
-) -> Vec<Option<TensorType>> {
-    let is_value = |t: &&TensorInfo| Role::of(&t.name) == Role::AttentionValue;
-    let mixer = Mixer {
-        file_type,
-        model,
-        tied: !tensors.iter().any(|t| t.name == "output.weight"),
-        values: tensors.iter().copied().filter(is_value).count() as u64,
-    };
-    // "The third value projection" means the third by layer, wherever it lies in the file.
-    let mut by_layer: Vec<usize> = (0..tensors.len()).collect();
-    by_layer.sort_by_key(|&i| (layer_of(&tensors[i].name), &tensors[i].name));
-
-    let mut types = vec![None; tensors.len()];
-    let (mut values_seen, mut downs_seen) = (0, 0);
-    for i in by_layer {
-        let tensor = tensors[i];
-        if !is_quantizable(tensor) {
-            continue;
-        }
-        let role = Role::of(&tensor.name);
-        let seen = match role {
-            Role::AttentionValue => &mut values_seen,
-            Role::FeedForwardDown => &mut downs_seen,
-            _ => &mut 0,
-        };
-        let row = tensor.row_elements();
-        types[i] = Some(if file_type.base().is_quantized() {
-            fitting(mixer.wanted(role, *seen, row), row)
-        } else {
-            file_type.base()
-        });
-        *seen += 1;
-    }
-    types
+        && !tensor.name.contains("ffn_gate_inp.weight")
 }
 
 /// The number in `blk.7.attn_q.weight`, or -1.
@@ -123,72 +156,6 @@ fn layer_of(name: &str) -> i64 {
         .strip_prefix("blk.")
         .and_then(|rest| rest.split('.').next());
     number.and_then(|n| n.parse().ok()).unwrap_or(-1)
-}
-
-struct Mixer<'m> {
-    file_type: FileType,
-    model: &'m ModelShape,
-    /// The token embedding is the output matrix too.
-    tied: bool,
-    /// Value projections in the model.
-    values: u64,
-}
-
-impl Mixer<'_> {
-    /// The type that a quantized file type wants for the tensor of this role that is number `index`
-    /// of its kind, whether or not its rows fit.
-    fn wanted(&self, role: Role, index: u64, row: u64) -> TensorType {
-        use TensorType::*;
-        let base = self.file_type.base();
-        match role {
-            Role::TokenEmbedding if !self.tied => base,
-            Role::Output | Role::TokenEmbedding => {
-                if base == Q8_0 || !row.is_multiple_of(base.block_elements()) {
-                    Q8_0
-                } else {
-                    Q6_K
-                }
-            }
-            Role::AttentionValue => match self.attention_value(index) {
-                Q3_K | Q4_K if self.model.is_70b() => Q5_K,
-                other => other,
-            },
-            Role::AttentionOutput => match self.file_type {
-                FileType::Q2_K => Q3_K,
-                FileType::Q3_K_M => Q4_K,
-                _ => base,
-            },
-            Role::FeedForwardDown => self.feed_forward_down(index),
-            Role::Other => base,
-        }
-    }
-
-    fn attention_value(&self, index: u64) -> TensorType {
-        use TensorType::*;
-        let shared_by_4 = self.model.sharing() >= 4;
-        match self.file_type {
-            FileType::Q2_K if shared_by_4 => Q4_K,
-            FileType::Q2_K => Q3_K,
-            FileType::Q3_K_M if index < 2 => Q5_K,
-            FileType::Q3_K_M => Q4_K,
-            FileType::IQ4_XS if shared_by_4 => Q5_K,
-            FileType::Q4_K_M | FileType::Q5_K_M if is_sensitive(index, self.values) => Q6_K,
-            other => other.base(),
-        }
-    }
-
-    fn feed_forward_down(&self, index: u64) -> TensorType {
-        use TensorType::*;
-        let layers = self.model.layers;
-        match self.file_type {
-            FileType::Q2_K => Q3_K,
-            FileType::Q3_K_M if index < layers / 16 => Q5_K,
-            FileType::Q3_K_M => Q4_K,
-            FileType::IQ4_XS if index < layers / 8 => Q5_K,
-            FileType::Q4_K_M | FileType::Q5_K_M if is_sensitive(index, layers) => Q6_K,
-            other => other.base(),
-        }
-    }
 }
 
 /// The layers that get more bits: the first eighth, the last, and every third between.
@@ -205,8 +172,8 @@ fn fitting(wanted: TensorType, row: u64) -> TensorType {
         return wanted;
     }
     let smaller = match wanted {
-        IQ4_XS => IQ4_NL,
-        Q2_K | Q3_K => Q4_0,
+        IQ1_S | IQ1_M | IQ2_XXS | IQ2_XS | IQ2_S | IQ3_XXS | IQ3_S | IQ4_XS => IQ4_NL,
+        Q2_K | Q3_K | TQ1_0 | TQ2_0 => Q4_0,
         Q4_K => Q5_0,
         Q5_K => Q5_1,
         Q6_K => Q8_0,

@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use cloister_gguf::TensorInfo;
 
 use crate::ggml;
+use crate::imatrix_file::ImatrixFile;
 use crate::source::Source;
 
 /// Elements that one thread works on at a time: large enough to make the queue cheap, small enough
@@ -74,6 +75,7 @@ impl Chunk {
         &self,
         source: &Source,
         target: &TensorInfo,
+        imatrix: Option<&ImatrixFile>,
         buffers: &mut Buffers,
         out: &mut Vec<u8>,
     ) -> Result<()> {
@@ -94,7 +96,12 @@ impl Chunk {
         source.rows.read(self.tensor, self.first_row, bytes)?;
         ggml::to_f32(from.tensor_type, bytes, values);
         self.check_finite(source, values)?;
-        ggml::from_f32(to, values, from.row_elements(), out);
+        let importance = match imatrix {
+            Some(imatrix) if to.is_quantized() => imatrix.of_matrix(from, self.first_row)?,
+            _ => None,
+        };
+        let importance = importance.as_deref();
+        ggml::from_f32(to, values, from.row_elements(), importance, out);
         // Scales are F16: weights beyond its range would make a file that answers in NaN.
         ggml::to_f32(to, out, values);
         if values.iter().any(|v| !v.is_finite()) {

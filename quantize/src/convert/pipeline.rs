@@ -18,6 +18,7 @@ use anyhow::Result;
 use cloister_gguf::{TensorInfo, Writer};
 
 use super::chunk::{Buffers, Chunk, chunks};
+use crate::imatrix_file::ImatrixFile;
 use crate::source::Source;
 
 /// Bytes of finished chunks that may wait for the disk. It bridges the time that a sync takes.
@@ -77,6 +78,7 @@ type Converted = Result<Result<Vec<u8>>, Box<dyn Any + Send>>;
 pub fn run(
     source: &Source,
     targets: &[TensorInfo],
+    imatrix: Option<&ImatrixFile>,
     writer: &mut Writer,
     stop: &AtomicBool,
     mut progress: impl FnMut(usize, u64),
@@ -102,7 +104,13 @@ pub fn run(
             };
             // A panic must reach the writer, who would wait for the chunk forever.
             let converted = catch_unwind(AssertUnwindSafe(|| {
-                chunk.convert(source, &targets[chunk.tensor], &mut buffers, &mut bytes)?;
+                chunk.convert(
+                    source,
+                    &targets[chunk.tensor],
+                    imatrix,
+                    &mut buffers,
+                    &mut bytes,
+                )?;
                 Ok(bytes)
             }));
             if send.send((number, converted)).is_err() {
