@@ -6,9 +6,12 @@ mod convert;
 mod file_type;
 mod ggml;
 mod hugging_face;
+mod imatrix;
 mod imatrix_file;
 mod inspect;
+mod measure;
 mod source;
+mod text_windows;
 mod type_mix;
 
 use std::io::{ErrorKind, Write};
@@ -16,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use cloister_gguf::Gguf;
 
 use crate::file_type::FileType;
@@ -60,6 +63,50 @@ enum Command {
         #[arg(long)]
         like_llama_quantize: bool,
     },
+    /// Collect which columns of the weights matter most, by running a text through a model.
+    Imatrix {
+        /// The model, a GGUF file of many bits.
+        model: PathBuf,
+        /// The text, a UTF-8 file.
+        text: PathBuf,
+        /// The file to write, for the --imatrix of convert or of llama-quantize.
+        #[arg(short, long)]
+        out: PathBuf,
+        #[command(flatten)]
+        windows: Windows,
+    },
+    /// Measure how well a model predicts a text, and how far it is from another model.
+    Measure {
+        /// The model, a GGUF file.
+        model: PathBuf,
+        /// The text, a UTF-8 file.
+        text: PathBuf,
+        /// The model to compare with, of the same vocabulary.
+        #[arg(long, value_name = "BASE")]
+        against: Option<PathBuf>,
+        #[command(flatten)]
+        windows: Windows,
+        /// Print JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How a text is cut.
+#[derive(Debug, Args)]
+struct Windows {
+    /// Tokens in a window.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(16..=1 << 20))]
+    ctx: u32,
+    /// Use no more than this many windows of the text.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    chunks: Option<u32>,
+}
+
+impl Windows {
+    fn chunks(&self) -> Option<usize> {
+        self.chunks.map(|n| n as usize)
+    }
 }
 
 fn main() -> ExitCode {
@@ -93,6 +140,22 @@ fn main() -> ExitCode {
                 ..Recipe::of(file_type)
             };
             convert::convert(&source, &out, recipe, imatrix.as_deref())
+        }
+        Command::Imatrix {
+            model,
+            text,
+            out,
+            windows,
+        } => imatrix::imatrix(&model, &text, &out, windows.ctx, windows.chunks()),
+        Command::Measure {
+            model,
+            text,
+            against,
+            windows,
+            json,
+        } => {
+            let (ctx, chunks) = (windows.ctx, windows.chunks());
+            measure::measure(&model, &text, against.as_deref(), ctx, chunks, json)
         }
     };
     match done {

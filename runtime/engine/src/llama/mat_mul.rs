@@ -150,6 +150,8 @@ pub(super) unsafe extern "C" fn on_operation(
     let Ok(name) = name.to_str() else {
         return !ask;
     };
+    // A weight that was copied to another backend is `BACKEND#name#copy`.
+    let name = name.split('#').nth(1).unwrap_or(name);
     let mat_mul = MatMul {
         weight: name,
         row_elements: rows.ne[0] as usize,
