@@ -7,6 +7,8 @@ use cloister_engine::bench::{Bench, Test};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use crate::settings::WrongUse;
+
 /// Options of `cloister bench`, named as `llama-bench` names them.
 #[derive(clap::Args)]
 pub struct BenchArgs {
@@ -47,6 +49,9 @@ fn mean_and_deviation(sample: &[f64]) -> (f64, f64) {
 
 /// Runs the tests and prints their results.
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    if args.threads == Some(0) {
+        return Err(WrongUse("--threads must be 1 or more".to_owned()).into());
+    }
     let bench = Bench::load(&args.model, args.threads)?;
     let tests: Vec<Test> = [Test::Prefill(args.n_prompt), Test::Decode(args.n_gen)]
         .into_iter()

@@ -31,7 +31,7 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Serves `model` with these further options; returns when it is ready.
+    /// Serves `model`, a file or a folder of files, with these further options; returns when it is ready.
     pub fn start(model: &Path, options: &[&str]) -> Self {
         let turn = engine_turn();
         let folder = tempfile::tempdir().expect("a folder can be made");
@@ -39,7 +39,11 @@ impl Serve {
         let process = Process::spawn(
             Command::new(program("cloister"))
                 .arg("serve")
-                .arg("--model")
+                .arg(if model.is_dir() {
+                    "--models"
+                } else {
+                    "--model"
+                })
                 .arg(model)
                 .arg("--listen")
                 .arg(format!("127.0.0.1:{port}"))

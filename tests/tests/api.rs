@@ -1,5 +1,8 @@
 //! `cloister serve` as its HTTP clients meet it.
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use cloister_tests::http::post_over_unix;
 use cloister_tests::parts::{SMOLLM2, smollm2};
 use cloister_tests::process::until;
@@ -372,6 +375,45 @@ fn a_client_that_goes_away_frees_its_slot() {
     assert_eq!(serve.metric("requests_cancelled_total"), 1.0);
     assert!(serve.metric("generated_tokens_total") < 2000.0);
     assert_eq!(serve.chat(&question("Hi", 2)).status, 200);
+}
+
+#[test]
+fn a_client_that_leaves_while_models_are_exchanged_leaves_the_next_one_served() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.gguf", "b.gguf"] {
+        std::os::unix::fs::symlink(smollm2(), folder.path().join(name)).unwrap();
+    }
+    let serve = Serve::start(folder.path(), &[]);
+    let for_model = |model: &str, max_tokens| {
+        let mut request = question("Count from one to ten thousand.", max_tokens);
+        request["model"] = json!(model);
+        request
+    };
+    let mut running = serve.open_chat_stream(&for_model("a", 3000));
+    running.next().expect("the answer has begun");
+    let mut leaving = TcpStream::connect(serve.url.trim_start_matches("http://")).unwrap();
+    let body = for_model("b", 2).to_string();
+    write!(
+        leaving,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    until("the exchange has begun", || {
+        (serve.get("/health").status == 503).then_some(())
+    });
+    drop(leaving);
+    // Time for the box to notice, while the answer that it waits for goes on.
+    running.by_ref().take(10).for_each(drop);
+    drop(running);
+    until("a model is loaded again", || {
+        (serve.get("/health").status == 200).then_some(())
+    });
+    for model in ["b", "a"] {
+        let answer = serve.chat(&for_model(model, 2));
+        assert_eq!(answer.status, 200, "{model}: {}", answer.body);
+        assert_eq!(answer.json()["model"], model);
+    }
 }
 
 #[test]

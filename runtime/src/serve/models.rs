@@ -116,7 +116,7 @@ impl Models {
 
     /// The engine that answers for `name`. Exchanges the loaded model when another one of the folder
     /// is asked for by its name: first it finishes what it has begun.
-    pub async fn engine(&self, name: Option<&str>) -> Result<Arc<Engine>, ApiError> {
+    pub async fn engine(self: &Arc<Self>, name: Option<&str>) -> Result<Arc<Engine>, ApiError> {
         let wanted = name.filter(|name| *name != DEFAULT);
         let fits = |engine: &Arc<Engine>| wanted.is_none_or(|wanted| engine.info().id == wanted);
         if let Some(engine) = self.current().filter(fits) {
@@ -133,13 +133,21 @@ impl Models {
         if self.current().is_none() {
             return Err(ApiError::unavailable("the model is being loaded"));
         }
-        let _loading = self.loading.lock().await;
-        if let Some(engine) = self.current().filter(fits) {
-            return Ok(engine);
-        }
         let Some(file) = file else {
             return Err(ApiError::unavailable("the model is being loaded"));
         };
+        // A task of its own: who asked may go away, and the exchange must still come to its end.
+        let models = Arc::clone(self);
+        let exchange = tokio::spawn(async move { models.exchange(file).await });
+        exchange.await.expect("an exchange does not panic")
+    }
+
+    async fn exchange(&self, file: PathBuf) -> Result<Arc<Engine>, ApiError> {
+        let _loading = self.loading.lock().await;
+        let loaded = |engine: &Arc<Engine>| engine.info().path == file;
+        if let Some(engine) = self.current().filter(loaded) {
+            return Ok(engine);
+        }
         let old = self.current.write().expect("no panic while held").take();
         if let Some(mut old) = old {
             let back = old.info().path.clone();
