@@ -1,10 +1,12 @@
 //! Which asks are running and which were answered lately: an ask is never run twice.
 //!
-//! In: ids as they are asked, cancelled and answered. Out: what to do with a new ask, whom to tell
-//! when it is answered. Knows neither MQTT nor HTTP.
-//! Must never forget a running ask, and must never write anything down: it is all in memory.
+//! In: ids and requests as they are asked, cancelled and answered. Out: what to do with a new ask,
+//! whom to tell when it is answered. Knows neither MQTT nor HTTP.
+//! Must never forget a running ask, must never give one request the answer of another, and must never
+//! write anything down: it is all in memory.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -42,10 +44,12 @@ pub enum Interrupt {
 pub enum Admission {
     /// Run it, and end early when this fires.
     Run(oneshot::Receiver<Interrupt>),
-    /// An ask of this id is running; its answer will go to this target too.
+    /// The same ask is running; its answer will go to this target too.
     AlreadyRunning,
-    /// An ask of this id was answered; this is the answer.
+    /// The same ask was answered; this is the answer.
     AlreadyAnswered(Bytes),
+    /// An ask of this id that asks for something else is running or was answered.
+    AnotherRequest,
     /// Too many are unanswered.
     Full,
 }
@@ -54,32 +58,51 @@ pub enum Admission {
 #[derive(Default)]
 pub struct Answers {
     books: Mutex<Books>,
+    fingerprints: RandomState,
 }
 
 #[derive(Default)]
 struct Books {
     running: HashMap<AskId, Running>,
-    kept: VecDeque<(AskId, Bytes)>,
+    kept: VecDeque<Kept>,
     kept_bytes: usize,
 }
 
+struct Kept {
+    id: AskId,
+    fingerprint: Fingerprint,
+    answer: Bytes,
+}
+
+/// A keyed hash of a request, so that what was asked need not be kept to know it again.
+type Fingerprint = u64;
+
 struct Running {
+    fingerprint: Fingerprint,
     targets: Vec<Target>,
     interrupt: Option<oneshot::Sender<Interrupt>>,
 }
 
 impl Answers {
-    /// Enters an ask, whose answer is to go to `target`.
-    pub fn admit(&self, id: &AskId, target: Target) -> Admission {
+    /// Enters an ask, whose answer is to go to `target`. Asks are the same when id and request are.
+    pub fn admit(&self, id: &AskId, request: &impl Hash, target: Target) -> Admission {
+        let fingerprint = self.fingerprints.hash_one(request);
         let mut books = self.books();
         if let Some(running) = books.running.get_mut(id) {
+            if running.fingerprint != fingerprint {
+                return Admission::AnotherRequest;
+            }
             if !running.targets.contains(&target) {
                 running.targets.push(target);
             }
             return Admission::AlreadyRunning;
         }
-        if let Some((_, answer)) = books.kept.iter().find(|(kept, _)| kept == id) {
-            return Admission::AlreadyAnswered(answer.clone());
+        if let Some(kept) = books.kept.iter().find(|kept| kept.id == *id) {
+            return if kept.fingerprint == fingerprint {
+                Admission::AlreadyAnswered(kept.answer.clone())
+            } else {
+                Admission::AnotherRequest
+            };
         }
         if books.running.len() >= MAX_UNANSWERED {
             return Admission::Full;
@@ -88,6 +111,7 @@ impl Answers {
         books.running.insert(
             id.clone(),
             Running {
+                fingerprint,
                 targets: vec![target],
                 interrupt: Some(interrupt),
             },
@@ -129,12 +153,16 @@ impl Answers {
         };
         if keep {
             books.kept_bytes += answer.len();
-            books.kept.push_back((id.clone(), answer.clone()));
+            books.kept.push_back(Kept {
+                id: id.clone(),
+                fingerprint: running.fingerprint,
+                answer: answer.clone(),
+            });
             while books.kept.len() > MAX_KEPT || books.kept_bytes > MAX_KEPT_BYTES {
-                let Some((_, oldest)) = books.kept.pop_front() else {
+                let Some(oldest) = books.kept.pop_front() else {
                     break;
                 };
-                books.kept_bytes -= oldest.len();
+                books.kept_bytes -= oldest.answer.len();
             }
         }
         running.targets
@@ -169,9 +197,9 @@ mod tests {
     #[test]
     fn a_repeat_of_a_running_ask_joins_it_and_both_targets_get_the_one_answer() {
         let answers = Answers::default();
-        assert!(is_run(&answers.admit(&id("a"), to("x"))));
+        assert!(is_run(&answers.admit(&id("a"), &"why", to("x"))));
         for target in ["y", "x"] {
-            let again = answers.admit(&id("a"), to(target));
+            let again = answers.admit(&id("a"), &"why", to(target));
             assert!(matches!(again, Admission::AlreadyRunning));
         }
         let targets = answers.finish(&id("a"), &Bytes::from("42"), true);
@@ -181,31 +209,43 @@ mod tests {
     #[test]
     fn a_repeat_of_an_answered_ask_gets_the_same_answer() {
         let answers = Answers::default();
-        answers.admit(&id("a"), to("x"));
+        answers.admit(&id("a"), &"why", to("x"));
         answers.finish(&id("a"), &Bytes::from("42"), true);
-        let Admission::AlreadyAnswered(answer) = answers.admit(&id("a"), to("x")) else {
+        let Admission::AlreadyAnswered(answer) = answers.admit(&id("a"), &"why", to("x")) else {
             panic!("run again");
         };
         assert_eq!(answer, "42");
     }
 
     #[test]
+    fn another_request_under_an_id_in_use_is_known_as_another() {
+        let answers = Answers::default();
+        answers.admit(&id("a"), &"why", to("x"));
+        let while_it_runs = answers.admit(&id("a"), &"how", to("y"));
+        assert!(matches!(while_it_runs, Admission::AnotherRequest));
+        let targets = answers.finish(&id("a"), &Bytes::from("42"), true);
+        assert_eq!(targets, [to("x")]);
+        let after = answers.admit(&id("a"), &"how", to("y"));
+        assert!(matches!(after, Admission::AnotherRequest));
+    }
+
+    #[test]
     fn an_ask_that_ended_in_an_error_may_be_tried_again() {
         let answers = Answers::default();
-        answers.admit(&id("a"), to("x"));
+        answers.admit(&id("a"), &"why", to("x"));
         answers.finish(&id("a"), &Bytes::from("busy"), false);
-        assert!(is_run(&answers.admit(&id("a"), to("x"))));
+        assert!(is_run(&answers.admit(&id("a"), &"why", to("x"))));
     }
 
     #[test]
     fn only_the_latest_answers_are_kept() {
         let answers = Answers::default();
         for n in 0..=MAX_KEPT {
-            answers.admit(&id(&n.to_string()), to("x"));
+            answers.admit(&id(&n.to_string()), &"why", to("x"));
             answers.finish(&id(&n.to_string()), &Bytes::from("a"), true);
         }
-        assert!(is_run(&answers.admit(&id("0"), to("x"))));
-        assert!(!is_run(&answers.admit(&id("1"), to("x"))));
+        assert!(is_run(&answers.admit(&id("0"), &"why", to("x"))));
+        assert!(!is_run(&answers.admit(&id("1"), &"why", to("x"))));
     }
 
     #[test]
@@ -213,31 +253,31 @@ mod tests {
         let answers = Answers::default();
         let half = Bytes::from(vec![b'x'; MAX_KEPT_BYTES / 2 + 1]);
         for name in ["a", "b"] {
-            answers.admit(&id(name), to("x"));
+            answers.admit(&id(name), &"why", to("x"));
             answers.finish(&id(name), &half, true);
         }
-        assert!(is_run(&answers.admit(&id("a"), to("x"))));
-        assert!(!is_run(&answers.admit(&id("b"), to("x"))));
+        assert!(is_run(&answers.admit(&id("a"), &"why", to("x"))));
+        assert!(!is_run(&answers.admit(&id("b"), &"why", to("x"))));
     }
 
     #[test]
     fn one_ask_too_many_is_turned_away_until_another_ends() {
         let answers = Answers::default();
         let _running: Vec<_> = (0..MAX_UNANSWERED)
-            .map(|n| answers.admit(&id(&n.to_string()), to("x")))
+            .map(|n| answers.admit(&id(&n.to_string()), &"why", to("x")))
             .collect();
         assert!(matches!(
-            answers.admit(&id("more"), to("x")),
+            answers.admit(&id("more"), &"why", to("x")),
             Admission::Full
         ));
         answers.finish(&id("0"), &Bytes::from("a"), true);
-        assert!(is_run(&answers.admit(&id("more"), to("x"))));
+        assert!(is_run(&answers.admit(&id("more"), &"why", to("x"))));
     }
 
     #[test]
     fn a_cancel_reaches_its_ask_once() {
         let answers = Answers::default();
-        let Admission::Run(mut interrupted) = answers.admit(&id("a"), to("x")) else {
+        let Admission::Run(mut interrupted) = answers.admit(&id("a"), &"why", to("x")) else {
             panic!("not run");
         };
         assert!(!answers.cancel(&id("b")));
@@ -251,7 +291,7 @@ mod tests {
         let answers = Answers::default();
         let mut waiting = Vec::new();
         for name in ["a", "b"] {
-            if let Admission::Run(interrupted) = answers.admit(&id(name), to("x")) {
+            if let Admission::Run(interrupted) = answers.admit(&id(name), &"why", to("x")) {
                 waiting.push(interrupted);
             }
         }

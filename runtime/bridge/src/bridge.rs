@@ -124,13 +124,20 @@ impl Bridge {
     }
 
     fn admit(self: &Arc<Self>, ask: Ask, target: Target, deadline: Option<Instant>) {
-        match self.answers.admit(&ask.id, target.clone()) {
+        match self.answers.admit(&ask.id, &ask.request, target.clone()) {
             Admission::Run(interrupted) => {
                 let bridge = Arc::clone(self);
                 tokio::spawn(async move { bridge.run(ask, deadline, interrupted).await });
             }
             Admission::AlreadyRunning => debug!("a repeated ask joins the one that is running"),
             Admission::AlreadyAnswered(answer) => self.deliver(&ask.id, target, answer),
+            Admission::AnotherRequest => {
+                let error = AskError::new(
+                    ErrorCode::BadRequest,
+                    "\"id\" names an earlier ask that asked for something else; take a new one",
+                );
+                self.refuse(Some(&ask.id), target, &error);
+            }
             Admission::Full => {
                 let error = AskError::new(
                     ErrorCode::Busy,

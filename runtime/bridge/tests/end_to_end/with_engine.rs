@@ -181,6 +181,38 @@ fn a_repeated_ask_is_not_run_again_neither_while_it_runs_nor_after() {
 }
 
 #[test]
+fn another_question_under_an_id_in_use_is_refused_and_not_given_the_first_ones_answer() {
+    let folder = TempDir::new().unwrap();
+    let engine = Engine::start(folder.path());
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&["cloister/n/answer/#", "cloister/n/stream/#"]);
+    broker.publish("cloister/n/ask", long_ask("i"));
+    heard.next_on("cloister/n/stream/i");
+    engine.process.signal("STOP");
+    let other = r#"{"id":"i","prompt":"Say hello.","max_tokens":5}"#;
+    broker.publish("cloister/n/ask", other);
+    let refused = heard.next_on("cloister/n/answer/i");
+    assert_eq!(refused.error_code(), "bad_request");
+    engine.process.signal("CONT");
+    let answer = heard.next_on("cloister/n/answer/i").json();
+    assert_is_an_answer(&answer);
+
+    broker.publish("cloister/n/ask", other);
+    let refused = heard.next_on("cloister/n/answer/i");
+    assert_eq!(refused.error_code(), "bad_request");
+    let message = refused.json()["error"]["message"].to_string();
+    assert!(message.contains("id"), "{message}");
+    // The same fields in another order ask for the same.
+    let mut ask: Value = serde_json::from_str(&long_ask("i")).unwrap();
+    let prompt = ask["prompt"].take();
+    ask.as_object_mut().unwrap().shift_remove("prompt");
+    ask["prompt"] = prompt;
+    broker.publish("cloister/n/ask", ask.to_string());
+    assert_eq!(heard.next_on("cloister/n/answer/i").json(), answer);
+}
+
+#[test]
 fn an_answer_outlives_a_broker_that_is_lost_in_the_middle_of_it() {
     let folder = TempDir::new().unwrap();
     let engine = Engine::start(folder.path());
