@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use cloister_program::config_file;
 use serde::de::DeserializeOwned;
 
 /// A mistake in how the program was called: exit code 2.
@@ -21,20 +21,7 @@ impl std::error::Error for WrongUse {}
 /// The table `[name]` of the configuration file, or an empty one without a file.
 ///
 /// # Errors
-/// [`WrongUse`] when the file cannot be read, is no TOML, or has a key that `T` does not know.
+/// [`WrongUse`] when the file cannot be read, is no TOML, or has a table or a key that nobody knows.
 pub fn table<T: DeserializeOwned + Default>(file: Option<&Path>, name: &str) -> anyhow::Result<T> {
-    let Some(file) = file else {
-        return Ok(T::default());
-    };
-    let wrong = |error: &dyn std::fmt::Display| WrongUse(format!("{}: {error}", file.display()));
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| wrong(&e))
-        .context("cannot read the configuration")?;
-    let mut tables: toml::Table = toml::from_str(&text).map_err(|e| wrong(&e))?;
-    match tables.remove(name) {
-        None => Ok(T::default()),
-        Some(table) => Ok(table
-            .try_into()
-            .map_err(|e| wrong(&format!("[{name}]: {e}")))?),
-    }
+    Ok(config_file::table(file, name).map_err(|error| WrongUse(error.to_string()))?)
 }

@@ -170,6 +170,26 @@ fn without_a_model_it_is_used_wrongly() {
 }
 
 #[test]
+fn a_table_or_a_key_that_nobody_reads_is_wrong_use_and_named_with_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("cloister.toml");
+    for (text, named) in [
+        ("[serv]\nslots = 2\n", "[serv]"),
+        ("slots = 2\n", "\"slots\""),
+        ("[up]\nprot = 8080\n", "`prot`"),
+    ] {
+        std::fs::write(&config, text).unwrap();
+        let (code, stderr) = failure(command(folder.path()).arg("--config").arg(&config));
+        assert_eq!(code, Some(2), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(
+            stderr.contains(named) && stderr.contains("cloister.toml"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
 fn with_a_broker_that_is_down_the_page_still_answers() {
     let up = Up::start(&["--broker", &format!("mqtt://127.0.0.1:{}", free_port())]);
     let names: Vec<String> = children_of(up.process.0.id())

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
+use cloister_program::config_file;
 use serde::Deserialize;
 
 use crate::topics::Node;
@@ -66,13 +67,6 @@ pub struct Settings {
     pub mqtt_version: MqttVersion,
 }
 
-/// `cloister.toml`, of which the other tables belong to others.
-#[derive(Default, Deserialize)]
-struct File {
-    #[serde(default)]
-    bridge: BridgeTable,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BridgeTable {
@@ -87,18 +81,7 @@ struct BridgeTable {
 impl Settings {
     /// Brings the sources together. Reads the file, the hosts file and the host name.
     pub fn gather(args: Args) -> Result<Self> {
-        let file: File = match &args.config {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                // The parser's own message quotes the line, which may hold the password.
-                toml::from_str(&text).map_err(|error: toml::de::Error| {
-                    anyhow::anyhow!("{}: {}", path.display(), error.message())
-                })?
-            }
-            None => File::default(),
-        };
-        let table = file.bridge;
+        let table: BridgeTable = config_file::table(args.config.as_deref(), "bridge")?;
         let needed = |name: &str| {
             format!(
                 "--{name} is missing; give it, or CLOISTER_{}",
