@@ -19,7 +19,8 @@ pub struct Up {
     pub page: String,
     /// The port of its broker.
     pub broker_port: String,
-    _folder: TempDir,
+    /// Everything it writes.
+    pub folder: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -29,21 +30,32 @@ pub fn command(state: &std::path::Path) -> Command {
     command
         .args(["up", "--json", "--node", "test", "--model"])
         .arg(smollm2());
-    command.arg("--state").arg(state).stdin(Stdio::null());
+    command.arg("--state").arg(state);
     command
 }
 
 impl Up {
     /// Starts it with these further options; returns when it has said where it can be asked.
     pub fn start(options: &[&str]) -> Self {
-        let turn = engine_turn();
         let folder = tempfile::tempdir().expect("a folder can be made");
-        let mut process = Process::spawn(
-            command(folder.path())
-                .args(["--port", "0"])
-                .args(options)
-                .stdout(Stdio::piped()),
-        );
+        let mut command = command(folder.path());
+        command.args(["--port", "0"]).args(options);
+        Self::start_command(command, folder)
+    }
+
+    /// Starts it with nothing but a `cloister.toml`, whose text depends on a folder for its files.
+    pub fn start_configured(config: impl FnOnce(&std::path::Path) -> String) -> Self {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let file = folder.path().join("cloister.toml");
+        std::fs::write(&file, config(folder.path())).expect("the folder can be written");
+        let mut command = Command::new(program("cloister"));
+        command.args(["up", "--json", "--config"]).arg(&file);
+        Self::start_command(command, folder)
+    }
+
+    fn start_command(mut command: Command, folder: TempDir) -> Self {
+        let turn = engine_turn();
+        let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
         let mut line = String::new();
         let stdout = process.0.stdout.take().expect("it was asked for");
         BufReader::new(stdout)
@@ -66,7 +78,7 @@ impl Up {
             process,
             page: text("page"),
             broker_port,
-            _folder: folder,
+            folder,
             _turn: turn,
         }
     }

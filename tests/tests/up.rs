@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::Stdio;
 
 use cloister_tests::http::Http;
+use cloister_tests::parts::smollm2;
 use cloister_tests::process::{Process, children_of, free_port, lives, until};
 use cloister_tests::serve::{engine_turn, question};
 use cloister_tests::up::{Up, command, failure};
@@ -170,6 +171,35 @@ fn without_a_model_it_is_used_wrongly() {
 }
 
 #[test]
+fn what_the_configuration_says_of_the_services_is_so_without_any_option() {
+    let up = Up::start_configured(|folder| {
+        let path = |name: &str| folder.join(name).display().to_string();
+        format!(
+            "[up]\nport = 0\nstate = {:?}\n\
+             [serve]\nmodel = {:?}\nlisten = \"127.0.0.2:1\"\nsocket = {:?}\nctx = 256\n\
+             [bridge]\nnode = \"test\"\nmqtt-version = \"3.1.1\"\n",
+            path("state"),
+            smollm2().display().to_string(),
+            path("own.sock"),
+        )
+    });
+    assert!(up.page.starts_with("http://127.0.0.2:"), "{}", up.page);
+    let ask = |max_tokens| {
+        Http::default()
+            .post(
+                &format!("{}v1/chat/completions", up.page),
+                &question("Hi", max_tokens).to_string(),
+            )
+            .unwrap()
+    };
+    assert_eq!(ask(2).status, 200);
+    assert_eq!(ask(256).status, 400, "the context is that of the file");
+    assert!(up.folder.path().join("own.sock").exists());
+    let answer = up.ask_over_mqtt(&json!({"id": "1", "prompt": "Hi", "max_tokens": 2}));
+    assert!(answer["text"].is_string(), "{answer}");
+}
+
+#[test]
 fn a_table_or_a_key_that_nobody_reads_is_wrong_use_and_named_with_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("cloister.toml");
@@ -177,6 +207,8 @@ fn a_table_or_a_key_that_nobody_reads_is_wrong_use_and_named_with_its_file() {
         ("[serv]\nslots = 2\n", "[serv]"),
         ("slots = 2\n", "\"slots\""),
         ("[up]\nprot = 8080\n", "`prot`"),
+        ("[serve]\nlisen = \"127.0.0.1:1\"\n", "`lisen`"),
+        ("[bridge]\nbrocker = \"mqtt://127.0.0.1\"\n", "`brocker`"),
     ] {
         std::fs::write(&config, text).unwrap();
         let (code, stderr) = failure(command(folder.path()).arg("--config").arg(&config));

@@ -44,7 +44,7 @@ pub struct ServeArgs {
 /// What may be set on the command line, in the environment, and in `[serve]` of the file.
 #[derive(clap::Args, Deserialize, Default)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-struct ServeOptions {
+pub struct ServeOptions {
     /// The GGUF file to serve.
     #[arg(
         long,
@@ -52,19 +52,19 @@ struct ServeOptions {
         value_name = "FILE",
         conflicts_with = "models"
     )]
-    model: Option<PathBuf>,
+    pub model: Option<PathBuf>,
     /// A folder of GGUF files: one at a time is loaded, whichever is asked for.
     #[arg(long, env = "CLOISTER_MODELS", value_name = "DIR")]
-    models: Option<PathBuf>,
+    pub models: Option<PathBuf>,
     /// Address and port for HTTP [default: 127.0.0.1:8080].
     #[arg(long, env = "CLOISTER_LISTEN", value_name = "ADDRESS:PORT")]
-    listen: Option<SocketAddr>,
+    pub listen: Option<SocketAddr>,
     /// Unix socket for the bridge and other local programs [default: STATE/cloister.sock].
     #[arg(long, env = "CLOISTER_SOCKET", value_name = "PATH")]
-    socket: Option<PathBuf>,
+    pub socket: Option<PathBuf>,
     /// Folder for what the service keeps [default: .cloister/state].
     #[arg(long, env = "CLOISTER_STATE", value_name = "DIR")]
-    state: Option<PathBuf>,
+    pub state: Option<PathBuf>,
     /// Tokens that one conversation can hold [default: the model's, up to 4096].
     #[arg(long, env = "CLOISTER_CTX", value_name = "N", value_parser = clap::value_parser!(u32).range(32..))]
     ctx: Option<u32>,
