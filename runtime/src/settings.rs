@@ -1,8 +1,10 @@
 //! Where an option's value comes from: the command line, then `CLOISTER_*` in the environment (both
 //! by `clap`), then `cloister.toml`, then the default.
 
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use cloister_program::config_file;
 use serde::de::DeserializeOwned;
 
@@ -24,4 +26,38 @@ impl std::error::Error for WrongUse {}
 /// [`WrongUse`] when the file cannot be read, is no TOML, or has a table or a key that nobody knows.
 pub fn table<T: DeserializeOwned + Default>(file: Option<&Path>, name: &str) -> anyhow::Result<T> {
     Ok(config_file::table(file, name).map_err(|error| WrongUse(error.to_string()))?)
+}
+
+/// The state folder, made for its owner alone if it is not there, as an absolute path. Unless given it
+/// is one in the user's home, wherever the program was started from.
+pub fn state_folder(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let folder = match given {
+        Some(folder) => folder,
+        None => std::env::var_os("XDG_STATE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(std::env::home_dir()?.join(".local/state")))
+            .context("there is no home folder; say --state DIR")?
+            .join("cloister"),
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .and_then(|()| folder.canonicalize())
+        .with_context(|| format!("cannot make the state folder {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_folder_is_made_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = state_folder(Some(scratch.path().join("a/b"))).unwrap();
+        assert!(folder.is_absolute());
+        let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
 }

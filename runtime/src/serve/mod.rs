@@ -16,7 +16,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
@@ -62,7 +61,7 @@ pub struct ServeOptions {
     /// Unix socket for the bridge and other local programs [default: STATE/cloister.sock].
     #[arg(long, env = "CLOISTER_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// Folder for what the service keeps [default: .cloister/state].
+    /// Folder for what the service keeps [default: ~/.local/state/cloister].
     #[arg(long, env = "CLOISTER_STATE", value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// Tokens that one conversation can hold [default: the model's, up to 4096].
@@ -140,9 +139,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
             );
         }
     });
-    let state = options.state.unwrap_or_else(|| ".cloister/state".into());
-    std::fs::create_dir_all(&state)
-        .with_context(|| format!("{}: cannot make the state folder", state.display()))?;
+    let state = settings::state_folder(options.state)?;
     let tcp = listen::tcp(
         options
             .listen

@@ -6,7 +6,6 @@
 //! taken from there, and two tables that say different things are refused.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -114,7 +113,7 @@ impl Plan {
             )?,
             given => given,
         };
-        let state = state_folder(args.state.or(up.state))?;
+        let state = settings::state_folder(args.state.or(up.state))?;
         Ok(Self {
             source,
             listen: free_port(listen)?,
@@ -206,24 +205,6 @@ fn said_twice(key: &str, one: &str, other: &str) -> WrongUse {
     WrongUse(format!(
         "the configuration has `{key}` in {one} and in {other}; keep one"
     ))
-}
-
-/// The state folder, made for its owner alone if it is not there, as an absolute path.
-fn state_folder(given: Option<PathBuf>) -> Result<PathBuf> {
-    let folder = match given {
-        Some(folder) => folder,
-        None => std::env::var_os("XDG_STATE_HOME")
-            .map(PathBuf::from)
-            .or_else(|| Some(std::env::home_dir()?.join(".local/state")))
-            .context("there is no home folder; say --state DIR")?
-            .join("cloister"),
-    };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .and_then(|()| folder.canonicalize())
-        .with_context(|| format!("cannot make the state folder {}", folder.display()))
 }
 
 /// The address itself if its port is free, with any free one for port 0.
