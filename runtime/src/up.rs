@@ -1,12 +1,13 @@
 //! `cloister up`: everything that one machine needs, started and watched by one process.
 //!
-//! In: a model, a port, maybe a broker. Out: a Mosquitto on loopback unless a broker is given, then
+//! In: a model, where to listen, maybe a broker. Out: a Mosquitto on loopback unless a broker is given, then
 //! `cloister serve`, then `cloister-bridge`, each awaited until it is ready, and a few lines that say
 //! how to talk to them. When one ends, or a signal asks for it, all end.
 //! Must never speak HTTP or MQTT itself, and must never leave a child behind, even when killed.
 
 mod children;
 mod endpoints;
+mod home_network;
 mod mosquitto;
 mod plan;
 
@@ -141,6 +142,7 @@ async fn start_and_watch(
 
     let endpoints = Endpoints {
         listen: plan.listen,
+        home_network: home_network::addresses(),
         broker: &broker,
         node: &plan.node,
     };

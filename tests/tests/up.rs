@@ -1,7 +1,7 @@
 //! `cloister up`: everything on one machine, and nothing left behind.
 
-use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::Stdio;
 
 use cloister_tests::http::Http;
@@ -197,6 +197,42 @@ fn what_the_configuration_says_of_the_services_is_so_without_any_option() {
     assert!(up.folder.path().join("own.sock").exists());
     let answer = up.ask_over_mqtt(&json!({"id": "1", "prompt": "Hi", "max_tokens": 2}));
     assert!(answer["text"].is_string(), "{answer}");
+}
+
+#[test]
+fn opened_to_the_network_it_prints_addresses_that_answer_and_what_it_means() {
+    let _turn = engine_turn();
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = std::process::Command::new(cloister_tests::parts::program("cloister"));
+    up.args(["up", "--listen", "0.0.0.0:0", "--model"])
+        .arg(smollm2())
+        .arg("--state")
+        .arg(folder.path());
+    let mut up = Process::spawn(up.stdin(Stdio::null()).stdout(Stdio::piped()));
+    let printed: Vec<String> = BufReader::new(up.0.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .take_while(|line| !line.contains("Ctrl-C"))
+        .collect();
+    let pages: Vec<&str> = printed
+        .iter()
+        .flat_map(|line| line.split_whitespace())
+        .filter(|word| word.starts_with("http://"))
+        .collect();
+    assert!(!pages.is_empty(), "{printed:?}");
+    for page in pages {
+        let answer = Http::default().get(page, &[]).unwrap();
+        assert_eq!(answer.status, 200, "{page}");
+    }
+    assert!(printed.concat().contains("no password"), "{printed:?}");
+}
+
+#[test]
+fn unless_opened_it_listens_on_one_address_of_loopback_alone() {
+    let up = Up::start(&[]);
+    let port = up.page.trim_end_matches('/').rsplit(':').next().unwrap();
+    assert!(TcpStream::connect(format!("127.0.0.1:{port}")).is_ok());
+    assert!(TcpStream::connect(format!("127.0.0.2:{port}")).is_err());
 }
 
 #[test]

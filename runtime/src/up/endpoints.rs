@@ -1,7 +1,7 @@
 //! Where the box can be asked, for people and for programs.
 //!
-//! In: what was started. Out: text.
-//! Must never show the broker's password.
+//! In: what was started, and by which addresses others reach this machine. Out: text.
+//! Must never show the broker's password, nor keep quiet about a page that is open to others.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub struct Endpoints<'a> {
     /// Where the page listens.
     pub listen: SocketAddr,
+    /// By which addresses other machines reach this one.
+    pub home_network: Vec<Ipv4Addr>,
     /// The broker's URL, with its password if it has one.
     pub broker: &'a str,
     /// The name of this box in topics.
@@ -42,7 +44,7 @@ impl Endpoints<'_> {
         } else {
             ""
         };
-        let page = self.page();
+        let page = self.pages();
         format!(
             "
   Page    {page}
@@ -60,6 +62,29 @@ impl Endpoints<'_> {
   Ctrl-C stops everything.
 "
         )
+    }
+
+    /// The page's lines: how to reach it, and what it means that others can.
+    fn pages(&self) -> String {
+        let page = self.page();
+        let ip = self.listen.ip();
+        if ip.is_loopback() {
+            return page;
+        }
+        let mut lines = Vec::new();
+        if ip.is_unspecified() {
+            let port = self.listen.port();
+            let others = self.home_network.iter();
+            lines.extend(others.map(|ip| format!("http://{ip}:{port}/   from your network")));
+            lines.push(format!("{page}   from this machine"));
+        } else {
+            lines.push(page);
+        }
+        lines.push(
+            "Everybody in your network can ask: there is no password, and nothing is encrypted."
+                .into(),
+        );
+        lines.join("\n          ")
     }
 
     /// The page as this machine reaches it.
@@ -87,6 +112,7 @@ mod tests {
     fn endpoints(broker: &str) -> Endpoints<'_> {
         Endpoints {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            home_network: vec![Ipv4Addr::new(192, 168, 1, 20)],
             broker,
             node: "attic",
         }
@@ -103,6 +129,37 @@ mod tests {
             text.contains("mosquitto_pub -h 127.0.0.1 -p 1884 -t 'cloister/attic/ask'"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_page_on_loopback_is_told_with_no_other_address() {
+        let text = endpoints("mqtt://127.0.0.1").instructions();
+        assert!(text.contains("Page    http://127.0.0.1:8080/\n"), "{text}");
+        assert!(!text.contains("192.168.1.20"), "{text}");
+    }
+
+    #[test]
+    fn an_open_page_is_told_by_the_address_that_a_phone_can_use_and_what_it_means() {
+        let open = Endpoints {
+            listen: "0.0.0.0:8080".parse().unwrap(),
+            ..endpoints("mqtt://127.0.0.1")
+        };
+        let text = open.instructions();
+        assert!(
+            text.contains("Page    http://192.168.1.20:8080/ "),
+            "{text}"
+        );
+        assert!(text.contains("http://127.0.0.1:8080/ "), "{text}");
+        assert!(text.contains("no password"), "{text}");
+        assert_eq!(open.json()["page"], "http://127.0.0.1:8080/");
+
+        let of_one = Endpoints {
+            listen: "192.168.1.20:80".parse().unwrap(),
+            ..endpoints("mqtt://127.0.0.1")
+        };
+        let text = of_one.instructions();
+        assert!(text.contains("Page    http://192.168.1.20:80/\n"), "{text}");
+        assert!(text.contains("no password"), "{text}");
     }
 
     #[test]
