@@ -124,10 +124,13 @@ impl Bridge {
     }
 
     fn admit(self: &Arc<Self>, ask: Ask, target: Target, deadline: Option<Instant>) {
+        // A subscriber is not told who published. The topic that somebody wants answers on is the only
+        // thing that tells askers apart; those who name none are one.
+        let asker = (target.topic != self.topics.answer(&ask.id)).then(|| target.topic.clone());
         match self.answers.admit(&ask.id, &ask.request, target.clone()) {
             Admission::Run(interrupted) => {
                 let bridge = Arc::clone(self);
-                tokio::spawn(async move { bridge.run(ask, deadline, interrupted).await });
+                tokio::spawn(async move { bridge.run(ask, asker, deadline, interrupted).await });
             }
             Admission::AlreadyRunning => debug!("a repeated ask joins the one that is running"),
             Admission::AlreadyAnswered(answer) => self.deliver(&ask.id, target, answer),
@@ -151,6 +154,7 @@ impl Bridge {
     async fn run(
         &self,
         ask: Ask,
+        asker: Option<String>,
         deadline: Option<Instant>,
         interrupted: oneshot::Receiver<Interrupt>,
     ) {
@@ -171,7 +175,7 @@ impl Bridge {
                     "the bridge is stopping; ask again when it is back",
                 )),
             },
-            outcome = self.put(&ask, deadline, &mut reply) => outcome,
+            outcome = self.put(&ask, asker.as_deref(), deadline, &mut reply) => outcome,
         };
         let (answer, keep) = match &outcome {
             Ok(()) => (reply.payload(&ask.id), true),
@@ -209,6 +213,7 @@ impl Bridge {
     async fn put(
         &self,
         ask: &Ask,
+        asker: Option<&str>,
         deadline: Option<Instant>,
         reply: &mut Reply,
     ) -> Result<(), AskError> {
@@ -228,7 +233,7 @@ impl Bridge {
         };
         let mut seq = 0;
         self.engine
-            .chat(&ask.request, reply, |delta| {
+            .chat(&ask.request, asker, reply, |delta| {
                 if ask.stream {
                     let topic = self.topics.stream(&ask.id);
                     self.publisher

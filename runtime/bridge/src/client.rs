@@ -38,16 +38,23 @@ impl Engine {
         Self { socket }
     }
 
-    /// Puts a streamed chat completion to the engine. Every piece goes to `on_delta` and into
-    /// `reply`, which holds what was said so far even if this future is dropped.
+    /// Puts a streamed chat completion to the engine, for `asker` if there is a name for who asks. Every
+    /// piece goes to `on_delta` and into `reply`, which holds what was said so far even if this future is
+    /// dropped.
     pub async fn chat(
         &self,
         request: &Value,
+        asker: Option<&str>,
         reply: &mut Reply,
         mut on_delta: impl FnMut(&Delta),
     ) -> Result<(), AskError> {
         let (mut stream, _connection) = self
-            .open(Method::POST, "/v1/chat/completions", request.to_string())
+            .open(
+                Method::POST,
+                "/v1/chat/completions",
+                asker,
+                request.to_string(),
+            )
             .await?;
         let mut done = false;
         while !done {
@@ -85,7 +92,9 @@ impl Engine {
     /// Listens to the engine's state; each one goes to `on_state`. Ends only when the engine does,
     /// or cannot be reached.
     pub async fn watch(&self, mut on_state: impl FnMut(Value)) -> AskError {
-        let opened = self.open(Method::GET, "/api/events", String::new()).await;
+        let opened = self
+            .open(Method::GET, "/api/events", None, String::new())
+            .await;
         let (mut stream, _connection) = match opened {
             Ok(opened) => opened,
             Err(error) => return error,
@@ -108,6 +117,7 @@ impl Engine {
         &self,
         method: Method,
         path: &str,
+        asker: Option<&str>,
         body: String,
     ) -> Result<(EventStream, Connection), AskError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
@@ -123,13 +133,18 @@ impl Engine {
         let connection = Connection(tokio::spawn(async move {
             let _ = connection.await;
         }));
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "localhost")
-            .header("content-type", "application/json")
+            .header("content-type", "application/json");
+        if let Some(asker) = asker {
+            // Bytes, for a topic need not be ASCII.
+            request = request.header("cloister-asker", asker.as_bytes());
+        }
+        let request = request
             .body(Full::<Bytes>::from(body))
-            .expect("method, path and headers are constants");
+            .expect("method and path are constants, and a topic holds no control character");
         let response: Response<Incoming> = sender.send_request(request).await.map_err(gone)?;
         let status = response.status();
         let body = response.into_body();
@@ -307,7 +322,7 @@ mod tests {
         let engine = Engine::at("/nonexistent/socket".into());
         let mut reply = Reply::default();
         let error = engine
-            .chat(&json!({}), &mut reply, |_| {})
+            .chat(&json!({}), None, &mut reply, |_| {})
             .await
             .unwrap_err();
         assert_eq!(error.code, ErrorCode::Unavailable);

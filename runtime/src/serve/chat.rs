@@ -51,10 +51,11 @@ pub fn body(headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Result
 /// `POST /v1/chat/completions`.
 pub async fn completions(
     State(models): State<Arc<Models>>,
-    ConnectInfo(Peer(client)): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
+    let client = peer.client(&headers);
     let request = ChatRequest::parse(&body(&headers, bytes)?)?;
     let engine = models.engine(request.model.as_deref()).await?;
     let (streamed, progress, usage) = (

@@ -1,6 +1,6 @@
-//! Who is at the other end of a connection.
+//! Who is at the other end of a connection, and for whom they ask.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::Request;
 use axum::extract::connect_info::Connected;
@@ -14,24 +14,50 @@ use tokio::net::UnixListener;
 use super::api_error::ApiError;
 use super::listen::NoDelay;
 
-/// The client of one connection: an address, or a local user.
+/// A local program that asks for others names each of them by this header.
+const ASKER: &str = "cloister-asker";
+
+/// The other end of one connection.
 #[derive(Clone, Debug)]
-pub struct Peer(pub Client);
+pub enum Peer {
+    /// Over TCP.
+    Address(IpAddr),
+    /// Over the Unix socket: the user's number, if the kernel tells.
+    LocalUser(Option<u32>),
+}
+
+impl Peer {
+    /// The client of a request: an address, or a local user, or one of those for whom a local user asks.
+    /// A name that is claimed can only divide a user's own requests, never reach another user's.
+    pub fn client(&self, headers: &HeaderMap) -> Client {
+        Client(match self {
+            Self::Address(ip) => ip.to_string(),
+            Self::LocalUser(user) => {
+                let user = user.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
+                match headers.get(ASKER) {
+                    None => format!("uid {user}"),
+                    Some(asker) => {
+                        format!(
+                            "uid {user} for {}",
+                            String::from_utf8_lossy(asker.as_bytes())
+                        )
+                    }
+                }
+            }
+        })
+    }
+}
 
 impl Connected<IncomingStream<'_, NoDelay>> for Peer {
     fn connect_info(stream: IncomingStream<'_, NoDelay>) -> Self {
         let address: &SocketAddr = stream.remote_addr();
-        Self(Client(address.ip().to_string()))
+        Self::Address(address.ip())
     }
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let user = stream
-            .io()
-            .peer_cred()
-            .map_or_else(|_| "unknown".to_owned(), |cred| cred.uid().to_string());
-        Self(Client(format!("uid {user}")))
+        Self::LocalUser(stream.io().peer_cred().ok().map(|cred| cred.uid()))
     }
 }
 
@@ -70,6 +96,19 @@ mod tests {
             headers.insert(header::ORIGIN, origin.parse().expect("valid"));
         }
         same_origin(&headers)
+    }
+
+    #[test]
+    fn a_local_program_may_name_those_it_asks_for_and_others_may_not() {
+        let mut headers = HeaderMap::new();
+        let (phone, local) = (
+            Peer::Address([10, 0, 0, 1].into()),
+            Peer::LocalUser(Some(7)),
+        );
+        assert_eq!(local.client(&headers).0, "uid 7");
+        headers.insert(ASKER, "panel/answers".parse().expect("valid"));
+        assert_eq!(local.client(&headers).0, "uid 7 for panel/answers");
+        assert_eq!(phone.client(&headers).0, "10.0.0.1");
     }
 
     #[test]

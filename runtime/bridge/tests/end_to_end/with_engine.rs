@@ -213,6 +213,36 @@ fn another_question_under_an_id_in_use_is_refused_and_not_given_the_first_ones_a
 }
 
 #[test]
+fn what_one_asker_had_computed_is_used_for_them_again_and_for_no_other() {
+    let folder = TempDir::new().unwrap();
+    let _engine = Engine::start(folder.path());
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&["one's", "another's", "cloister/n/answer/#"]);
+    let reused = |reply_to: Option<&str>| {
+        let ask = json!({"prompt": "Name a flower.", "max_tokens": 1, "reply_to": reply_to});
+        broker.publish("cloister/n/ask", ask.to_string());
+        let answer = heard.next().json();
+        answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no figure in {answer}"))
+    };
+    assert_eq!(reused(Some("one's")), 0);
+    assert!(reused(Some("one's")) > 0);
+    assert_eq!(reused(Some("another's")), 0);
+    assert_eq!(reused(None), 0);
+    assert!(
+        reused(None) > 0,
+        "who names no topic is one with the others"
+    );
+    let by_property = ["-V", "5", "-D", "publish", "response-topic", "another's"];
+    let ask = br#"{"prompt": "Name a flower.", "max_tokens": 1}"#;
+    broker.publish_with("cloister/n/ask", ask, &by_property);
+    let cached = &heard.next().json()["usage"]["prompt_tokens_details"]["cached_tokens"];
+    assert!(cached.as_u64().unwrap() > 0, "{cached}");
+}
+
+#[test]
 fn an_answer_outlives_a_broker_that_is_lost_in_the_middle_of_it() {
     let folder = TempDir::new().unwrap();
     let engine = Engine::start(folder.path());
