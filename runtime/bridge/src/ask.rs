@@ -216,12 +216,14 @@ fn user_message(prompt: &str) -> Value {
     json!([{"role": "user", "content": prompt}])
 }
 
-/// Always streamed: dropping a streamed response is how an ask is cancelled.
+/// Always streamed: dropping a streamed response is how an ask is cancelled. Its progress tells when it
+/// has left the engine's queue.
 fn request(messages: Value, options: Map<String, Value>) -> Value {
     let mut body = json!({
         "messages": messages,
         "stream": true,
         "stream_options": {"include_usage": true},
+        "return_progress": true,
     });
     body.as_object_mut()
         .expect("the body is an object")

@@ -5,6 +5,7 @@
 //! Must never leave an ask without its answer, run one twice, or log what it says.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use crate::answer::{AskError, ErrorCode, Reply};
 use crate::answers::{Admission, Answers, Interrupt, Target};
 use crate::ask::{self, Ask};
 use crate::broker::{Message, Publisher};
-use crate::client::Engine;
+use crate::client::{Engine, Heard};
 use crate::topics::{AskId, Topics};
 
 /// How many asks are put to the engine at once; the others wait here, in order.
@@ -209,7 +210,8 @@ impl Bridge {
         self.publisher.deliver(target, answer);
     }
 
-    /// Waits for a place, then puts the ask to the engine.
+    /// Waits for a place, then puts the ask to the engine; not if its deadline passes before the engine
+    /// has begun with it.
     async fn put(
         &self,
         ask: &Ask,
@@ -217,31 +219,43 @@ impl Bridge {
         deadline: Option<Instant>,
         reply: &mut Reply,
     ) -> Result<(), AskError> {
+        let begun = AtomicBool::new(false);
         let expired = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
                 None => std::future::pending().await,
             }
         };
-        let _place = tokio::select! {
-            biased;
-            () = expired => return Err(AskError::new(
-                ErrorCode::Expired,
-                "the ask's Message Expiry passed before its turn came",
-            )),
-            place = self.places.acquire() => place.expect("the semaphore is never closed"),
+        let answered = async {
+            let _place = self.places.acquire().await;
+            let mut seq = 0;
+            self.engine
+                .chat(&ask.request, asker, reply, |heard| {
+                    begun.store(true, Ordering::Relaxed);
+                    let Heard::Delta(delta) = heard else { return };
+                    if ask.stream {
+                        let topic = self.topics.stream(&ask.id);
+                        self.publisher
+                            .offer(topic, delta.payload(&ask.id, seq), false);
+                    }
+                    seq += 1;
+                })
+                .await
         };
-        let mut seq = 0;
-        self.engine
-            .chat(&ask.request, asker, reply, |delta| {
-                if ask.stream {
-                    let topic = self.topics.stream(&ask.id);
-                    self.publisher
-                        .offer(topic, delta.payload(&ask.id, seq), false);
-                }
-                seq += 1;
-            })
-            .await
+        tokio::pin!(answered);
+        tokio::select! {
+            biased;
+            outcome = &mut answered => return outcome,
+            () = expired => {}
+        }
+        if begun.load(Ordering::Relaxed) {
+            return answered.await;
+        }
+        // Leaving drops the request, which takes it out of the engine's queue.
+        Err(AskError::new(
+            ErrorCode::Expired,
+            "the ask's Message Expiry passed before its turn came",
+        ))
     }
 
     /// Ends every running ask with an error answer, for a clean end of the bridge.

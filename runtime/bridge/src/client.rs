@@ -27,6 +27,14 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// and, in JSON, still within the 2 MB that some brokers take by default.
 const MAX_REPLY_BYTES: usize = 1024 * 1024;
 
+/// What the engine says of a request before its end.
+pub enum Heard<'a> {
+    /// It is being computed: it waits no longer.
+    Begun,
+    /// A piece of the reply.
+    Delta(&'a Delta),
+}
+
 /// The engine behind its socket.
 pub struct Engine {
     socket: PathBuf,
@@ -38,15 +46,15 @@ impl Engine {
         Self { socket }
     }
 
-    /// Puts a streamed chat completion to the engine, for `asker` if there is a name for who asks. Every
-    /// piece goes to `on_delta` and into `reply`, which holds what was said so far even if this future is
-    /// dropped.
+    /// Puts a streamed chat completion to the engine, for `asker` if there is a name for who asks.
+    /// `on_event` hears when its turn has come and every piece, which also goes into `reply`, so that
+    /// that holds what was said so far even if this future is dropped.
     pub async fn chat(
         &self,
         request: &Value,
         asker: Option<&str>,
         reply: &mut Reply,
-        mut on_delta: impl FnMut(&Delta),
+        mut on_event: impl FnMut(Heard),
     ) -> Result<(), AskError> {
         let (mut stream, _connection) = self
             .open(
@@ -71,8 +79,11 @@ impl Engine {
                 if let Some(error) = chunk.get("error") {
                     return Err(from_engine(None, error));
                 }
+                if chunk["prompt_progress"].is_object() {
+                    on_event(Heard::Begun);
+                }
                 if let Some(delta) = absorb(chunk, reply) {
-                    on_delta(&delta);
+                    on_event(Heard::Delta(&delta));
                 }
                 if reply.text.len() + reply.reasoning.len() > MAX_REPLY_BYTES {
                     return Err(internal(format!(

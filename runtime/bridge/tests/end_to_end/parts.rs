@@ -404,6 +404,20 @@ fn repository() -> PathBuf {
 /// A running `cloister serve` with SmolLM2.
 pub struct Engine {
     pub process: Process,
+    socket: PathBuf,
+}
+
+/// The answer to a GET over a Unix socket, head and all.
+fn get(socket: &Path, path: &str) -> Option<String> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    )
+    .ok()?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).ok()?;
+    Some(response)
 }
 
 impl Engine {
@@ -434,22 +448,29 @@ impl Engine {
                 .stdout(Stdio::null())
                 .stderr(log);
         });
-        let mut engine = Self { process };
+        let mut engine = Self {
+            process,
+            socket: socket(folder),
+        };
         eventually("the engine is ready", || {
             assert!(
                 engine.process.is_running(),
                 "the engine ended: {}",
                 std::fs::read_to_string(folder.join("engine.log")).unwrap()
             );
-            let mut stream = UnixStream::connect(socket(folder)).ok()?;
-            stream
-                .write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-                .ok()?;
-            let mut response = String::new();
-            stream.read_to_string(&mut response).ok()?;
+            let response = get(&engine.socket, "/health")?;
             response.starts_with("HTTP/1.1 200").then_some(())
         });
         engine
+    }
+
+    /// The value of a metric, by its name without `cloister_`.
+    pub fn metric(&self, name: &str) -> f64 {
+        let text = get(&self.socket, "/metrics").expect("the engine answers");
+        let prefix = format!("cloister_{name} ");
+        text.lines()
+            .find_map(|line| line.strip_prefix(&prefix)?.trim().parse().ok())
+            .unwrap_or_else(|| panic!("no metric {name} in {text}"))
     }
 }
 

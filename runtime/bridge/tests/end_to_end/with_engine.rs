@@ -387,6 +387,45 @@ fn an_ask_whose_message_expires_while_it_waits_is_told_so() {
 }
 
 #[test]
+fn an_ask_that_expires_in_the_engines_queue_is_not_computed_and_one_that_has_begun_is_finished() {
+    let folder = TempDir::new().unwrap();
+    let engine = Engine::start(folder.path());
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&["cloister/n/answer/#", "cloister/n/stream/#"]);
+    let expiry = ["-V", "5", "-D", "publish", "message-expiry-interval", "2"];
+    for n in 0..3 {
+        broker.publish("cloister/n/ask", long_ask(&n.to_string()));
+        heard.next_on(&format!("cloister/n/stream/{n}"));
+    }
+    // On a busy machine it may expire before its turn comes.
+    let begun = eventually("an ask begins in time", || {
+        broker.publish_with("cloister/n/ask", long_ask("begun").as_bytes(), &expiry);
+        let first = loop {
+            let next = heard.next();
+            if next.topic.ends_with("/begun") {
+                break next;
+            }
+        };
+        first.topic.contains("/stream/").then_some(first)
+    });
+    engine.process.signal("STOP");
+    broker.publish_with("cloister/n/ask", long_ask("late").as_bytes(), &expiry);
+    let late = heard.next_on("cloister/n/answer/late");
+    assert_eq!(late.error_code(), "expired");
+    engine.process.signal("CONT");
+
+    let answer = heard.next_on("cloister/n/answer/begun").json();
+    assert_is_an_answer(&answer);
+    let first = begun.json()["delta"].as_str().unwrap().to_owned();
+    assert!(answer["text"].as_str().unwrap().starts_with(&first));
+    eventually("the engine is idle", || {
+        (engine.metric("slots_busy") + engine.metric("queue_waiting") == 0.0).then_some(())
+    });
+    assert_eq!(engine.metric("requests_finished_total"), 4.0);
+}
+
+#[test]
 fn more_asks_than_may_wait_are_told_busy_and_all_others_are_answered() {
     let folder = TempDir::new().unwrap();
     let engine = Engine::start(folder.path());
