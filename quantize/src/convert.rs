@@ -1,127 +1,156 @@
 //! `cloister-quantize convert`: a source in, a GGUF file of the wanted type out.
 //!
-//! Here the work is planned and reported; `pipeline` does it and `chunk` is a piece of it. It must
-//! never write weights that are not finite, and never leave an unfinished file under the final name:
-//! that is `cloister_gguf::Writer`'s promise.
+//! `plan` decides what is to be written, `pipeline` writes it, `chunk` is a piece of it; here the two
+//! meet the file, and what ends early is kept or removed. It must never write weights that are not
+//! finite, and never leave an unfinished file under the final name: that is
+//! `cloister_gguf::Writer`'s promise.
 
 mod chunk;
+mod identity;
 mod pipeline;
+mod plan;
 
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, bail};
-use cloister_gguf::{TensorInfo, Writer};
+use anyhow::{Context, Result, anyhow, bail};
+use cloister_gguf::{TensorInfo, Writer, partial_path};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::file_type::FileType;
-use crate::ggml;
-use crate::imatrix_file::ImatrixFile;
 use crate::source::Source;
 use crate::type_mix::{self, Recipe};
 use pipeline::Outcome;
+use plan::Plan;
 
-/// The version of ggml's quantized formats: `GGML_QNT_VERSION`.
-const QUANTIZATION_VERSION: u32 = 2;
+/// What a person asks for.
+#[derive(Debug)]
+pub struct Job<'a> {
+    /// A GGUF file or a Hugging Face folder.
+    pub source: &'a Path,
+    /// The file to write.
+    pub out: &'a Path,
+    /// Which tensor gets which type.
+    pub recipe: Recipe,
+    /// The file of an importance matrix.
+    pub imatrix: Option<&'a Path>,
+    /// Go on with what an earlier run of the same job left, if it left something.
+    pub resume: bool,
+}
 
-/// Converts the model at `source` into the new file `out`, with the importance matrix in the file
-/// `imatrix` if there is one.
-pub fn convert(
-    source_path: &Path,
-    out: &Path,
-    mut recipe: Recipe,
-    imatrix: Option<&Path>,
-) -> Result<()> {
-    let file_type = recipe.file_type;
-    check_out(source_path, out)?;
+/// Converts a model into a new file.
+pub fn convert(job: Job) -> Result<()> {
+    let Job { source, out, .. } = job;
+    check_out(source, out)?;
     let interrupted = interruption()?;
-    let mut source = Source::open(source_path)?;
-    let shape = source.shape()?;
+    // Before the source is read, so that what changes meanwhile is noticed.
+    let identity = identity::identity(source, &job.recipe, job.imatrix)?;
+    let plan = Plan::of(source, job.recipe, job.imatrix)?;
 
-    let infos: Vec<&TensorInfo> = source.tensors.iter().map(|t| &t.info).collect();
-    let imatrix = imatrix.map(ImatrixFile::open).transpose()?;
-    if let Some(imatrix) = &imatrix {
-        imatrix.check(&infos)?;
+    let metadata = &plan.source.metadata;
+    let begun = match job.resume {
+        true => Writer::resume(out, metadata, plan.targets.clone(), &identity)?,
+        false => None,
+    };
+    let resumed = begun.is_some();
+    let mut writer = match begun {
+        Some(writer) => writer,
+        None => Writer::create_resumable(out, metadata, plan.targets.clone(), &identity)?,
+    };
+    note(&plan.source, &plan.targets, plan.file_type);
+    if resumed {
+        let (there, all) = (megabytes(writer.end()), megabytes(writer.size()));
+        eprintln!("note: goes on behind the first {there} of {all}");
     }
-    recipe.has_imatrix = imatrix.is_some();
-    let chosen = recipe.choose(&shape, &infos);
-    recipe.check_importance(&infos, &chosen, |name| {
-        imatrix.as_ref().is_some_and(|i| i.has(name))
-    })?;
-    let mut targets = Vec::with_capacity(chosen.len());
-    for (tensor, chosen) in source.tensors.iter().zip(chosen) {
-        let target = chosen.unwrap_or(tensor.kept);
-        let from = tensor.info.tensor_type;
-        if from != target && !ggml::can_be_read(from) {
-            bail!(
-                "{}: tensor {}: type {from} cannot be converted to {target}",
-                source_path.display(),
-                tensor.info.name
-            );
-        }
-        let info = TensorInfo::new(&tensor.info.name, tensor.info.dims.clone(), target);
-        targets.push(info.expect("a type that fits the rows was chosen"));
-    }
-    source
-        .metadata
-        .set("general.quantization_version", QUANTIZATION_VERSION);
-    source.metadata.set("general.file_type", file_type.number());
-    if let Some(imatrix) = &imatrix {
-        imatrix.record(&mut source.metadata);
-    }
-    let mut writer = Writer::create(out, &source.metadata, targets.clone())?;
-    note(&source, &targets, file_type);
-    let progress = progress_bar(targets.iter().map(TensorInfo::bytes).sum());
+
+    let progress = progress_bar(writer.size());
+    progress.set_position(writer.end());
+    progress.reset_eta();
     let mut current = usize::MAX;
     let outcome = pipeline::run(
-        &source,
-        &targets,
-        imatrix.as_ref(),
+        &plan.source,
+        &plan.targets,
+        plan.imatrix.as_ref(),
         &mut writer,
         &interrupted,
         |tensor, bytes| {
             if tensor != current {
                 current = tensor;
-                progress.set_message(targets[tensor].name.clone());
+                progress.set_message(plan.targets[tensor].name.clone());
             }
             progress.inc(bytes);
         },
-    )?;
-    if outcome == Outcome::Stopped {
-        bail!("interrupted; nothing was written");
-    }
-    writer.finish()?;
+    );
     progress.finish_and_clear();
+    match outcome {
+        Ok(Outcome::Complete) => writer.finish()?,
+        Ok(Outcome::Stopped) => return Err(keep(writer, out, anyhow!("interrupted"))),
+        Err(error) if is_of_the_system(&error) => return Err(keep(writer, out, error)),
+        Err(error) => {
+            writer.discard();
+            return Err(error);
+        }
+    }
 
-    let bytes: u64 = targets.iter().map(TensorInfo::bytes).sum();
-    let weights: u64 = targets.iter().map(TensorInfo::elements).sum();
     println!(
-        "{}: {file_type}, {:.1} MB of weights, {:.2} bits per weight",
+        "{}: {}, {} of weights, {:.2} bits per weight",
         out.display(),
-        bytes as f64 / 1e6,
-        bytes as f64 * 8.0 / weights as f64
+        plan.file_type,
+        megabytes(plan.bytes()),
+        plan.bits_per_weight()
     );
     Ok(())
 }
 
+/// Keeps what is written, and adds to `error` how to go on with it.
+fn keep(writer: Writer, out: &Path, error: anyhow::Error) -> anyhow::Error {
+    let all = megabytes(writer.size());
+    let there = match writer.keep() {
+        Ok(bytes) if bytes > 0 => format!("{} of {all}", megabytes(bytes)),
+        // The disk takes not even the journal: the one before it holds.
+        _ => "what is safe on the disk".to_owned(),
+    };
+    let partial = partial_path(out).expect("it was written to");
+    let partial = partial.display();
+    anyhow!("{error:#}; {there} stays as {partial}: go on with --resume")
+}
+
+/// Whether an error is the system's and may not come again: a full disk, a disk that was pulled out.
+fn is_of_the_system(error: &anyhow::Error) -> bool {
+    use cloister_gguf::Error::Io;
+    error.chain().any(|cause| {
+        cause.is::<io::Error>()
+            || matches!(
+                cause.downcast_ref::<cloister_gguf::Error>(),
+                Some(Io { .. })
+            )
+    })
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
 /// Refuses outputs that would destroy the source or cannot be a file.
 fn check_out(source: &Path, out: &Path) -> Result<()> {
-    let Ok(there) = fs::metadata(out) else {
-        return Ok(());
-    };
-    if there.is_dir() {
+    if fs::metadata(out).is_ok_and(|there| there.is_dir()) {
         bail!("{}: is a folder; name the file to write", out.display());
     }
-    let same = |other: fs::Metadata| (other.dev(), other.ino()) == (there.dev(), there.ino());
-    if fs::metadata(source).is_ok_and(same) {
-        bail!(
-            "{}: is the source itself; write to another file",
-            out.display()
-        );
+    let Ok(source) = fs::metadata(source) else {
+        return Ok(()); // which is said when it is opened
+    };
+    for path in [out.to_owned(), partial_path(out)?] {
+        let same = |other: fs::Metadata| (other.dev(), other.ino()) == (source.dev(), source.ino());
+        if fs::metadata(&path).is_ok_and(same) {
+            bail!(
+                "{}: is the source itself; write to another file",
+                path.display()
+            );
+        }
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use cloister_gguf::Gguf;
 
+use crate::convert::Job;
 use crate::file_type::FileType;
 use crate::type_mix::{Recipe, TensorOverride};
 
@@ -62,6 +63,10 @@ enum Command {
         /// four bits: our own mixes keep what every token meets at 4 to 6 bits.
         #[arg(long)]
         like_llama_quantize: bool,
+        /// Go on with the unfinished OUT.partial of an earlier run that was stopped, killed or ran
+        /// out of space, if it is there; without this it is begun anew.
+        #[arg(long)]
+        resume: bool,
     },
     /// Collect which columns of the weights matter most, by running a text through a model.
     Imatrix {
@@ -133,14 +138,18 @@ fn main() -> ExitCode {
             imatrix,
             overrides,
             like_llama_quantize,
-        } => {
-            let recipe = Recipe {
+            resume,
+        } => convert::convert(Job {
+            source: &source,
+            out: &out,
+            recipe: Recipe {
                 like_llama_quantize,
                 overrides,
                 ..Recipe::of(file_type)
-            };
-            convert::convert(&source, &out, recipe, imatrix.as_deref())
-        }
+            },
+            imatrix: imatrix.as_deref(),
+            resume,
+        }),
         Command::Imatrix {
             model,
             text,

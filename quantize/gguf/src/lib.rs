@@ -23,7 +23,7 @@ pub use read::{Gguf, MAX_HEADER_BYTES};
 pub use tensor::TensorInfo;
 pub use tensor_type::TensorType;
 pub use value::{Array, Metadata, StringArray, Value};
-pub use write::{Identity, Writer, file_size};
+pub use write::{Identity, Writer, file_size, partial_path};
 
 /// The alignment of tensor data, in bytes, of a file without `general.alignment`.
 pub const DEFAULT_ALIGNMENT: u64 = 32;

@@ -20,6 +20,7 @@ use crate::{DEFAULT_ALIGNMENT, Error, Metadata, Result, TensorInfo};
 use encode::encode_header;
 use journal::Journal;
 use partial::Partial;
+pub use partial::partial_path;
 use syncer::Syncer;
 
 /// Bytes that a resumable file may have on their way to the disk before writing waits for them. It
@@ -213,6 +214,11 @@ impl Writer {
         self.size
     }
 
+    /// Bytes of the file that are written, the header among them.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     /// The tensor whose bytes come next, or `None` when all are written.
     pub fn next_tensor(&self) -> Option<&TensorInfo> {
         self.tensors.get(self.current)
@@ -275,16 +281,16 @@ impl Writer {
     }
 
     /// Leaves a resumable file as far as it is, synced, with its name, for [`Writer::resume`]. Gives
-    /// the bytes that are safe.
+    /// the bytes that are safe. After a write that failed, what was written before it is kept.
     pub fn keep(mut self) -> Result<u64> {
-        self.flush()?;
-        if let Some(syncer) = &mut self.syncer {
+        let flushed = self.flush();
+        let Some(mut syncer) = self.syncer.take() else {
+            return flushed.map(|()| 0);
+        };
+        if flushed.is_ok() {
             syncer.sync(self.end)?;
         }
-        match self.syncer.take() {
-            Some(syncer) => syncer.end_with_journal(),
-            None => Ok(0),
-        }
+        syncer.end_with_journal()
     }
 
     /// Removes a resumable file and its journal: what went wrong would go wrong again.

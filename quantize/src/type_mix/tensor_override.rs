@@ -1,6 +1,7 @@
 //! `--tensor-type REGEX=TYPE`: a person's own choice for some tensors, with llama-quantize's
 //! meaning: the expression may match anywhere in a tensor's name, in any case.
 
+use std::fmt;
 use std::str::FromStr;
 
 use cloister_gguf::TensorType;
@@ -20,6 +21,12 @@ impl TensorOverride {
     /// Whether it is about the tensor of this name.
     pub fn matches(&self, name: &str) -> bool {
         self.pattern.is_match(name)
+    }
+}
+
+impl fmt::Display for TensorOverride {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.pattern, self.tensor_type)
     }
 }
 

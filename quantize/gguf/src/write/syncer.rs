@@ -8,13 +8,9 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use super::journal::Journal;
 use crate::{Error, Result};
-
-/// How much work a power cut may cost.
-const JOURNAL_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub struct Syncer {
@@ -76,14 +72,10 @@ fn work(
     mut synced: u64,
     parts: &Receiver<u64>,
 ) -> Result<(Journal, u64)> {
-    let mut journalled = Instant::now();
     for end in parts {
         file.sync_data().map_err(Error::io(out, "write"))?;
         synced = end;
-        if journalled.elapsed() >= JOURNAL_INTERVAL {
-            journal.write(synced)?;
-            journalled = Instant::now();
-        }
+        journal.write(synced)?;
     }
     Ok((journal, synced))
 }
