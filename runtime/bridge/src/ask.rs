@@ -312,6 +312,7 @@ mod tests {
                 "messages": [{"role": "user", "content": "hi"}],
                 "stream": true,
                 "stream_options": {"include_usage": true},
+                "return_progress": true,
                 "model": "m",
                 "max_tokens": 5,
                 "temperature": 0,
