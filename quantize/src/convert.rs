@@ -6,9 +6,11 @@
 //! `cloister_gguf::Writer`'s promise.
 
 mod chunk;
+mod dry_run;
 mod identity;
 mod pipeline;
 mod plan;
+mod space;
 
 use std::fs;
 use std::io::{self, IsTerminal};
@@ -22,6 +24,7 @@ use cloister_gguf::{TensorInfo, Writer, partial_path};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::file_type::FileType;
+use crate::running::Running;
 use crate::source::Source;
 use crate::type_mix::{self, Recipe};
 use pipeline::Outcome;
@@ -40,6 +43,10 @@ pub struct Job<'a> {
     pub imatrix: Option<&'a Path>,
     /// Go on with what an earlier run of the same job left, if it left something.
     pub resume: bool,
+    /// Only say what would be written.
+    pub dry_run: bool,
+    /// How the model is to run.
+    pub running: Running,
 }
 
 /// Converts a model into a new file.
@@ -51,6 +58,13 @@ pub fn convert(job: Job) -> Result<()> {
     let identity = identity::identity(source, &job.recipe, job.imatrix)?;
     let plan = Plan::of(source, job.recipe, job.imatrix)?;
 
+    if job.dry_run {
+        note(&plan.source, &plan.targets, plan.file_type);
+        println!("{}", dry_run::table(&plan, &job.running)?);
+        return space::check(out, plan.file_size());
+    }
+
+    space::check(out, plan.file_size())?;
     let metadata = &plan.source.metadata;
     let begun = match job.resume {
         true => Writer::resume(out, metadata, plan.targets.clone(), &identity)?,

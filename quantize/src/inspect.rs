@@ -9,41 +9,14 @@ use cloister_gguf::{Array, Gguf, TensorInfo, Value};
 use serde_json::{Map, Value as Json, json};
 
 use crate::file_type;
+use crate::running::Running;
+use crate::tensor_class::{ClassSum, by_class};
 
 /// Elements of an array that JSON shows; people see as many as fit on a line.
 const SHOWN_ELEMENTS: usize = 8;
 
 /// Characters of a value that a table row shows.
 const SHOWN_CHARACTERS: usize = 60;
-
-/// Sums over a file's tensors.
-struct Totals {
-    parameters: u64,
-    bytes: u64,
-}
-
-impl Totals {
-    fn of<'t>(tensors: impl Iterator<Item = &'t TensorInfo>) -> Totals {
-        // Each tensor is below 2^63, their sum need not be.
-        tensors.fold(
-            Totals {
-                parameters: 0,
-                bytes: 0,
-            },
-            |sum, t| Totals {
-                parameters: sum.parameters.saturating_add(t.elements()),
-                bytes: sum.bytes.saturating_add(t.bytes()),
-            },
-        )
-    }
-
-    fn bits_per_weight(&self) -> f64 {
-        if self.parameters == 0 {
-            return 0.0;
-        }
-        self.bytes as f64 * 8.0 / self.parameters as f64
-    }
-}
 
 fn file_type_name(gguf: &Gguf) -> Option<&'static str> {
     gguf.metadata
@@ -52,14 +25,14 @@ fn file_type_name(gguf: &Gguf) -> Option<&'static str> {
 }
 
 /// A table of metadata and tensors, for people.
-pub fn table(gguf: &Gguf) -> String {
+pub fn table(gguf: &Gguf, running: &Running) -> String {
     let mut out = String::new();
-    render_table(gguf, &mut out).expect("writing to a String does not fail");
+    render_table(gguf, running, &mut out).expect("writing to a String does not fail");
     out
 }
 
-fn render_table(gguf: &Gguf, out: &mut String) -> std::fmt::Result {
-    let totals = Totals::of(gguf.tensors.iter());
+fn render_table(gguf: &Gguf, running: &Running, out: &mut String) -> std::fmt::Result {
+    let totals = ClassSum::of(&gguf.tensors);
     let architecture = gguf
         .metadata
         .str("general.architecture")
@@ -113,14 +86,14 @@ fn render_table(gguf: &Gguf, out: &mut String) -> std::fmt::Result {
             shape.join(" x "),
             tensor.tensor_type.name(),
             size(tensor.bytes()),
-            Totals::of([tensor].into_iter()).bits_per_weight()
+            ClassSum::of([tensor]).bits_per_weight()
         )?;
     }
 
     writeln!(out, "\nby type")?;
     for t in cloister_gguf::TensorType::all() {
         let of_type = || gguf.tensors.iter().filter(|tensor| tensor.tensor_type == t);
-        let totals = Totals::of(of_type());
+        let totals = ClassSum::of(of_type());
         if totals.parameters > 0 {
             let (n, parameters) = (of_type().count(), count(totals.parameters));
             writeln!(
@@ -131,6 +104,23 @@ fn render_table(gguf: &Gguf, out: &mut String) -> std::fmt::Result {
             )?;
         }
     }
+
+    writeln!(out, "\nby class")?;
+    for (class, sum) in by_class(&gguf.tensors) {
+        writeln!(
+            out,
+            "  {:20}  {:>5} tensors  {:>9} parameters  {:>10}  {:>6.3} bits per weight  {}",
+            class.name(),
+            sum.tensors,
+            count(sum.parameters),
+            size(sum.bytes),
+            sum.bits_per_weight(),
+            sum.type_names()
+        )?;
+    }
+
+    let memory = running.line(&gguf.metadata, &gguf.tensors);
+    writeln!(out, "\nmemory to run it\n  {}", printable(&memory))?;
     Ok(())
 }
 
@@ -191,7 +181,7 @@ fn printable(text: &str) -> String {
 }
 
 /// The description as JSON. Keys are only ever added.
-pub fn json(gguf: &Gguf) -> Json {
+pub fn json(gguf: &Gguf, running: &Running) -> Json {
     let mut metadata = Map::new();
     for (key, value) in gguf.metadata.iter() {
         let description = match value.as_array() {
@@ -206,7 +196,23 @@ pub fn json(gguf: &Gguf) -> Json {
         metadata.insert(key.to_owned(), description);
     }
     let tensors: Vec<Json> = gguf.tensors.iter().map(tensor_json).collect();
-    let totals = Totals::of(gguf.tensors.iter());
+    let totals = ClassSum::of(&gguf.tensors);
+    let mut classes = Map::new();
+    for (class, sum) in by_class(&gguf.tensors) {
+        let types: Map<String, Json> = sum
+            .types
+            .iter()
+            .map(|(t, elements)| (t.name().to_owned(), json!(elements)))
+            .collect();
+        let description = json!({
+            "tensors": sum.tensors,
+            "parameters": sum.parameters,
+            "bytes": sum.bytes,
+            "bits_per_weight": sum.bits_per_weight(),
+            "types": types,
+        });
+        classes.insert(class.name().to_owned(), description);
+    }
     json!({
         "path": gguf.path().to_string_lossy(),
         "version": gguf.version,
@@ -219,6 +225,8 @@ pub fn json(gguf: &Gguf) -> Json {
         "parameters": totals.parameters,
         "tensor_bytes": totals.bytes,
         "bits_per_weight": totals.bits_per_weight(),
+        "classes": classes,
+        "memory": running.json(&gguf.metadata, &gguf.tensors),
         "metadata": metadata,
         "tensors": tensors,
     })
@@ -231,7 +239,7 @@ fn tensor_json(tensor: &TensorInfo) -> Json {
         "type": tensor.tensor_type.name(),
         "offset": tensor.offset,
         "bytes": tensor.bytes(),
-        "bits_per_weight": Totals::of([tensor].into_iter()).bits_per_weight(),
+        "bits_per_weight": ClassSum::of([tensor]).bits_per_weight(),
     })
 }
 

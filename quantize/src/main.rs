@@ -10,7 +10,9 @@ mod imatrix;
 mod imatrix_file;
 mod inspect;
 mod measure;
+mod running;
 mod source;
+mod tensor_class;
 mod text_windows;
 mod type_mix;
 
@@ -24,6 +26,7 @@ use cloister_gguf::Gguf;
 
 use crate::convert::Job;
 use crate::file_type::FileType;
+use crate::running::Running;
 use crate::type_mix::{Recipe, TensorOverride};
 
 /// Turn a checkpoint into a low-bit GGUF file.
@@ -36,13 +39,15 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what a GGUF file holds: metadata, tensors, types, sizes.
+    /// Show what a GGUF file holds: metadata, tensors, types, sizes, and what memory it takes to run.
     Inspect {
         /// The file.
         file: PathBuf,
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        running: Running,
     },
     /// Write a model as a GGUF file of another type.
     Convert {
@@ -67,6 +72,11 @@ enum Command {
         /// out of space, if it is there; without this it is begun anew.
         #[arg(long)]
         resume: bool,
+        /// Say what would be written, and what memory and time it takes; write nothing.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        running: Running,
     },
     /// Collect which columns of the weights matter most, by running a text through a model.
     Imatrix {
@@ -130,7 +140,11 @@ fn main() -> ExitCode {
         }
     };
     let done = match cli.command {
-        Command::Inspect { file, json } => inspect_file(&file, json),
+        Command::Inspect {
+            file,
+            json,
+            running,
+        } => inspect_file(&file, json, &running),
         Command::Convert {
             source,
             out,
@@ -139,6 +153,8 @@ fn main() -> ExitCode {
             overrides,
             like_llama_quantize,
             resume,
+            dry_run,
+            running,
         } => convert::convert(Job {
             source: &source,
             out: &out,
@@ -149,6 +165,8 @@ fn main() -> ExitCode {
             },
             imatrix: imatrix.as_deref(),
             resume,
+            dry_run,
+            running,
         }),
         Command::Imatrix {
             model,
@@ -178,12 +196,12 @@ fn main() -> ExitCode {
 
 /// Prints the description, and fails after it if the file's data is cut short: what there is of it
 /// may be just what one wants to see.
-fn inspect_file(file: &Path, json: bool) -> Result<()> {
+fn inspect_file(file: &Path, json: bool, running: &Running) -> Result<()> {
     let gguf = Gguf::open_header(file)?;
     let text = if json {
-        format!("{:#}\n", inspect::json(&gguf))
+        format!("{:#}\n", inspect::json(&gguf, running))
     } else {
-        inspect::table(&gguf)
+        inspect::table(&gguf, running)
     };
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {} // `inspect | head`

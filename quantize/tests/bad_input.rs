@@ -4,11 +4,12 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use cloister_gguf::{Gguf, TensorType, Writer};
 use serde_json::json;
 use support::hugging_face::Folder;
-use support::{ANY, Run, cloister_quantize, convert, fetched, names_in};
+use support::{ANY, Run, binary, cloister_quantize, convert, fetched, names_in};
 
 /// A temporary folder with a sound model in it, `source.gguf`.
 fn with_model() -> (tempfile::TempDir, std::path::PathBuf) {
@@ -176,6 +177,27 @@ fn weights_that_are_not_finite_name_their_tensor() {
     ANY.write_with(&source, |_, value| value * 1e9);
     let run = convert(&source, &folder.path().join("out.gguf"), "F16");
     assert_line(&run, &["token_embd.weight", "too large for F16"]);
+}
+
+#[test]
+fn a_disk_without_room_is_told_before_the_first_byte() {
+    let (folder, source) = with_model();
+    let disk = folder.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    // A file system of 16 kB, which only this child sees.
+    let script = r#"mount -t tmpfs -o size=16k none "$2" || exit 99
+        "$0" convert "$1" "$2/out.gguf" --type F16; code=$?; ls -A "$2"; exit $code"#;
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", script, binary()])
+        .args([&source, &disk])
+        .output()
+        .unwrap();
+    let run = Run::from(output);
+    assert_line(
+        &run,
+        &["disk/out.gguf: needs 0.", "its disk has 0.0 MB free"],
+    );
+    assert_eq!(run.stdout, "", "nothing may be left on the disk");
 }
 
 #[test]

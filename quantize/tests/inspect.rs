@@ -82,6 +82,36 @@ fn the_table_shows_keys_tensors_and_types() {
 }
 
 #[test]
+fn classes_and_the_memory_of_a_context_are_shown() {
+    let path = fetched("smollm2-135m-instruct-q4_1.gguf");
+    let json = inspect_json(&path);
+    let classes = json["classes"].as_object().unwrap();
+    let bytes = classes
+        .values()
+        .map(|class| class["bytes"].as_u64().unwrap());
+    assert_eq!(json["tensor_bytes"], bytes.sum::<u64>());
+    let attention = &classes["attention"];
+    assert_eq!(attention["tensors"], 120);
+    // Query and output of 576 x 576, key and value of 576 x 192.
+    let parameters = 30 * (2 * 576 * 576 + 2 * 576 * 192);
+    assert_eq!(attention["types"], json!({"Q4_1": parameters}));
+    let memory = &json["memory"];
+    assert_eq!(memory["weights"], json["tensor_bytes"]);
+    // 30 layers, keys and values of 3 heads of 64 in F16.
+    assert_eq!(memory["kv_cache"], 4096 * 30 * 2 * 3 * 64 * 2);
+
+    let args = ["inspect", path.to_str().unwrap(), "--ctx", "8192"];
+    let run = cloister_quantize(args.iter().chain(&["--kv-type", "q8_0"]));
+    run.succeeded();
+    let line = run.stdout.lines().last().unwrap();
+    assert!(line.contains("8192 tokens of context in q8_0"), "{line}");
+    // The same number of bytes as the F16 one of half the length, and a sixteenth.
+    assert!(line.contains("KV cache 96,"), "{line}");
+    assert!(run.stdout.contains("\nby class\n"));
+    cloister_quantize(args[..3].iter().chain(&["--ctx", "1"])).error_line(2);
+}
+
+#[test]
 fn text_of_a_file_cannot_command_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");

@@ -36,7 +36,12 @@ pub enum Outcome {
 /// Threads that quantize: one for each core, and one more, for the time in which another waits for
 /// the disk.
 pub fn threads() -> usize {
-    available_parallelism().map_or(1, usize::from) + 1
+    cores() + 1
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    available_parallelism().map_or(1, usize::from)
 }
 
 /// Chunks that may be taken and not written.

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use cloister_gguf::TensorInfo;
+use cloister_gguf::{TensorInfo, file_size};
 
 use crate::file_type::FileType;
 use crate::ggml;
@@ -71,6 +71,11 @@ impl Plan {
             imatrix,
             file_type: recipe.file_type,
         })
+    }
+
+    /// Bytes of the whole file.
+    pub fn file_size(&self) -> u64 {
+        file_size(&self.source.metadata, self.targets.clone())
     }
 
     /// Bytes of all tensors, without padding.
