@@ -24,11 +24,12 @@ use cloister_gguf::{TensorInfo, Writer, partial_path};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::file_type::FileType;
+use crate::fit::Bytes;
 use crate::running::Running;
 use crate::source::Source;
 use crate::type_mix::{self, Recipe};
 use pipeline::Outcome;
-use plan::Plan;
+use plan::Inputs;
 
 /// What a person asks for.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Job<'a> {
     pub out: &'a Path,
     /// Which tensor gets which type.
     pub recipe: Recipe,
+    /// The memory that decides the recipe's file type.
+    pub fit: Option<Bytes>,
     /// The file of an importance matrix.
     pub imatrix: Option<&'a Path>,
     /// Go on with what an earlier run of the same job left, if it left something.
@@ -51,12 +54,24 @@ pub struct Job<'a> {
 
 /// Converts a model into a new file.
 pub fn convert(job: Job) -> Result<()> {
-    let Job { source, out, .. } = job;
+    let Job {
+        source,
+        out,
+        mut recipe,
+        ..
+    } = job;
     check_out(source, out)?;
     let interrupted = interruption()?;
     // Before the source is read, so that what changes meanwhile is noticed.
-    let identity = identity::identity(source, &job.recipe, job.imatrix)?;
-    let plan = Plan::of(source, job.recipe, job.imatrix)?;
+    let mut identity = identity::of_files(source, job.imatrix)?;
+    let inputs = Inputs::open(source, job.imatrix)?;
+    if let Some(room) = job.fit {
+        let table;
+        (recipe.file_type, table) = inputs.fit(room, &recipe, &job.running)?;
+        println!("{table}");
+    }
+    identity.extend(identity::of_recipe(&recipe));
+    let plan = inputs.plan(&recipe)?;
 
     if job.dry_run {
         note(&plan.source, &plan.targets, plan.file_type);

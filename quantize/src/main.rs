@@ -4,6 +4,7 @@
 
 mod convert;
 mod file_type;
+mod fit;
 mod ggml;
 mod hugging_face;
 mod imatrix;
@@ -26,6 +27,7 @@ use cloister_gguf::Gguf;
 
 use crate::convert::Job;
 use crate::file_type::FileType;
+use crate::fit::{Board, Bytes};
 use crate::running::Running;
 use crate::type_mix::{Recipe, TensorOverride};
 
@@ -55,9 +57,8 @@ enum Command {
         source: PathBuf,
         /// The file to write.
         out: PathBuf,
-        /// The type of the weights.
-        #[arg(long = "type", value_enum, ignore_case = true)]
-        file_type: FileType,
+        #[command(flatten)]
+        size: Size,
         /// An importance matrix of this model: imatrix or llama-imatrix collects one.
         #[arg(long, value_name = "FILE")]
         imatrix: Option<PathBuf>,
@@ -107,6 +108,22 @@ enum Command {
     },
 }
 
+/// What decides the type of the weights.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Size {
+    /// The type of the weights.
+    #[arg(long = "type", value_enum, ignore_case = true)]
+    file_type: Option<FileType>,
+    /// The best type with which the model, its context of --ctx tokens and all buffers run within
+    /// this memory, such as 4GiB.
+    #[arg(long, value_name = "MEMORY")]
+    fit: Option<Bytes>,
+    /// The same, within what this board has left beside its system.
+    #[arg(long, value_enum)]
+    board: Option<Board>,
+}
+
 /// How a text is cut.
 #[derive(Debug, Args)]
 struct Windows {
@@ -148,7 +165,7 @@ fn main() -> ExitCode {
         Command::Convert {
             source,
             out,
-            file_type,
+            size,
             imatrix,
             overrides,
             like_llama_quantize,
@@ -161,8 +178,10 @@ fn main() -> ExitCode {
             recipe: Recipe {
                 like_llama_quantize,
                 overrides,
-                ..Recipe::of(file_type)
+                // With --fit, the one that fits takes its place.
+                ..Recipe::of(size.file_type.unwrap_or(FileType::Q8_0))
             },
+            fit: size.fit.or(size.board.map(Board::bytes)),
             imatrix: imatrix.as_deref(),
             resume,
             dry_run,

@@ -17,33 +17,32 @@ use crate::type_mix::Recipe;
 /// Endings of the files of a folder that a conversion may read.
 const READ: [&str; 3] = ["safetensors", "json", "jinja"];
 
-/// The identity of converting `source` by `recipe`, with the importance matrix in the file `imatrix`.
-pub fn identity(source: &Path, recipe: &Recipe, imatrix: Option<&Path>) -> Result<Identity> {
+/// What `recipe` adds to the identity.
+pub fn of_recipe(recipe: &Recipe) -> Identity {
+    let own = recipe.overrides.iter().map(ToString::to_string);
+    let own = own.reduce(|all, one| all + ", " + &one);
+    let mix = match recipe.like_llama_quantize {
+        true => "llama-quantize's",
+        false => "our own",
+    };
+    vec![
+        ("type".into(), recipe.file_type.to_string()),
+        ("types of one's own".into(), own.unwrap_or("none".into())),
+        ("mix".into(), mix.into()),
+    ]
+}
+
+/// The identity of the files: `source` and the importance matrix.
+pub fn of_files(source: &Path, imatrix: Option<&Path>) -> Result<Identity> {
+    let imatrix = imatrix.map(hash).transpose()?;
     let mut identity = vec![
         ("version".into(), env!("CARGO_PKG_VERSION").into()),
-        ("type".into(), recipe.file_type.to_string()),
+        ("imatrix".into(), imatrix.unwrap_or("none".into())),
     ];
-    let mut add = |name: &str, value: String| identity.push((name.to_owned(), value));
-    let own = recipe.overrides.iter().map(ToString::to_string);
-    add(
-        "types of one's own",
-        own.reduce(|all, one| all + ", " + &one)
-            .unwrap_or("none".into()),
-    );
-    add(
-        "mix",
-        match recipe.like_llama_quantize {
-            true => "llama-quantize's".into(),
-            false => "our own".into(),
-        },
-    );
-    let imatrix = imatrix.map(hash).transpose()?;
-    add("imatrix", imatrix.unwrap_or("none".into()));
-
     let cannot = || format!("{}: cannot open", source.display());
     let stat = fs::metadata(source).with_context(cannot)?;
     if !stat.is_dir() {
-        add("source", described(&stat));
+        identity.push(("source".into(), described(&stat)));
         return Ok(identity);
     }
     let mut files = Vec::new();

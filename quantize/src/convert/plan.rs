@@ -9,13 +9,22 @@ use anyhow::{Result, bail};
 use cloister_gguf::{TensorInfo, file_size};
 
 use crate::file_type::FileType;
+use crate::fit::{self, Bytes};
 use crate::ggml;
 use crate::imatrix_file::ImatrixFile;
+use crate::running::Running;
 use crate::source::Source;
-use crate::type_mix::Recipe;
+use crate::type_mix::{ModelShape, Recipe};
 
 /// The version of ggml's quantized formats: `GGML_QNT_VERSION`.
 const QUANTIZATION_VERSION: u32 = 2;
+
+/// What a plan is made from, opened and checked.
+pub struct Inputs {
+    source: Source,
+    shape: ModelShape,
+    imatrix: Option<ImatrixFile>,
+}
 
 /// What is to be written, and from what.
 pub struct Plan {
@@ -29,50 +38,93 @@ pub struct Plan {
     pub file_type: FileType,
 }
 
-impl Plan {
-    /// Plans the conversion of the model at `path`, with the importance matrix in the file `imatrix`
-    /// if there is one.
-    pub fn of(path: &Path, mut recipe: Recipe, imatrix: Option<&Path>) -> Result<Plan> {
-        let mut source = Source::open(path)?;
+impl Inputs {
+    /// Opens the model at `path`, and the importance matrix in the file `imatrix` if there is one.
+    pub fn open(path: &Path, imatrix: Option<&Path>) -> Result<Inputs> {
+        let source = Source::open(path)?;
         let shape = source.shape()?;
-        let infos: Vec<&TensorInfo> = source.tensors.iter().map(|t| &t.info).collect();
         let imatrix = imatrix.map(ImatrixFile::open).transpose()?;
-        if let Some(imatrix) = &imatrix {
-            imatrix.check(&infos)?;
+        let inputs = Inputs {
+            source,
+            shape,
+            imatrix,
+        };
+        if let Some(imatrix) = &inputs.imatrix {
+            imatrix.check(&inputs.infos())?;
         }
-        recipe.has_imatrix = imatrix.is_some();
-        let chosen = recipe.choose(&shape, &infos);
-        recipe.check_importance(&infos, &chosen, |name| {
-            imatrix.as_ref().is_some_and(|i| i.has(name))
-        })?;
+        Ok(inputs)
+    }
+
+    fn infos(&self) -> Vec<&TensorInfo> {
+        self.source.tensors.iter().map(|t| &t.info).collect()
+    }
+
+    /// The tensors that `recipe` makes of the source's, and whether that is without an importance
+    /// matrix what it should not be.
+    fn targets(&self, recipe: &Recipe) -> Result<(Vec<TensorInfo>, Result<()>)> {
+        let infos = self.infos();
+        let recipe = Recipe {
+            has_imatrix: self.imatrix.is_some(),
+            ..recipe.clone()
+        };
+        let chosen = recipe.choose(&self.shape, &infos);
+        let importance = recipe.check_importance(&infos, &chosen, |name| {
+            self.imatrix.as_ref().is_some_and(|i| i.has(name))
+        });
         let mut targets = Vec::with_capacity(chosen.len());
-        for (tensor, chosen) in source.tensors.iter().zip(chosen) {
+        for (tensor, chosen) in self.source.tensors.iter().zip(chosen) {
             let target = chosen.unwrap_or(tensor.kept);
             let from = tensor.info.tensor_type;
             if from != target && !ggml::can_be_read(from) {
                 bail!(
                     "{}: tensor {}: type {from} cannot be converted to {target}",
-                    path.display(),
+                    self.source.path.display(),
                     tensor.info.name
                 );
             }
             let info = TensorInfo::new(&tensor.info.name, tensor.info.dims.clone(), target);
             targets.push(info.expect("a type that fits the rows was chosen"));
         }
-        let metadata = &mut source.metadata;
-        metadata.set("general.quantization_version", QUANTIZATION_VERSION);
-        metadata.set("general.file_type", recipe.file_type.number());
-        if let Some(imatrix) = &imatrix {
-            imatrix.record(metadata);
-        }
-        Ok(Plan {
-            source,
-            targets,
-            imatrix,
-            file_type: recipe.file_type,
+        Ok((targets, importance))
+    }
+
+    /// The file type with which the model runs in `room`, and the table of those weighed.
+    pub fn fit(
+        &self,
+        room: Bytes,
+        recipe: &Recipe,
+        running: &Running,
+    ) -> Result<(FileType, String)> {
+        fit::choose(room, running, &self.source.metadata, |file_type| {
+            let recipe = Recipe {
+                file_type,
+                ..recipe.clone()
+            };
+            let (targets, importance) = self.targets(&recipe)?;
+            Ok((targets, importance.is_err()))
         })
     }
 
+    /// Plans the conversion.
+    pub fn plan(mut self, recipe: &Recipe) -> Result<Plan> {
+        let (targets, importance) = self.targets(recipe)?;
+        importance?;
+        let metadata = &mut self.source.metadata;
+        metadata.set("general.quantization_version", QUANTIZATION_VERSION);
+        metadata.set("general.file_type", recipe.file_type.number());
+        if let Some(imatrix) = &self.imatrix {
+            imatrix.record(metadata);
+        }
+        Ok(Plan {
+            source: self.source,
+            targets,
+            imatrix: self.imatrix,
+            file_type: recipe.file_type,
+        })
+    }
+}
+
+impl Plan {
     /// Bytes of the whole file.
     pub fn file_size(&self) -> u64 {
         file_size(&self.source.metadata, self.targets.clone())
