@@ -142,20 +142,7 @@ impl Windows {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) if !error.use_stderr() => error.exit(), // --help, --version
-        Err(error) => {
-            let text = error.to_string();
-            let lines: Vec<&str> = text
-                .lines()
-                .map(str::trim)
-                .filter(|l| !l.is_empty())
-                .collect();
-            eprintln!("{}", lines.join(" "));
-            return ExitCode::from(2);
-        }
-    };
+    let cli: Cli = cloister_program::command_line::parse();
     let done = match cli.command {
         Command::Inspect {
             file,
@@ -207,7 +194,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("cloister-quantize: {error:#}");
             ExitCode::FAILURE
         }
     }

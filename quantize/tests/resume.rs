@@ -129,7 +129,10 @@ fn an_interrupted_conversion_says_how_to_go_on() {
         let run = Run::from(output);
         assert_eq!(run.code, Some(1));
         let line = run.stderr.lines().last().unwrap();
-        assert!(line.starts_with("error: interrupted; "), "{line}");
+        assert!(
+            line.starts_with("cloister-quantize: interrupted; "),
+            "{line}"
+        );
         assert!(
             line.ends_with("out.gguf.partial: go on with --resume"),
             "{line}"

@@ -52,6 +52,10 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.threads == Some(0) {
         return Err(WrongUse("--threads must be 1 or more".to_owned()).into());
     }
+    if args.n_prompt == 0 && args.n_gen == 0 {
+        let nothing = "there is nothing to time with -p 0 and -n 0; leave one of them out";
+        return Err(WrongUse(nothing.to_owned()).into());
+    }
     let bench = Bench::load(&args.model, args.threads)?;
     let tests: Vec<Test> = [Test::Prefill(args.n_prompt), Test::Decode(args.n_gen)]
         .into_iter()

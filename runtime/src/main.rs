@@ -2,12 +2,12 @@
 //! HTTP, `bench` times the model. There is no network client in this program's tree.
 
 mod bench;
-mod notify;
 mod serve;
 mod settings;
 mod up;
 
 use clap::{Parser, Subcommand};
+use cloister_program::command_line;
 
 /// A private AI box for the home.
 #[derive(Parser)]
@@ -28,7 +28,7 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = command_line::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)

@@ -269,7 +269,7 @@ impl<'de> Deserialize<'de> for Fields {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topics::Node;
+    use cloister_program::node::Node;
 
     fn read(payload: &[u8]) -> Result<Ask, Refused> {
         parse(payload, &Topics::of(&Node::parse("n").unwrap()))

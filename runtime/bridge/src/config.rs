@@ -11,9 +11,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use cloister_program::config_file;
+use cloister_program::node::Node;
 use serde::Deserialize;
-
-use crate::topics::Node;
 
 /// MQTT on one side, the Unix socket of `cloister serve` on the other.
 #[derive(Parser)]
@@ -94,9 +93,7 @@ impl Settings {
             .with_context(|| needed("broker"))?;
         let node = match args.node.or(table.node) {
             Some(name) => Node::parse(&name).map_err(anyhow::Error::msg)?,
-            None => Node::from_host_name(
-                &std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default(),
-            ),
+            None => Node::of_this_host(),
         };
         Ok(Self {
             broker: Broker::parse(

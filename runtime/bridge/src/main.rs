@@ -11,7 +11,6 @@ mod bridge;
 mod broker;
 mod client;
 mod config;
-mod sd_notify;
 mod sse;
 mod state;
 mod topics;
@@ -23,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use cloister_program::command_line;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
@@ -38,7 +37,7 @@ use crate::topics::Topics;
 const FAREWELL: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
-    let settings = match Settings::gather(Args::parse()) {
+    let settings = match Settings::gather(command_line::parse::<Args>()) {
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("cloister-bridge: {error:#}");
@@ -94,8 +93,10 @@ async fn serve(settings: Settings) -> Result<()> {
     let listening = publisher.listening();
     let mut first = listening.clone();
     tokio::spawn(async move {
-        if first.wait_for(|listening| *listening).await.is_ok() {
-            sd_notify::ready();
+        if first.wait_for(|listening| *listening).await.is_ok()
+            && let Err(error) = cloister_program::readiness::tell()
+        {
+            tracing::warn!("cannot tell that the bridge is ready: {error}");
         }
     });
     tokio::spawn(state::report(engine, publisher.clone(), topics));

@@ -6,50 +6,13 @@
 
 use std::fmt;
 
+use cloister_program::node::Node;
+
 /// The longest id of an ask, in characters.
 pub const MAX_ID_CHARS: usize = 128;
 
 /// The longest topic that MQTT can carry, in bytes.
 const MAX_TOPIC_BYTES: usize = 65_535;
-
-/// The name of this box in topics: one topic level, letters, digits, `-`, `_` and `.`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Node(String);
-
-impl Node {
-    /// Takes a name as its owner typed it; the error says what is wrong with it.
-    pub fn parse(name: &str) -> Result<Self, String> {
-        if name.is_empty() || !name.chars().all(fits_node) {
-            return Err(format!(
-                "the node name {name:?} may hold only letters, digits, '-', '_' and '.', and must not be empty"
-            ));
-        }
-        if name == "pool" {
-            return Err("the node name \"pool\" is taken by the topics of pools".into());
-        }
-        Ok(Self(name.into()))
-    }
-
-    /// Makes a node name out of a host name: what does not fit becomes `-`.
-    pub fn from_host_name(host: &str) -> Self {
-        let name: String = host
-            .trim()
-            .chars()
-            .map(|c| if fits_node(c) { c } else { '-' })
-            .collect();
-        Self::parse(&name).unwrap_or_else(|_| Self("cloister".into()))
-    }
-}
-
-impl fmt::Display for Node {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-fn fits_node(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
-}
 
 /// The name of one ask, chosen by who asks or made here; one topic level.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -179,22 +142,6 @@ impl Topics {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_host_name_becomes_one_topic_level() {
-        assert_eq!(Node::from_host_name("box-1.lan\n").to_string(), "box-1.lan");
-        assert_eq!(Node::from_host_name("a/b+c#d e").to_string(), "a-b-c-d-e");
-        assert_eq!(Node::from_host_name("").to_string(), "cloister");
-        assert_eq!(Node::from_host_name("pool").to_string(), "cloister");
-    }
-
-    #[test]
-    fn a_typed_node_name_is_taken_as_it_is_or_refused() {
-        assert_eq!(Node::parse("garden_2").unwrap().to_string(), "garden_2");
-        for bad in ["", "a/b", "a+", "#", "a b", "pool", "ü"] {
-            assert!(Node::parse(bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn an_id_is_one_topic_level_of_at_most_128_characters() {

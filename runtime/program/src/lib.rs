@@ -1,6 +1,9 @@
 //! What the programs have in common: how they are called, configured and awaited.
 //!
-//! In: `cloister.toml`. Out: values, or errors that fit into one line.
+//! In: arguments, the environment, `cloister.toml`. Out: values, or errors that fit into one line.
 //! Must never open a connection, nor know what any one program does.
 
+pub mod command_line;
 pub mod config_file;
+pub mod node;
+pub mod readiness;

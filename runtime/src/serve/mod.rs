@@ -177,7 +177,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
                 "{} is ready on http://{address} and {}: {} slots of {} tokens",
                 info.id, socket.path().display(), info.n_slots, info.n_ctx
             );
-            crate::notify::ready();
+            if let Err(error) = cloister_program::readiness::tell() {
+                tracing::warn!("cannot tell that this is ready: {error}");
+            }
         }
         () = &mut stopped => return Ok(()),
     }

@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use cloister_program::node::Node;
+
 /// Where the box can be asked.
 pub struct Endpoints<'a> {
     /// Where the page listens.
@@ -14,7 +16,7 @@ pub struct Endpoints<'a> {
     /// The broker's URL, with its password if it has one.
     pub broker: &'a str,
     /// The name of this box in topics.
-    pub node: &'a str,
+    pub node: &'a Node,
 }
 
 impl Endpoints<'_> {
@@ -23,7 +25,7 @@ impl Endpoints<'_> {
         serde_json::json!({
             "page": self.page(),
             "broker": format!("mqtt://{}", self.broker_place()),
-            "node": self.node,
+            "node": self.node.to_string(),
             "topics": format!("cloister/{}/", self.node),
         })
     }
@@ -107,14 +109,18 @@ impl Endpoints<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
+
+    static NODE: LazyLock<Node> = LazyLock::new(|| Node::parse("attic").unwrap());
 
     fn endpoints(broker: &str) -> Endpoints<'_> {
         Endpoints {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             home_network: vec![Ipv4Addr::new(192, 168, 1, 20)],
             broker,
-            node: "attic",
+            node: &NODE,
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use cloister_program::node::Node;
 
 use super::UpArgs;
 use crate::serve::ServeOptions;
@@ -59,7 +60,7 @@ pub struct Plan {
     bridge_state: PathBuf,
     socket: PathBuf,
     /// The name of this box in topics.
-    pub node: String,
+    pub node: Node,
     config: Option<PathBuf>,
     /// Whether to tell a program rather than a person where the box can be asked.
     pub json: bool,
@@ -105,6 +106,10 @@ impl Plan {
             None => one_of("node", ("[up]", up.node), ("[bridge]", bridge.node))?,
             given => given,
         };
+        let node = match node {
+            Some(name) => Node::parse(&name).map_err(WrongUse)?,
+            None => Node::of_this_host(),
+        };
         let socket = match args.socket {
             None => one_of(
                 "socket",
@@ -122,7 +127,7 @@ impl Plan {
             bridge_state: bridge.state.unwrap_or_else(|| state.clone()),
             socket: socket.unwrap_or_else(|| state.join("cloister.sock")),
             state,
-            node: node.unwrap_or_else(node_of_this_host),
+            node,
             config: args.config,
             json: args.json,
         })
@@ -160,7 +165,7 @@ impl Plan {
             .arg("--state")
             .arg(&self.bridge_state)
             .arg("--node")
-            .arg(&self.node);
+            .arg(self.node.to_string());
         self.configured(bridge)
     }
 
@@ -219,27 +224,6 @@ fn free_port(address: SocketAddr) -> Result<SocketAddr> {
             "{host} is no address of this machine; listen on one that is, or on 0.0.0.0 for all of them"
         ),
         Err(error) => Err(error).with_context(|| format!("cannot listen on {address}")),
-    }
-}
-
-/// The host name, with `-` for what does not belong into one level of a topic.
-fn node_of_this_host() -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = host
-        .trim()
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "-_.".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
-    if name.is_empty() || name == "pool" {
-        "cloister".into()
-    } else {
-        name
     }
 }
 
@@ -313,7 +297,7 @@ mod tests {
             "{serve}"
         );
         assert!(serve.contains("--socket /t"), "{serve}");
-        assert_eq!(plan.node, "cellar");
+        assert_eq!(plan.node.to_string(), "cellar");
     }
 
     #[test]

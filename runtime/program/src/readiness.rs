@@ -1,7 +1,7 @@
-//! Tells systemd that the service is ready, by the protocol of `sd_notify(3)`.
+//! Tells whoever started a process that it is ready, by the protocol of `sd_notify(3)`.
 //!
 //! In: `NOTIFY_SOCKET` from the environment. Out: one datagram.
-//! Must never fail the service: without systemd there is nobody to tell.
+//! Must never fail the service: where nobody asked, there is nobody to tell.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,13 +9,12 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Sends `READY=1` where systemd wants it, if it does.
-pub fn ready() {
-    if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
-        && let Err(error) = send(&socket, b"READY=1")
-    {
-        tracing::warn!("cannot tell systemd that the bridge is ready: {error}");
-    }
+/// Sends `READY=1` where `NOTIFY_SOCKET` says, if it does.
+///
+/// # Errors
+/// Nobody listens there; the service may go on.
+pub fn tell() -> io::Result<()> {
+    std::env::var_os("NOTIFY_SOCKET").map_or(Ok(()), |socket| send(&socket, b"READY=1"))
 }
 
 /// Sends to a path, or with a leading `@` to a name in the abstract namespace.
@@ -49,7 +48,7 @@ mod tests {
 
     #[test]
     fn an_abstract_name_is_told() {
-        let name = format!("cloister-bridge-test-{}", std::process::id());
+        let name = format!("cloister-program-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         send(OsStr::new(&format!("@{name}")), b"READY=1").unwrap();
