@@ -94,13 +94,14 @@ pub fn table<T: DeserializeOwned + Default>(
             .map_err(|error: toml::de::Error| ConfigError::Table {
                 file: file(),
                 table: name.to_owned(),
-                message: in_one_line(error.message()),
+                // Of a table that is read already, this names the key and quotes no text.
+                message: in_one_line(&error.to_string()),
             }),
     }
 }
 
 fn in_one_line(message: &str) -> String {
-    message.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -162,7 +163,10 @@ mod tests {
     #[test]
     fn a_value_of_the_wrong_type_is_told_with_its_table() {
         let error = read("[serve]\nslots = \"many\"\n").unwrap_err();
-        assert!(error.contains("[serve]"), "{error}");
+        assert!(
+            error.contains("[serve]") && error.contains("`slots`"),
+            "{error}"
+        );
     }
 
     #[test]

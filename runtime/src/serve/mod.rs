@@ -88,6 +88,27 @@ enum KvTypeName {
 }
 
 impl ServeOptions {
+    /// Refuses what clap refuses on the command line, wherever it was said.
+    pub fn check(&self) -> Result<(), WrongUse> {
+        let limits = [
+            ("ctx", self.ctx.map(u64::from), 32, u64::from(u32::MAX)),
+            ("slots", self.slots.map(u64::from), 1, 64),
+            ("threads", self.threads.map(|n| n as u64), 1, u64::MAX),
+        ];
+        for (name, given, least, most) in limits {
+            let Some(given) = given.filter(|given| !(least..=most).contains(given)) else {
+                continue;
+            };
+            let range = if given < least {
+                format!("{least} or more")
+            } else {
+                format!("{most} or less")
+            };
+            return Err(WrongUse(format!("{name} must be {range}, not {given}")));
+        }
+        Ok(())
+    }
+
     /// These, and where one is not given, `other`'s.
     fn or(self, other: Self) -> Self {
         // A model on the command line wins over a folder in the file, and the other way round.
@@ -114,6 +135,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let options = args
         .options
         .or(settings::table(args.config.as_deref(), "serve")?);
+    options.check()?;
     let engine = Options {
         n_ctx: options.ctx,
         n_slots: options.slots.unwrap_or(Options::default().n_slots),
@@ -124,9 +146,6 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         },
         ..Options::default()
     };
-    if options.threads == Some(0) {
-        return Err(WrongUse("--threads must be 1 or more".to_owned()).into());
-    }
     let models = Arc::new(match (options.model, options.models) {
         (Some(file), None) => Models::of_file(file, engine)?,
         (None, Some(dir)) => Models::of_folder(dir, engine)?,

@@ -75,6 +75,7 @@ impl Plan {
         let config = args.config.as_deref();
         let up: UpTable = settings::table(config, "up")?;
         let serve: ServeOptions = settings::table(config, "serve")?;
+        serve.check()?;
         let bridge: BridgeTable = settings::table(config, "bridge")?;
 
         let source = match (args.model, args.models) {
@@ -312,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_that_contradict_each_other_are_wrong_use_and_named() {
+    fn tables_that_contradict_each_other_or_cannot_be_had_are_wrong_use_and_named() {
         for (config, named) in [
             ("[up]\nmodel = \"a\"\n[serve]\nmodel = \"b\"\n", "`model`"),
             ("[serve]\nmodel = \"a\"\nmodels = \"b\"\n", "[serve]"),
@@ -329,6 +330,10 @@ mod tests {
                 "`socket`",
             ),
             ("[serve]\nmodell = \"a\"\n", "`modell`"),
+            ("[serve]\nmodel = \"a\"\nslots = 0\n", "slots"),
+            ("[serve]\nmodel = \"a\"\nslots = 65\n", "64 or less"),
+            ("[serve]\nmodel = \"a\"\nctx = 1\n", "ctx"),
+            ("[serve]\nmodel = \"a\"\nthreads = 0\n", "threads"),
             ("[bridge]\nbrocker = \"a\"\n", "`brocker`"),
         ] {
             let error = plan(config, &["--port", "0"]).err().expect(config);
