@@ -2,6 +2,7 @@
 //! HTTP, `bench` times the model. There is no network client in this program's tree.
 
 mod bench;
+mod rehearsal;
 mod serve;
 mod settings;
 mod up;
@@ -23,6 +24,9 @@ enum Command {
     Up(up::UpArgs),
     /// Answer over HTTP, on a TCP port and on a Unix socket.
     Serve(serve::ServeArgs),
+    /// Try a model file out, in a process that it may end.
+    #[command(hide = true)]
+    Rehearse(rehearsal::RehearseArgs),
     /// Time the model: a prompt of P tokens, then N tokens one by one.
     Bench(bench::BenchArgs),
 }
@@ -46,6 +50,7 @@ fn main() -> std::process::ExitCode {
             rt.shutdown_background();
             result
         }),
+        Command::Rehearse(args) => rehearsal::run(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match result {

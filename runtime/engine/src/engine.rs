@@ -29,7 +29,13 @@ pub struct Options {
     pub kv_type: KvType,
     /// Requests that may wait for a slot.
     pub queue: usize,
+    /// Called with a file whose header is sound, before this process lets llama.cpp see it: to run
+    /// [`crate::rehearse`] in another process.
+    pub rehearse: Option<Rehearse>,
 }
+
+/// Tries a file out; an error is a line for the user.
+pub type Rehearse = fn(&Path, &Options) -> Result<(), String>;
 
 impl Options {
     /// Tokens that a slot holds unless told otherwise, for models trained for more.
@@ -44,6 +50,7 @@ impl Default for Options {
             n_threads: None,
             kv_type: KvType::F16,
             queue: 64,
+            rehearse: None,
         }
     }
 }
@@ -132,6 +139,9 @@ impl Engine {
     pub fn load(path: &Path, options: &Options) -> Result<Self, LoadError> {
         let file = cloister_gguf::Gguf::open(path)?;
         check_memory(&file, options)?;
+        if let Some(rehearse) = options.rehearse {
+            rehearse(path, options).map_err(LoadError::Rehearsal)?;
+        }
         let repack = crate::llama::repacking_pays(&file);
         let unsupported = || LoadError::Unsupported {
             path: path.to_owned(),

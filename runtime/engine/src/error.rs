@@ -16,6 +16,9 @@ pub enum LoadError {
         /// llama.cpp's own words.
         reason: String,
     },
+    /// It was tried out in another process, which said this in words for the user, or ended.
+    #[error("{0}")]
+    Rehearsal(String),
     /// The machine, or the process's share of it, is too small.
     #[error("{path}: no memory for this model: {reason}")]
     Memory {

@@ -23,6 +23,7 @@ use cloister_engine::{KvType, Options};
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::rehearsal;
 use crate::settings::{self, WrongUse};
 use models::Models;
 use peer::Peer;
@@ -144,6 +145,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
             None | Some(KvTypeName::F16) => KvType::F16,
             Some(KvTypeName::Q8_0) => KvType::Q8_0,
         },
+        rehearse: Some(rehearsal::in_a_child),
         ..Options::default()
     };
     let models = Arc::new(match (options.model, options.models) {

@@ -30,6 +30,22 @@ pub fn last_error() -> Option<String> {
     )
 }
 
+/// From now on llama.cpp's last words before it ends the process are one line on stderr, without the
+/// backtrace that it would print.
+pub fn print_aborts() {
+    // SAFETY: `on_abort` is a function for the whole life of the process.
+    unsafe { sys::ggml_set_abort_callback(Some(on_abort)) };
+}
+
+unsafe extern "C" fn on_abort(message: *const c_char) {
+    // SAFETY: ggml passes a NUL-terminated line that lives for this call.
+    let message = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+    // `/folders/of/the/build/file.c:123: what failed`
+    let (place, what) = message.split_once(": ").unwrap_or(("", &message));
+    let file = place.rsplit('/').next().unwrap_or_default();
+    eprintln!("{} ({file})", what.trim());
+}
+
 unsafe extern "C" fn on_line(level: sys::ggml_log_level, text: *const c_char, _: *mut c_void) {
     // SAFETY: llama.cpp passes a NUL-terminated line that lives for this call.
     let line = unsafe { CStr::from_ptr(text) }.to_string_lossy();

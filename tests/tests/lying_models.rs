@@ -1,0 +1,129 @@
+//! Models whose metadata lies: real files with one value of the header overwritten. llama.cpp aborts at
+//! most of them; the box must not.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use cloister_tests::parts::{program, smollm2};
+use cloister_tests::process::free_port;
+use cloister_tests::serve::{Serve, engine_turn, question};
+use serde_json::json;
+
+/// Bytes that a number or boolean of metadata has before its value: the type.
+const TYPE: usize = 4;
+
+/// What to overwrite in SmolLM2's header: a name for the file, the key, and the value in its place.
+fn lies() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let number = |n: u32| n.to_le_bytes().to_vec();
+    let float = |x: f32| x.to_le_bytes().to_vec();
+    vec![
+        ("no-layers", "llama.block_count", number(0)),
+        ("many-layers", "llama.block_count", number(70_000)),
+        ("no-heads", "llama.attention.head_count", number(0)),
+        ("seven-heads", "llama.attention.head_count", number(7)),
+        ("no-kv-heads", "llama.attention.head_count_kv", number(0)),
+        ("four-kv-heads", "llama.attention.head_count_kv", number(4)),
+        ("narrow", "llama.embedding_length", number(512)),
+        ("odd-rope", "llama.rope.dimension_count", number(4096)),
+        (
+            "negative-epsilon",
+            "llama.attention.layer_norm_rms_epsilon",
+            float(-1.0),
+        ),
+        (
+            "nan-epsilon",
+            "llama.attention.layer_norm_rms_epsilon",
+            float(f32::NAN),
+        ),
+    ]
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> usize {
+    bytes
+        .windows(what.len())
+        .position(|window| window == what)
+        .expect("the header has it")
+}
+
+fn lying_file(folder: &Path, name: &str, change: impl FnOnce(&mut [u8])) -> PathBuf {
+    let mut bytes = std::fs::read(smollm2()).unwrap();
+    change(&mut bytes);
+    let file = folder.join(format!("{name}.gguf"));
+    std::fs::write(&file, bytes).unwrap();
+    file
+}
+
+fn with_value(folder: &Path, name: &str, key: &str, value: &[u8]) -> PathBuf {
+    lying_file(folder, name, |bytes| {
+        let at = find(bytes, key.as_bytes()) + key.len() + TYPE;
+        bytes[at..at + value.len()].copy_from_slice(value);
+    })
+}
+
+/// Makes one token of the vocabulary the same as another of its length.
+fn with_duplicate_token(folder: &Path) -> PathBuf {
+    lying_file(folder, "twice", |bytes| {
+        let entry = |text: &[u8]| [&(text.len() as u64).to_le_bytes()[..], text].concat();
+        let at = find(bytes, &entry(b"house"));
+        bytes[at..at + 13].copy_from_slice(&entry(b"water"));
+    })
+}
+
+#[test]
+fn serve_ends_with_one_line_and_exit_code_1() {
+    let _turn = engine_turn();
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |file: PathBuf| {
+        let output = Command::new(program("cloister"))
+            .args(["serve", "--listen", &format!("127.0.0.1:{}", free_port())])
+            .arg("--state")
+            .arg(folder.path())
+            .arg("--model")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{}: {said}", file.display());
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(said.lines().count(), 1, "{name}: {said}");
+        assert!(
+            said.starts_with("cloister: ") && said.contains(&name),
+            "{said}"
+        );
+        std::fs::remove_file(file).unwrap();
+    };
+    for (name, key, value) in lies() {
+        refused(with_value(folder.path(), name, key, &value));
+    }
+    refused(with_duplicate_token(folder.path()));
+}
+
+#[test]
+fn in_a_folder_the_one_who_asks_gets_an_error_and_the_running_model_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(smollm2(), folder.path().join("a.gguf")).unwrap();
+    let serve = Serve::start(folder.path(), &[]);
+    let for_model = |model: &str| {
+        let mut request = question("Hi", 2);
+        request["model"] = json!(model);
+        request
+    };
+    for (name, key, value) in [
+        ("no-kv-heads", "llama.attention.head_count_kv", vec![0; 4]),
+        (
+            "negative-epsilon",
+            "llama.attention.layer_norm_rms_epsilon",
+            (-1f32).to_le_bytes().to_vec(),
+        ),
+    ] {
+        let file = with_value(folder.path(), name, key, &value);
+        let answer = serve.chat(&for_model(name));
+        assert_eq!(answer.status, 500, "{}", answer.body);
+        let error = &answer.json()["error"];
+        assert_eq!(error["code"], "model_load_failed", "{error}");
+        assert!(error["message"].as_str().unwrap().contains(name), "{error}");
+        assert_eq!(serve.chat(&for_model("a")).status, 200);
+        std::fs::remove_file(file).unwrap();
+    }
+}
