@@ -6,6 +6,8 @@ mod convert;
 mod file_type;
 mod fit;
 mod ggml;
+#[cfg(test)]
+mod hostile;
 mod hugging_face;
 mod imatrix;
 mod imatrix_file;
