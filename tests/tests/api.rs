@@ -361,6 +361,31 @@ fn other_paths_and_methods_are_refused() {
 }
 
 #[test]
+fn a_page_of_another_site_is_refused_even_where_its_name_leads_to_this_box() {
+    let serve = Serve::start(&smollm2(), &["--hostnames", "box.lan,attic.lan"]);
+    let port = serve.url.rsplit(':').next().unwrap();
+    let status = |host: &str| {
+        let host = format!("{host}:{port}");
+        let origin = format!("http://{host}");
+        let headers = [("host", host.as_str()), ("origin", origin.as_str())];
+        let answer = serve
+            .http
+            .get(&format!("{}/v1/models", serve.url), &headers)
+            .unwrap();
+        if answer.status != 200 {
+            assert_eq!(answer.json()["error"]["code"], "forbidden");
+        }
+        answer.status
+    };
+    for own in ["127.0.0.1", "localhost", "[::1]", "box.lan", "attic.lan"] {
+        assert_eq!(status(own), 200, "{own}");
+    }
+    for other in ["rebound.example", "box.lan.example", "127.0.0.1.example"] {
+        assert_eq!(status(other), 403, "{other}");
+    }
+}
+
+#[test]
 fn a_client_that_goes_away_frees_its_slot() {
     let serve = Serve::start(&smollm2(), &["--slots", "1"]);
     let mut stream = serve.open_chat_stream(&question("Count from one to ten thousand.", 3000));

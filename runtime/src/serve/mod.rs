@@ -9,6 +9,7 @@ mod fields;
 mod listen;
 mod metrics;
 mod models;
+mod names;
 mod page;
 mod peer;
 
@@ -26,6 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::rehearsal;
 use crate::settings::{self, WrongUse};
 use models::Models;
+use names::Names;
 use peer::Peer;
 
 /// Largest request body, in bytes: far more text than any context holds.
@@ -65,6 +67,15 @@ pub struct ServeOptions {
     /// Folder for what the service keeps [default: ~/.local/state/cloister].
     #[arg(long, env = "CLOISTER_STATE", value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Further names by which browsers reach this box, separated by commas; its addresses, localhost, the
+    /// host's name and that name in .local need not be said.
+    #[arg(
+        long,
+        env = "CLOISTER_HOSTNAMES",
+        value_name = "NAME,..",
+        value_delimiter = ','
+    )]
+    hostnames: Option<Vec<String>>,
     /// Tokens that one conversation can hold [default: the model's, up to 4096].
     #[arg(long, env = "CLOISTER_CTX", value_name = "N", value_parser = clap::value_parser!(u32).range(32..))]
     ctx: Option<u32>,
@@ -120,6 +131,7 @@ impl ServeOptions {
             listen: self.listen.or(other.listen),
             socket: self.socket.or(other.socket),
             state: self.state.or(other.state),
+            hostnames: self.hostnames.or(other.hostnames),
             ctx: self.ctx.or(other.ctx),
             slots: self.slots.or(other.slots),
             threads: self.threads.or(other.threads),
@@ -174,7 +186,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
             .unwrap_or_else(|| state.join("cloister.sock")),
     )?;
 
-    let app = router(models.clone());
+    let names = Names::new(options.hostnames.as_deref().unwrap_or_default());
+    let app = router(models.clone(), names);
     let service = || app.clone().into_make_service_with_connect_info::<Peer>();
     let (over_tcp, over_unix) = (service(), service());
     tokio::spawn(async move { axum::serve(listen::NoDelay(tcp), over_tcp).await });
@@ -209,7 +222,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn router(models: Arc<Models>) -> Router {
+fn router(models: Arc<Models>, names: Names) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/models", get(models::list))
@@ -220,7 +233,10 @@ fn router(models: Arc<Models>) -> Router {
         .route("/api/render", post(page::render))
         .fallback(page::asset)
         .method_not_allowed_fallback(api_error::method_not_allowed)
-        .layer(axum::middleware::from_fn(peer::refuse_other_origins))
+        .layer(axum::middleware::from_fn_with_state(
+            names,
+            peer::refuse_other_origins,
+        ))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(models)
 }

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::Request;
 use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -13,6 +13,7 @@ use tokio::net::UnixListener;
 
 use super::api_error::ApiError;
 use super::listen::NoDelay;
+use super::names::Names;
 
 /// A local program that asks for others names each of them by this header.
 const ASKER: &str = "cloister-asker";
@@ -61,12 +62,29 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     }
 }
 
-/// Refuses what a page of another site makes a browser send: only the box's own page may ask.
-pub async fn refuse_other_origins(request: Request, next: Next) -> Response {
-    if same_origin(request.headers()) {
-        return next.run(request).await;
+/// Refuses what a page of another site makes a browser send: only the box's own page may ask, and over
+/// the network only under a name of the box.
+pub async fn refuse_other_origins(
+    State(names): State<Names>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !same_origin(request.headers()) {
+        return ApiError::forbidden("a page of another site may not use this box").into_response();
     }
-    ApiError::forbidden("a page of another site may not use this box").into_response()
+    // No browser reaches the socket, and every browser sends a host.
+    let host = request.headers().get(header::HOST);
+    if let (Peer::Address(_), Some(host)) = (peer, host) {
+        let host = String::from_utf8_lossy(host.as_bytes());
+        if !names.has(&host) {
+            return ApiError::forbidden(&format!(
+                "this box does not know itself by the name {host:?}: use its address, or start it with --hostnames"
+            ))
+            .into_response();
+        }
+    }
+    next.run(request).await
 }
 
 /// Whether the request comes from the page itself, or from a program, which sends no origin.
