@@ -337,7 +337,9 @@ fn more_tokens_than_the_context_holds_are_refused_before_anything_runs() {
     let serve = Serve::start(&smollm2(), &["--ctx", "512"]);
     let answer = serve.chat(&question("Hi", 513));
     assert_eq!(answer.status, 400, "{}", answer.body);
-    assert_eq!(answer.json()["error"]["code"], "context_length_exceeded");
+    let error = &answer.json()["error"];
+    assert_eq!(error["code"], "context_length_exceeded");
+    assert_eq!(error["param"], "max_tokens", "{error}");
     assert_eq!(serve.metric("generated_tokens_total"), 0.0);
 }
 

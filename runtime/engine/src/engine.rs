@@ -1,8 +1,8 @@
 //! The engine's front: load a model, turn messages into a prompt, submit, listen.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, watch};
@@ -122,6 +122,9 @@ pub struct Engine {
     model: Arc<Model>,
     template: Option<ChatTemplate>,
     info: ModelInfo,
+    /// Of [`Model::longest_token`], at least 1.
+    longest_token: usize,
+    tokenizing: Mutex<()>,
     jobs: Option<std::sync::mpsc::Sender<Job>>,
     waiting: Arc<AtomicUsize>,
     queue: usize,
@@ -207,6 +210,8 @@ impl Engine {
             .spawn(move || scheduler.run())
             .expect("the system has room for one more thread");
         Ok(Self {
+            longest_token: model.longest_token().max(1),
+            tokenizing: Mutex::new(()),
             model,
             template,
             info,
@@ -232,10 +237,25 @@ impl Engine {
     /// Renders and tokenizes a conversation with the model's own template.
     ///
     /// # Errors
-    /// When the model has no template, or its template refuses the messages.
+    /// When the model has no template, its template refuses the messages, or there are more bytes than
+    /// the context can hold whatever they say.
     pub fn prompt(&self, messages: &[Message]) -> Result<Prompt, PromptError> {
         let template = self.template.as_ref().ok_or(PromptError::NoTemplate)?;
+        // The cores belong to the slots: however many ask, one core at most turns text into tokens.
+        let _turn = self
+            .tokenizing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let text = template.render(messages).map_err(PromptError::Template)?;
+        let (bytes, n_ctx) = (text.len(), self.info.n_ctx as usize);
+        let least = bytes.div_ceil(self.longest_token);
+        if least > n_ctx {
+            return Err(PromptError::TooManyBytes {
+                bytes,
+                least,
+                n_ctx,
+            });
+        }
         let add_special = self.model.adds_bos() && !template.wrote_bos(&text);
         Ok(Prompt {
             tokens: self.model.tokenize(&text, add_special),

@@ -60,6 +60,18 @@ pub enum PromptError {
     /// The model has no chat template.
     #[error("this model file carries no chat template, so it cannot answer chat messages")]
     NoTemplate,
+    /// The prompt is too long whatever its tokens are.
+    #[error(
+        "this prompt has {bytes} bytes, which are {least} tokens at least; the context holds {n_ctx}"
+    )]
+    TooManyBytes {
+        /// Bytes of the rendered prompt.
+        bytes: usize,
+        /// The fewest tokens that these can be.
+        least: usize,
+        /// Tokens that the context of one slot holds.
+        n_ctx: usize,
+    },
     /// Prompt and answer do not fit the context.
     #[error(
         "this request needs {needed} tokens ({prompt} of prompt, {max_tokens} of answer), the context holds {n_ctx}"

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use cloister_engine::{
-    Client, Engine, Event, FinishReason, Generation, Message, Options, Request, Sampling,
+    Client, Engine, Event, FinishReason, Generation, Message, Options, PromptError, Request,
+    Sampling,
 };
 
 fn engine(options: &Options) -> Engine {
@@ -248,6 +249,26 @@ async fn what_does_not_fit_the_context_is_refused_with_the_numbers() {
         error.contains(&(256 + n).to_string()) && error.contains("256"),
         "{error}"
     );
+}
+
+#[test]
+fn a_prompt_of_more_bytes_than_any_tokens_could_hold_is_refused_by_its_bytes() {
+    let engine = engine(&Options {
+        n_ctx: Some(256),
+        ..Options::default()
+    });
+    let prompt = |content: String| {
+        let role = "user".to_owned();
+        engine.prompt(&[Message { role, content }])
+    };
+    let refused = prompt("word ".repeat(3 << 20)).expect_err("too long");
+    assert!(
+        matches!(refused, PromptError::TooManyBytes { least, n_ctx: 256, .. } if least > 256),
+        "{refused}"
+    );
+    // What is long in bytes and short in tokens is not: one token of this vocabulary is many spaces.
+    let spaces = prompt(" ".repeat(1000)).expect("fits");
+    assert!(spaces.tokens.len() < 256, "{}", spaces.tokens.len());
 }
 
 #[test]

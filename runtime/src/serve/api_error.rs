@@ -141,10 +141,21 @@ impl From<PromptError> for ApiError {
     fn from(error: PromptError) -> Self {
         let message = error.to_string();
         match error {
-            PromptError::TooLong { .. } => Self {
-                param: Some("messages".to_owned()),
+            PromptError::TooLong { prompt, n_ctx, .. } => Self {
                 code: Some("context_length_exceeded"),
-                ..Self::invalid(message)
+                // With room for a prompt and one token, it is the answer that is asked too long.
+                ..Self::field(
+                    if prompt < n_ctx {
+                        "max_tokens"
+                    } else {
+                        "messages"
+                    },
+                    message,
+                )
+            },
+            PromptError::TooManyBytes { .. } => Self {
+                code: Some("context_length_exceeded"),
+                ..Self::field("messages", message)
             },
             PromptError::Template(_) => Self::field("messages", message),
             PromptError::NoTemplate => Self::invalid(message),

@@ -160,6 +160,25 @@ impl Model {
         }
     }
 
+    /// The most bytes of text that one token can stand for. An upper bound: of the vocabulary's own
+    /// spellings, which are never shorter than the text.
+    pub fn longest_token(&self) -> usize {
+        (0..self.n_vocab())
+            .map(|token| {
+                // SAFETY: the vocabulary lives and the string with it; the token is in it.
+                unsafe {
+                    let text = sys::llama_vocab_get_text(self.vocab(), token);
+                    if text.is_null() {
+                        0
+                    } else {
+                        CStr::from_ptr(text).count_bytes()
+                    }
+                }
+            })
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Tokenizes `text`. `add_special` puts the model's own begin-of-sequence in front; special
     /// tokens written out in `text` become those tokens, as a rendered template needs.
     pub fn tokenize(&self, text: &str, add_special: bool) -> Vec<Token> {
