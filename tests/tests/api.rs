@@ -1,6 +1,6 @@
 //! `cloister serve` as its HTTP clients meet it.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use cloister_tests::http::post_over_unix;
@@ -404,43 +404,94 @@ fn a_client_that_goes_away_frees_its_slot() {
     assert_eq!(serve.chat(&question("Hi", 2)).status, 200);
 }
 
-#[test]
-fn a_client_that_leaves_while_models_are_exchanged_leaves_the_next_one_served() {
+/// A folder with the same model under two names.
+fn two_models() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a.gguf", "b.gguf"] {
         std::os::unix::fs::symlink(smollm2(), folder.path().join(name)).unwrap();
     }
-    let serve = Serve::start(folder.path(), &[]);
-    let for_model = |model: &str, max_tokens| {
-        let mut request = question("Count from one to ten thousand.", max_tokens);
-        request["model"] = json!(model);
-        request
-    };
-    let mut running = serve.open_chat_stream(&for_model("a", 3000));
-    running.next().expect("the answer has begun");
-    let mut leaving = TcpStream::connect(serve.url.trim_start_matches("http://")).unwrap();
-    let body = for_model("b", 2).to_string();
+    folder
+}
+
+fn for_model(model: &str, max_tokens: u32) -> Value {
+    let mut request = question("Count from one to ten thousand.", max_tokens);
+    request["model"] = json!(model);
+    request
+}
+
+/// Sends a request on a connection of its own, and does not read the answer.
+fn send_only(serve: &Serve, request: &Value) -> TcpStream {
+    let mut stream = TcpStream::connect(serve.url.trim_start_matches("http://")).unwrap();
+    let body = request.to_string();
     write!(
-        leaving,
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        stream,
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();
-    until("the exchange has begun", || {
-        (serve.get("/health").status == 503).then_some(())
-    });
+    stream
+}
+
+#[test]
+fn while_an_answer_runs_an_exchange_of_models_waits_and_so_does_who_asks_next() {
+    let folder = two_models();
+    let serve = Serve::start(folder.path(), &[]);
+    let mut running = serve.open_chat_stream(&for_model("a", 3000));
+    running.next().expect("the answer has begun");
+    // One after the other: each gets to its turn, and none is refused.
+    let waiting: Vec<TcpStream> = ["b", "a", "default"]
+        .into_iter()
+        .map(|model| {
+            let sent = send_only(&serve, &for_model(model, 2));
+            running.by_ref().take(10).for_each(drop);
+            assert_eq!(serve.get("/health").status, 200, "{model}");
+            sent
+        })
+        .collect();
+    drop(running);
+    for mut waiting in waiting {
+        let mut answer = String::new();
+        waiting.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+}
+
+#[test]
+fn a_client_that_leaves_while_models_are_exchanged_leaves_the_next_one_served() {
+    let folder = two_models();
+    let serve = Serve::start(folder.path(), &[]);
+    let mut running = serve.open_chat_stream(&for_model("a", 3000));
+    running.next().expect("the answer has begun");
+    let leaving = send_only(&serve, &for_model("b", 2));
+    running.by_ref().take(5).for_each(drop);
     drop(leaving);
     // Time for the box to notice, while the answer that it waits for goes on.
     running.by_ref().take(10).for_each(drop);
     drop(running);
-    until("a model is loaded again", || {
-        (serve.get("/health").status == 200).then_some(())
-    });
     for model in ["b", "a"] {
         let answer = serve.chat(&for_model(model, 2));
         assert_eq!(answer.status, 200, "{model}: {}", answer.body);
         assert_eq!(answer.json()["model"], model);
     }
+}
+
+#[test]
+fn when_neither_model_loads_the_box_tries_again_with_the_next_request() {
+    let folder = two_models();
+    let serve = Serve::start(folder.path(), &[]);
+    let (a, b) = (folder.path().join("a.gguf"), folder.path().join("b.gguf"));
+    for file in [&a, &b] {
+        std::fs::remove_file(file).unwrap();
+        std::fs::write(file, "no model").unwrap();
+    }
+    assert_eq!(serve.chat(&for_model("b", 2)).status, 500);
+    let health = serve.get("/health");
+    assert_eq!(health.status, 503);
+    assert!(health.body.contains("next request"), "{}", health.body);
+    std::fs::remove_file(&a).unwrap();
+    std::os::unix::fs::symlink(smollm2(), &a).unwrap();
+    assert_eq!(serve.chat(&question("Hi", 2)).status, 200);
+    assert_eq!(serve.get("/health").status, 200);
 }
 
 #[test]

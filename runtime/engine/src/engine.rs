@@ -308,6 +308,12 @@ impl Engine {
         Ok(Generation { events })
     }
 
+    /// Whether it still answers: not once it has been stopped, or its thread has failed.
+    pub fn runs(&self) -> bool {
+        let thread = self.thread.as_ref();
+        thread.is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Ends every request, running or waiting, with [`crate::GenerateError::Stopped`].
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);

@@ -271,6 +271,25 @@ fn a_prompt_of_more_bytes_than_any_tokens_could_hold_is_refused_by_its_bytes() {
     assert!(spaces.tokens.len() < 256, "{}", spaces.tokens.len());
 }
 
+#[tokio::test]
+async fn an_engine_whose_thread_has_ended_says_so_and_leaves_nobody_waiting() {
+    let engine = engine(&Options {
+        n_ctx: Some(256),
+        ..Options::default()
+    });
+    assert!(engine.runs());
+    engine.stop();
+    for _ in 0..2 {
+        let mut asked = engine.submit(ask(&engine, "Hi.", 4, "a")).expect("room");
+        while let Some(event) = asked.next().await {
+            assert!(matches!(event, Event::Failed(_)), "{event:?}");
+        }
+    }
+    while engine.runs() {
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_file_that_is_no_model_gets_one_clear_error() {
     let folder = std::env::temp_dir().join(format!("cloister-engine-{}", std::process::id()));

@@ -11,6 +11,7 @@ use axum::response::IntoResponse;
 use cloister_engine::id_of as id;
 use cloister_engine::{Engine, LoadError, ModelInfo, Options};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::api_error::ApiError;
 
@@ -19,8 +20,12 @@ pub struct Models {
     place: Place,
     options: Options,
     current: RwLock<Option<Arc<Engine>>>,
-    /// Held while a model is loaded or exchanged.
+    /// The file that was loaded last; `None` until the first one is.
+    last: RwLock<Option<PathBuf>>,
+    /// Held while a model is loaded or exchanged; who waits for it gets it in turn.
     loading: tokio::sync::Mutex<()>,
+    /// One for each request that exchanges models or waits to.
+    exchanges: Arc<Semaphore>,
 }
 
 enum Place {
@@ -30,6 +35,9 @@ enum Place {
 
 /// The name that stands for whatever is loaded.
 const DEFAULT: &str = "default";
+
+/// Requests that may wait for an exchange of models.
+const MAX_EXCHANGES: usize = 64;
 
 /// How often a model that is to go is looked at again while it still answers.
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
@@ -57,7 +65,9 @@ impl Models {
             place,
             options,
             current: RwLock::new(None),
+            last: RwLock::new(None),
             loading: tokio::sync::Mutex::new(()),
+            exchanges: Arc::new(Semaphore::new(MAX_EXCHANGES)),
         }
     }
 
@@ -115,11 +125,14 @@ impl Models {
     }
 
     /// The engine that answers for `name`. Exchanges the loaded model when another one of the folder
-    /// is asked for by its name: first it finishes what it has begun.
+    /// is asked for by its name: first it finishes what it has begun. Who asks meanwhile waits in turn.
     pub async fn engine(self: &Arc<Self>, name: Option<&str>) -> Result<Arc<Engine>, ApiError> {
         let wanted = name.filter(|name| *name != DEFAULT);
-        let fits = |engine: &Arc<Engine>| wanted.is_none_or(|wanted| engine.info().id == wanted);
-        if let Some(engine) = self.current().filter(fits) {
+        let fits = |engine: &Arc<Engine>| {
+            engine.runs() && wanted.is_none_or(|wanted| engine.info().id == wanted)
+        };
+        let idle = self.exchanges.available_permits() == MAX_EXCHANGES;
+        if let Some(engine) = self.current().filter(fits).filter(|_| idle) {
             return Ok(engine);
         }
         let file = match wanted {
@@ -130,52 +143,86 @@ impl Models {
                 Some(file.ok_or_else(|| ApiError::no_model(wanted, &self.ids()))?)
             }
         };
-        if self.current().is_none() {
+        if self.last().is_none() {
             return Err(ApiError::unavailable("the model is being loaded"));
         }
-        let Some(file) = file else {
-            return Err(ApiError::unavailable("the model is being loaded"));
+        let Ok(turn) = self.exchanges.clone().try_acquire_owned() else {
+            return Err(ApiError::unavailable(
+                "too many requests wait for another model to be loaded",
+            ));
         };
         // A task of its own: who asked may go away, and the exchange must still come to its end.
         let models = Arc::clone(self);
-        let exchange = tokio::spawn(async move { models.exchange(file).await });
+        let exchange = tokio::spawn(async move {
+            let _turn = turn;
+            models.exchange(file).await
+        });
         exchange.await.expect("an exchange does not panic")
     }
 
-    async fn exchange(&self, file: PathBuf) -> Result<Arc<Engine>, ApiError> {
+    /// Loads `file`, or without one whatever was loaded last, unless it is loaded.
+    async fn exchange(&self, file: Option<PathBuf>) -> Result<Arc<Engine>, ApiError> {
         let _loading = self.loading.lock().await;
-        let loaded = |engine: &Arc<Engine>| engine.info().path == file;
+        let back = self.last();
+        let Some(file) = file.or_else(|| back.clone()) else {
+            return Err(ApiError::unavailable("the model is being loaded"));
+        };
+        let loaded = |engine: &Arc<Engine>| engine.runs() && engine.info().path == file;
         if let Some(engine) = self.current().filter(loaded) {
             return Ok(engine);
         }
-        let old = self.current.write().expect("no panic while held").take();
-        if let Some(mut old) = old {
-            let back = old.info().path.clone();
-            while let Err(still) = Arc::try_unwrap(old).map(drop) {
-                old = still;
-                tokio::time::sleep(DRAIN_EVERY).await;
+        self.drain().await;
+        match (self.load(file.clone()).await, back) {
+            (Ok(engine), _) => Ok(engine),
+            (Err(error), back) => {
+                // Better the model that worked than none.
+                if let Some(back) = back.filter(|back| *back != file)
+                    && let Err(error) = self.load(back).await
+                {
+                    tracing::error!("{error}");
+                }
+                Err((&error).into())
             }
-            return match self.load(file).await {
-                Ok(engine) => Ok(engine),
-                Err(error) => {
-                    // Better the model that worked than none.
-                    if let Err(error) = self.load(back).await {
-                        tracing::error!("{error}");
-                    }
-                    Err((&error).into())
+        }
+    }
+
+    /// Waits until the loaded model has answered whom it answers, and frees it. Until then it stays the
+    /// loaded one.
+    async fn drain(&self) {
+        loop {
+            let taken = {
+                let mut current = self.current.write().expect("no panic while held");
+                match &*current {
+                    // Nobody can get another while this lock is held.
+                    Some(engine) if Arc::strong_count(engine) > 1 => None,
+                    _ => Some(current.take()),
                 }
             };
+            if let Some(engine) = taken {
+                // Freeing gigabytes takes a while.
+                tokio::task::spawn_blocking(|| drop(engine))
+                    .await
+                    .expect("freeing a model does not panic");
+                return;
+            }
+            tokio::time::sleep(DRAIN_EVERY).await;
         }
-        self.load(file).await.map_err(|error| (&error).into())
+    }
+
+    /// The file that was loaded last.
+    fn last(&self) -> Option<PathBuf> {
+        self.last.read().expect("no panic while held").clone()
     }
 
     async fn load(&self, file: PathBuf) -> Result<Arc<Engine>, LoadError> {
         let options = self.options.clone();
-        let engine = tokio::task::spawn_blocking(move || Engine::load(&file, &options))
+        let path = file.clone();
+        let engine = tokio::task::spawn_blocking(move || Engine::load(&path, &options))
             .await
             .expect("loading does not panic")?;
         let engine = Arc::new(engine);
         *self.current.write().expect("no panic while held") = Some(engine.clone());
+        *self.last.write().expect("no panic while held") = Some(file);
         Ok(engine)
     }
 
@@ -227,10 +274,17 @@ pub async fn show(
     }
 }
 
-/// `GET /health`: 200 once a model is loaded.
+/// `GET /health`: 200 while a model is loaded.
 pub async fn health(State(models): State<Arc<Models>>) -> impl IntoResponse {
+    let loading = models.loading.try_lock().is_err();
     match models.current() {
-        Some(_) => Ok(Json(json!({"status": "ok"}))),
-        None => Err(ApiError::unavailable("the model is being loaded")),
+        Some(engine) if engine.runs() => Ok(Json(json!({"status": "ok"}))),
+        _ if loading => Err(ApiError::unavailable("the model is being loaded")),
+        Some(_) => Err(ApiError::unavailable(
+            "the model has failed; the next request loads it again",
+        )),
+        None => Err(ApiError::unavailable(
+            "no model is loaded; the next request loads one",
+        )),
     }
 }
