@@ -125,6 +125,24 @@ impl Serve {
     }
 }
 
+/// Starts `cloister serve` on a free port where it must refuse to run; gives the one line it ends with.
+pub fn refusal(model: &Path, options: &[&str]) -> String {
+    let output = Command::new(program("cloister"))
+        .args(["serve", "--listen"])
+        .arg(format!("127.0.0.1:{}", free_port()))
+        .arg("--model")
+        .arg(model)
+        .args(options)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program can be started");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.starts_with("cloister: "), "{said}");
+    said
+}
+
 /// A request with one question, greedy, of at most `max_tokens` tokens.
 pub fn question(text: &str, max_tokens: u32) -> Value {
     json!({

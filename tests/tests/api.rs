@@ -344,10 +344,23 @@ fn more_tokens_than_the_context_holds_are_refused_before_anything_runs() {
 }
 
 #[test]
+fn fields_as_some_clients_write_them_are_understood() {
+    let serve = Serve::start(&smollm2(), &["--ctx", "512"]);
+    let mut request = question("Count to ten.", 8);
+    request["max_tokens"] = json!(8.0);
+    request["verbosity"] = json!(null);
+    request["reasoning_effort"] = json!(null);
+    let answer = serve.chat(&request);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(answer.json()["usage"]["completion_tokens"].as_u64() <= Some(8));
+}
+
+#[test]
 fn other_paths_and_methods_are_refused() {
     let serve = Serve::start(&smollm2(), &[]);
     for (answer, status) in [
         (serve.get("/v1/nothing"), 404),
+        (serve.get("/v1/models/%ff"), 400),
         (serve.get("/../../etc/passwd"), 404),
         (serve.get("/%2e%2e/%2e%2e/etc/passwd"), 404),
         (serve.get(CHAT), 405),

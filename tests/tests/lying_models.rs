@@ -2,11 +2,9 @@
 //! most of them; the box must not.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use cloister_tests::parts::{program, smollm2};
-use cloister_tests::process::free_port;
-use cloister_tests::serve::{Serve, engine_turn, question};
+use cloister_tests::parts::smollm2;
+use cloister_tests::serve::{Serve, engine_turn, question, refusal};
 use serde_json::json;
 
 /// Bytes that a number or boolean of metadata has before its value: the type.
@@ -74,29 +72,25 @@ fn serve_ends_with_one_line_and_exit_code_1() {
     let _turn = engine_turn();
     let folder = tempfile::tempdir().unwrap();
     let refused = |file: PathBuf| {
-        let output = Command::new(program("cloister"))
-            .args(["serve", "--listen", &format!("127.0.0.1:{}", free_port())])
-            .arg("--state")
-            .arg(folder.path())
-            .arg("--model")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(1), "{}: {said}", file.display());
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        assert_eq!(said.lines().count(), 1, "{name}: {said}");
-        assert!(
-            said.starts_with("cloister: ") && said.contains(&name),
-            "{said}"
-        );
+        let line = refusal(&file, &["--state", folder.path().to_str().unwrap()]);
+        assert!(line.contains(&name), "{line}");
         std::fs::remove_file(file).unwrap();
+        line
     };
     for (name, key, value) in lies() {
         refused(with_value(folder.path(), name, key, &value));
     }
     refused(with_duplicate_token(folder.path()));
+    let foreign = lying_file(folder.path(), "foreign", |bytes| {
+        let at = find(bytes, b"llama");
+        bytes[at..at + 5].copy_from_slice(b"xlama");
+    });
+    let line = refused(foreign);
+    assert!(
+        line.contains("architecture") && line.contains("xlama"),
+        "{line}"
+    );
 }
 
 #[test]

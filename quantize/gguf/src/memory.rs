@@ -71,7 +71,7 @@ pub enum MemoryError {
     #[error("key {0}: a whole number from 1 to {MAX_NUMBER} is needed")]
     Key(String),
     /// The context cannot be.
-    #[error("a context of {0} tokens is more than can be")]
+    #[error("a context of {0} tokens cannot be: at most {MAX_NUMBER} can")]
     Context(u64),
 }
 
@@ -89,16 +89,16 @@ pub fn memory_need(
     tensors: &[TensorInfo],
     context: ContextShape,
 ) -> Result<MemoryNeed, MemoryError> {
+    for number in [context.n_ctx, context.n_slots, context.n_ubatch] {
+        if number == 0 || number > MAX_NUMBER {
+            return Err(MemoryError::Context(context.n_ctx));
+        }
+    }
     let architecture = metadata.str("general.architecture").unwrap_or_default();
     if !["llama", "qwen2", "qwen3", "deepseek2"].contains(&architecture) {
         return Err(MemoryError::Architecture(
             architecture.chars().take(60).collect(),
         ));
-    }
-    for number in [context.n_ctx, context.n_slots, context.n_ubatch] {
-        if number == 0 || number > MAX_NUMBER {
-            return Err(MemoryError::Context(context.n_ctx));
-        }
     }
     let optional = |key: &str| {
         let key = format!("{architecture}.{key}");

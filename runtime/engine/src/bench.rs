@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::LoadError;
-use crate::llama::{Batch, Context, ContextParams, KvType, Model, Token, last_error};
+use crate::llama::{Batch, Context, ContextParams, KvType, Model, Token, first_error};
 
 /// What is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl Bench {
         let repack = crate::llama::repacking_pays(&cloister_gguf::Gguf::open(path)?);
         let model = Model::load(path, repack).ok_or_else(|| LoadError::Unsupported {
             path: path.to_owned(),
-            reason: last_error().unwrap_or_else(|| "it gave no reason".to_owned()),
+            reason: first_error().unwrap_or_else(|| "it gave no reason".to_owned()),
         })?;
         Ok(Self {
             model: Arc::new(model),
@@ -102,7 +102,7 @@ impl Bench {
             kv_type: KvType::F16,
         };
         let mut context = Context::new(self.model.clone(), params).ok_or_else(|| {
-            last_error().unwrap_or_else(|| "no memory for the context".to_owned())
+            first_error().unwrap_or_else(|| "no memory for the context".to_owned())
         })?;
         let mut batch = Batch::new(params.n_batch as usize);
         let mut random = Random(1);

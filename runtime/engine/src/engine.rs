@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::chat::{ChatTemplate, Message};
 use crate::error::{LoadError, PromptError, QueueFull};
 use crate::event::Event;
-use crate::llama::{Batch, Context, ContextParams, KvType, Model, Token, last_error};
+use crate::llama::{Batch, Context, ContextParams, KvType, Model, Token, first_error};
 use crate::model::{ModelInfo, id_of};
 use crate::reasoning::Splitter;
 use crate::sampling::Sampling;
@@ -148,7 +148,7 @@ impl Engine {
         let repack = crate::llama::repacking_pays(&file);
         let unsupported = || LoadError::Unsupported {
             path: path.to_owned(),
-            reason: last_error().unwrap_or_else(|| "it gave no reason".to_owned()),
+            reason: first_error().unwrap_or_else(|| "it gave no reason".to_owned()),
         };
         let model = Arc::new(Model::load(path, repack).ok_or_else(unsupported)?);
         let text = |token: Option<Token>| token.map_or_else(String::new, |t| model.token_text(t));
@@ -165,6 +165,12 @@ impl Engine {
         };
         let trained = model.n_ctx_train().max(1);
         let n_ctx = options.n_ctx.unwrap_or(trained.min(Options::DEFAULT_CTX));
+        if n_ctx > trained {
+            tracing::warn!(
+                "{}: slots of {n_ctx} tokens, and the model was trained for {trained}: beyond these its answers get worse",
+                path.display()
+            );
+        }
         let params = ContextParams {
             n_ctx_seq: n_ctx,
             n_seq: options.n_slots,
@@ -177,7 +183,7 @@ impl Engine {
                 path: path.to_owned(),
                 slots: options.n_slots,
                 n_ctx,
-                reason: last_error().unwrap_or_else(|| "it gave no reason".to_owned()),
+                reason: first_error().unwrap_or_else(|| "it gave no reason".to_owned()),
             })?;
         warm_up(&model, &mut context);
         let info = ModelInfo {

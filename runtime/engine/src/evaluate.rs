@@ -10,7 +10,7 @@ use std::sync::Arc;
 use cloister_gguf::Gguf;
 
 use crate::error::LoadError;
-use crate::llama::{Batch, Context, ContextParams, DecodeError, KvType, Model, last_error};
+use crate::llama::{Batch, Context, ContextParams, DecodeError, KvType, Model, first_error};
 pub use crate::llama::{Inputs, MatMul, MatMulObserver, Token};
 
 /// Most tokens in one decode call. As many as llama.cpp computes together by default, so that its
@@ -78,7 +78,7 @@ impl Evaluator {
         ) {
             return Err(EvaluateError::NoTokenizer { path: path.into() });
         }
-        let reason = || last_error().unwrap_or_else(|| "it gave no reason".to_owned());
+        let reason = || first_error().unwrap_or_else(|| "it gave no reason".to_owned());
         let model = Model::load(path, false).ok_or_else(|| LoadError::Unsupported {
             path: path.into(),
             reason: reason(),
@@ -172,7 +172,7 @@ impl Evaluator {
             -2 => EvaluateError::Memory {
                 path: self.path.clone(),
                 n_ctx: self.n_ctx,
-                reason: last_error().unwrap_or_else(|| "an allocation failed".to_owned()),
+                reason: first_error().unwrap_or_else(|| "an allocation failed".to_owned()),
             },
             code => EvaluateError::Decode {
                 path: self.path.clone(),

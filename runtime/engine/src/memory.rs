@@ -8,15 +8,18 @@
 use std::fs;
 use std::path::Path;
 
-use cloister_gguf::{ContextShape, Gguf, memory_need};
+use cloister_gguf::{ContextShape, Gguf, MemoryError, memory_need};
 
 /// Fails when running `file` in `context` takes more than is free. A model whose need is not known, and
 /// a machine that does not tell what it has, pass.
 pub fn check(file: &Gguf, context: ContextShape) -> Result<(), String> {
-    let (Ok(need), Some(free)) = (
-        memory_need(&file.metadata, &file.tensors, context),
-        free(Path::new("/")),
-    ) else {
+    let need = match memory_need(&file.metadata, &file.tensors, context) {
+        Err(error @ MemoryError::Context(_)) => {
+            return Err(format!("{error}; use a smaller --ctx"));
+        }
+        need => need,
+    };
+    let (Ok(need), Some(free)) = (need, free(Path::new("/"))) else {
         return Ok(());
     };
     if need.total() <= free {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::LoadError;
-use crate::llama::{Batch, Context, ContextParams, KvType, Model, last_error, print_aborts};
+use crate::llama::{Batch, Context, ContextParams, KvType, Model, first_error, print_aborts};
 
 /// Tokens of the context: the least that llama.cpp allocates.
 const N_CTX: u32 = 256;
@@ -35,7 +35,7 @@ pub fn rehearse(path: &Path, n_threads: usize, kv_type: KvType) -> Result<(), Lo
         reason: reason.unwrap_or_else(|| "it gave no reason".to_owned()),
     };
     print_aborts();
-    let model = Arc::new(Model::load(path, false).ok_or_else(|| refused(last_error()))?);
+    let model = Arc::new(Model::load(path, false).ok_or_else(|| refused(first_error()))?);
     model.tokenize(&every_byte(), model.adds_bos());
     for token in 0..model.n_vocab() {
         model.piece(token, true);
@@ -48,7 +48,7 @@ pub fn rehearse(path: &Path, n_threads: usize, kv_type: KvType) -> Result<(), Lo
         n_threads,
         kv_type,
     };
-    let mut context = Context::new(model.clone(), params).ok_or_else(|| refused(last_error()))?;
+    let mut context = Context::new(model.clone(), params).ok_or_else(|| refused(first_error()))?;
     let token = model.bos().unwrap_or(0);
     let mut batch = Batch::new(4);
     for tokens in [0..3, 3..4] {

@@ -47,12 +47,16 @@ impl Fields {
         }
     }
 
-    /// A whole number from `min` to `max`.
+    /// A whole number from `min` to `max`, which may be written with a fraction of zero, as in `8.0`.
     pub fn integer(&mut self, name: &str, min: i64, max: i64) -> Result<Option<i64>> {
         let Some(value) = self.take(name) else {
             return Ok(None);
         };
-        match value.as_i64().filter(|number| (min..=max).contains(number)) {
+        // Up to 2^53 a float is the whole number that was written.
+        let exact = |number: &f64| number.fract() == 0.0 && number.abs() <= (1u64 << 53) as f64;
+        let float = || value.as_f64().filter(exact).map(|number| number as i64);
+        let whole = value.as_i64().or_else(float);
+        match whole.filter(|number| (min..=max).contains(number)) {
             Some(number) => Ok(Some(number)),
             None => Err(ApiError::field(
                 name,
@@ -100,9 +104,9 @@ impl Fields {
         }
     }
 
-    /// Ends the reading: what nobody asked for is an error.
+    /// Ends the reading: what nobody asked for is an error, unless it is `null`, which is not given.
     pub fn finish(self) -> Result<()> {
-        match self.0.into_iter().next() {
+        match self.0.into_iter().find(|(_, value)| !value.is_null()) {
             None => Ok(()),
             Some((name, _)) => Err(ApiError::unsupported(
                 name.as_str(),

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context;
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{self, State};
 use axum::response::IntoResponse;
 use cloister_engine::id_of as id;
@@ -265,8 +266,10 @@ pub async fn list(State(models): State<Arc<Models>>) -> Json<Value> {
 /// `GET /v1/models/{id}`.
 pub async fn show(
     State(models): State<Arc<Models>>,
-    extract::Path(name): extract::Path<String>,
+    name: Result<extract::Path<String>, PathRejection>,
 ) -> Result<Json<Value>, ApiError> {
+    let extract::Path(name) =
+        name.map_err(|_| ApiError::invalid("the name of the model in the path is not UTF-8"))?;
     let files = models.files().unwrap_or_default();
     match files.iter().find(|file| id(file) == name) {
         Some(file) => Ok(Json(models.describe(file))),

@@ -63,7 +63,7 @@ unsafe impl Send for Context {}
 
 impl Context {
     /// Allocates the KV cache and the compute buffers. `None` when that fails, for want of memory as
-    /// a rule; the reason is then in [`super::last_error`].
+    /// a rule; the reason is then in [`super::first_error`].
     pub fn new(model: Arc<Model>, params: ContextParams) -> Option<Self> {
         Self::with_observer(model, params, None)
     }
@@ -78,6 +78,7 @@ impl Context {
             KvType::F16 => sys::GGML_TYPE_F16,
             KvType::Q8_0 => sys::GGML_TYPE_Q8_0,
         };
+        super::log::forget_errors();
         let tap = observer.map(Tap::new);
         // SAFETY: model and tap outlive the context, which holds them; the params are llama.cpp's own.
         unsafe {

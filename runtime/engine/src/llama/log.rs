@@ -1,11 +1,12 @@
-//! Sends llama.cpp's log lines to `tracing`, and keeps the last error line for error messages.
+//! Sends llama.cpp's log lines to `tracing`, and keeps the first error line of an action for error messages:
+//! the first says what was wrong, those after it what could not be done therefore.
 
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::{Mutex, Once};
 
 use llama_cpp_sys_2 as sys;
 
-static LAST_ERROR: Mutex<Option<String>> = Mutex::new(None);
+static FIRST_ERROR: Mutex<Option<String>> = Mutex::new(None);
 static INSTALL: Once = Once::new();
 
 /// Starts llama.cpp's backend and routes its log, once for the process.
@@ -19,9 +20,14 @@ pub fn route_logs() {
     });
 }
 
-/// The last error line that llama.cpp logged since the previous call, without its function prefix.
-pub fn last_error() -> Option<String> {
-    let line = LAST_ERROR.lock().expect("no panic while held").take()?;
+/// Begins an action whose errors are to be told apart from earlier ones.
+pub fn forget_errors() {
+    *FIRST_ERROR.lock().expect("no panic while held") = None;
+}
+
+/// The first error line that llama.cpp logged since [`forget_errors`], without its function prefix.
+pub fn first_error() -> Option<String> {
+    let line = FIRST_ERROR.lock().expect("no panic while held").take()?;
     let line = line.trim();
     Some(
         line.split_once(": ")
@@ -52,7 +58,8 @@ unsafe extern "C" fn on_line(level: sys::ggml_log_level, text: *const c_char, _:
     match level {
         sys::GGML_LOG_LEVEL_ERROR => {
             tracing::debug!(target: "llama", "{}", line.trim_end());
-            *LAST_ERROR.lock().expect("no panic while held") = Some(line.into_owned());
+            let mut first = FIRST_ERROR.lock().expect("no panic while held");
+            first.get_or_insert_with(|| line.into_owned());
         }
         sys::GGML_LOG_LEVEL_WARN => tracing::debug!(target: "llama", "{}", line.trim_end()),
         _ => tracing::trace!(target: "llama", "{}", line.trim_end()),

@@ -26,9 +26,10 @@ unsafe impl Sync for Model {}
 impl Model {
     /// Loads `path` with its weights mapped; or, to `repack`, read into memory, with those for which
     /// this CPU has a faster layout brought into it. `None` when llama.cpp refuses the file; the reason
-    /// is then in [`super::last_error`].
+    /// is then in [`super::first_error`].
     pub fn load(path: &Path, repack: bool) -> Option<Self> {
         super::route_logs();
+        super::log::forget_errors();
         let path = CString::new(path.as_os_str().as_bytes()).ok()?;
         // SAFETY: the path is NUL-terminated and outlives the call; the params are llama.cpp's own.
         let raw = unsafe {
