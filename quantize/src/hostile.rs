@@ -363,7 +363,7 @@ mod tests {
                 _ => unreachable!("each seed has its reader"),
             };
             let mut random = Random(0x9E37_79B9_7F4A_7C15);
-            for round in 0..2000 {
+            for round in 0..1000 {
                 let mut bytes = seed.clone();
                 for _ in 0..=random.below(4) {
                     random.change(&mut bytes);

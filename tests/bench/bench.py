@@ -22,6 +22,8 @@ import threading
 import time
 import urllib.request
 
+from record import RESULTS, record
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CACHE = os.environ.get('CLOISTER_CACHE', os.path.join(ROOT, '.cloister/cache'))
 BIN = os.path.join(ROOT, 'target/release')
@@ -230,14 +232,13 @@ def cpu():
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--out', default=os.path.join(ROOT, 'tests/bench/RESULTS.md'))
+    parser.add_argument('--out', default=RESULTS)
     args = parser.parse_args()
     program = llama_bench()
     if not os.path.exists(SMOLLM2_Q4_0):
         run(os.path.join(BIN, 'cloister-quantize'), 'convert', SMOLLM2, SMOLLM2_Q4_0, '--type', 'Q4_0')
 
     lines = [
-        '# Speed and memory, measured', '',
         f'`tests/bench/bench.py --rounds {args.rounds}`, {CORES} threads on {cpu()}.',
         'llama.cpp is `llama-bench` of llama-cpp-python 0.3.36, built with `-march=native`; tokens/s,',
         'median of the rounds; the ratio is against the better of its two columns, round by round.', '',
@@ -257,8 +258,7 @@ def main():
     ]
     lines += ['', '| what | measured | promised |', '| --- | --- | --- |']
     lines += [f'| {what} | {value} | {promised} |' for what, value, promised in figures]
-    with open(args.out, 'w') as f:
-        f.write('\n'.join(lines) + '\n')
+    record(args.out, 'Speed and memory, measured', lines)
     print('\n'.join(lines))
 
 
