@@ -179,7 +179,7 @@ impl Engine {
             kv_type: options.kv_type,
         };
         let mut context =
-            Context::new(model.clone(), params).ok_or_else(|| LoadError::Context {
+            Context::for_slots(model.clone(), params).ok_or_else(|| LoadError::Context {
                 path: path.to_owned(),
                 slots: options.n_slots,
                 n_ctx,
@@ -348,7 +348,7 @@ fn check_memory(file: &cloister_gguf::Gguf, options: &Options) -> Result<(), Loa
         n_ctx,
         n_slots,
         n_ubatch: n_batch,
-        n_outputs: n_batch,
+        n_outputs: n_slots,
         kv_type: match options.kv_type {
             KvType::F16 => KvCacheType::F16,
             KvType::Q8_0 => KvCacheType::Q8_0,

@@ -178,7 +178,7 @@ impl Scheduler {
             let job = self.queue.pop_front().expect("looked at above");
             self.waiting.fetch_sub(1, Ordering::SeqCst);
             let shared = slot.shared_prefix(&job.request);
-            self.context.truncate(slot.seq, shared as i32);
+            let shared = self.context.truncate(slot.seq, shared);
             slot.cached.truncate(shared);
             slot.owner = Some(job.request.client.clone());
             let work = Work::new(job.request, job.events, shared, &self.model);
@@ -314,16 +314,23 @@ impl Scheduler {
         self.stats.send_modify(|stats| stats.finished += 1);
     }
 
-    /// Brings the KV cache back to what the slots say after a batch that was not computed whole. An
-    /// aborted batch is planned again without who has gone; a failed one ends its requests.
+    /// Brings the KV cache back to what the slots say, or the slots to what it can keep, after a batch
+    /// that was not computed whole. An aborted batch is planned again without who has gone; a failed one
+    /// ends its requests.
     fn repair(&mut self, planned: &[Planned], error: DecodeError) {
         for plan in planned {
             let slot = &mut self.slots[plan.slot];
-            self.context.truncate(slot.seq, slot.next_pos());
+            let kept = self.context.truncate(slot.seq, slot.cached.len());
             if let DecodeError::Failed(code) = error
                 && let Some(work) = slot.work.take()
             {
                 let _ = work.events.send(Event::Failed(GenerateError::Decode(code)));
+            }
+            if kept < slot.cached.len() {
+                let cached = std::mem::take(&mut slot.cached);
+                if let Some(work) = &mut slot.work {
+                    work.read_again(cached);
+                }
             }
         }
     }

@@ -57,7 +57,9 @@ impl Slot {
 /// A request in a slot.
 pub struct Work {
     pub events: UnboundedSender<Event>,
+    /// What is to be read before the next token is drawn.
     pub prompt: Vec<Token>,
+    n_prompt: usize,
     pub taken_over: usize,
     /// The token drawn last, not yet in the KV cache. `None` while the prompt is read.
     pub next: Option<Token>,
@@ -85,6 +87,7 @@ impl Work {
             sampler: Sampler::new(&request.sampling, model, seed),
             max_tokens: request.max_tokens,
             text: TextPipeline::new(request.prompt.opens_thought, request.stop),
+            n_prompt: request.prompt.tokens.len(),
             prompt: request.prompt.tokens,
             started: Instant::now(),
             first_token: None,
@@ -97,8 +100,20 @@ impl Work {
         self.events.is_closed()
     }
 
-    /// Reports how far the prompt has been read.
+    /// The `cached` tokens have been lost: they are to be read once more, and what was drawn after them.
+    pub fn read_again(&mut self, cached: Vec<Token>) {
+        if let Some(next) = self.next.take() {
+            self.prompt = cached;
+            self.prompt.push(next);
+        }
+        self.taken_over = 0;
+    }
+
+    /// Reports how far the prompt has been read, until the answer begins.
     pub fn report_prefill(&self, processed: usize) {
+        if self.first_token.is_some() {
+            return;
+        }
         self.send(Event::Prefill {
             total: self.prompt.len(),
             cached: self.taken_over,
@@ -137,13 +152,13 @@ impl Work {
         self.send_text(parted);
         let first = self.first_token.unwrap_or(self.started);
         let timings = Timings {
-            prompt_tokens: self.prompt.len() - self.taken_over,
+            prompt_tokens: self.n_prompt - self.taken_over,
             prompt: first - self.started,
             predicted_tokens: self.generated.saturating_sub(1),
             predicted: first.elapsed(),
         };
         let usage = Usage {
-            prompt: self.prompt.len(),
+            prompt: self.n_prompt,
             cached: self.taken_over,
             completion: self.generated,
             reasoning: self.reasoning,

@@ -68,10 +68,25 @@ impl Context {
         Self::with_observer(model, params, None)
     }
 
+    /// As [`Context::new`], for decode calls in which at most one token of each sequence asks for its
+    /// logits: with buffers for no more than these.
+    pub fn for_slots(model: Arc<Model>, params: ContextParams) -> Option<Self> {
+        Self::make(model, params, params.n_seq, None)
+    }
+
     /// As [`Context::new`]; `observer` sees what goes into each matrix multiplication.
     pub fn with_observer(
         model: Arc<Model>,
         params: ContextParams,
+        observer: Option<Box<dyn MatMulObserver>>,
+    ) -> Option<Self> {
+        Self::make(model, params, params.n_batch, observer)
+    }
+
+    fn make(
+        model: Arc<Model>,
+        params: ContextParams,
+        n_outputs: u32,
         observer: Option<Box<dyn MatMulObserver>>,
     ) -> Option<Self> {
         let kv = match params.kv_type {
@@ -91,6 +106,7 @@ impl Context {
             raw.n_seq_max = params.n_seq;
             raw.n_batch = params.n_batch;
             raw.n_ubatch = params.n_batch.min(512);
+            raw.n_outputs_max = n_outputs;
             raw.n_threads = params.n_threads as i32;
             raw.n_threads_batch = params.n_threads as i32;
             raw.type_k = kv;
@@ -190,10 +206,20 @@ impl Context {
         }
     }
 
-    /// Forgets the tokens of `seq` from position `from` on.
-    pub fn truncate(&mut self, seq: SeqId, from: Pos) {
-        // SAFETY: the context lives; llama.cpp checks the sequence; -1 means to the end.
-        unsafe { sys::llama_memory_seq_rm(sys::llama_get_memory(self.as_ptr()), seq, from, -1) };
+    /// Forgets the tokens of `seq` from position `from` on; or all of them, where the model's state cannot
+    /// be cut back, as a recurrent one's. Gives how many are kept: `from` or 0.
+    #[must_use]
+    pub fn truncate(&mut self, seq: SeqId, from: usize) -> usize {
+        // SAFETY: the context lives; llama.cpp checks the sequence; -1 means to the end. To forget a whole
+        // sequence never fails.
+        unsafe {
+            let memory = sys::llama_get_memory(self.as_ptr());
+            if sys::llama_memory_seq_rm(memory, seq, from as Pos, -1) {
+                return from;
+            }
+            sys::llama_memory_seq_rm(memory, seq, -1, -1);
+        }
+        0
     }
 
     /// Forgets everything.
