@@ -10,11 +10,12 @@ use cloister_tests::parts::{cached, program};
 use cloister_tests::serve::{Serve, question};
 use serde_json::Value;
 
-fn tiny_r1(folder: &tempfile::TempDir) -> PathBuf {
+fn tiny_r1(folder: &tempfile::TempDir, script: &[&str]) -> PathBuf {
     let out = folder.path().join("tiny-r1.gguf");
     let status = Command::new(program("examples/tiny_r1"))
         .arg(cached("r1-distill-qwen-7b-header.gguf"))
         .arg(&out)
+        .args(script)
         .status()
         .expect("the example is built");
     assert!(status.success());
@@ -24,7 +25,7 @@ fn tiny_r1(folder: &tempfile::TempDir) -> PathBuf {
 #[test]
 fn streamed_and_whole_agree_on_what_is_reasoning_and_what_is_answer() {
     let folder = tempfile::tempdir().unwrap();
-    let serve = Serve::start(&tiny_r1(&folder), &["--ctx", "1024"]);
+    let serve = Serve::start(&tiny_r1(&folder, &[]), &["--ctx", "1024"]);
     let request = question("How many legs has a spider?", 24);
 
     let message = serve.chat(&request).json()["choices"][0]["message"].clone();
@@ -43,5 +44,28 @@ fn streamed_and_whole_agree_on_what_is_reasoning_and_what_is_answer() {
             .collect();
         assert_eq!(pieces, message[name].as_str().unwrap_or_default());
         assert!(!pieces.contains("<think>"), "{message}");
+    }
+}
+
+#[test]
+fn where_the_thought_is_closed_the_answer_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    // The template ends with a newline after the tag that it opens.
+    let script = ["Ċ", "Hmm", "</think>", "Yes", "<｜end▁of▁sentence｜>"];
+    let serve = Serve::start(&tiny_r1(&folder, &script), &["--ctx", "1024"]);
+    let request = question("Has a spider legs?", 24);
+
+    let answer = serve.chat(&request).json();
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["message"]["reasoning_content"], "Hmm", "{answer}");
+    assert_eq!(choice["message"]["content"], "Yes", "{answer}");
+    assert_eq!(choice["finish_reason"], "stop", "{answer}");
+    let events = serve.chat_stream(&request);
+    for (name, whole) in [("reasoning_content", "Hmm"), ("content", "Yes")] {
+        let pieces: String = events
+            .iter()
+            .filter_map(|event: &Value| event["choices"][0]["delta"][name].as_str())
+            .collect();
+        assert_eq!(pieces, whole);
     }
 }

@@ -1,5 +1,8 @@
 //! Makes a tiny qwen2 model with random weights and the vocabulary and chat template of a real one:
-//! `tiny_r1 HEADER.gguf OUT.gguf`.
+//! `tiny_r1 HEADER.gguf OUT.gguf [TOKEN...]`.
+//!
+//! With tokens, as the vocabulary spells them, it is a model that after the first of them says the second,
+//! after that the third, and so on.
 //!
 //! HEADER may be the cut-off beginning of a qwen2 file, such as R1-Distill-Qwen's; only its header is
 //! read. What comes out speaks nonsense, but is loaded, templated and tokenized as the real model is,
@@ -7,7 +10,7 @@
 
 use std::path::Path;
 
-use cloister_gguf::{Gguf, TensorInfo, TensorType, Value, Writer};
+use cloister_gguf::{Array, Gguf, TensorInfo, TensorType, Value, Writer};
 
 const LAYERS: u64 = 2;
 const HIDDEN: u64 = 64;
@@ -19,22 +22,26 @@ const CONTEXT: u32 = 4096;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().collect();
-    let [_, header, out] = &args[..] else {
-        eprintln!("usage: tiny_r1 HEADER.gguf OUT.gguf");
+    let [_, header, out, script @ ..] = &args[..] else {
+        eprintln!("usage: tiny_r1 HEADER.gguf OUT.gguf [TOKEN...]");
         std::process::exit(2);
     };
     let source = Gguf::open_header(Path::new(header))?;
     if source.require_str("general.architecture")? != "qwen2" {
         return Err(format!("{header}: the architecture must be qwen2").into());
     }
-    let vocabulary = match source
-        .metadata
-        .get("tokenizer.ggml.tokens")
-        .and_then(Value::as_array)
-    {
-        Some(tokens) => tokens.len() as u64,
-        None => return Err(format!("{header}: no tokenizer.ggml.tokens").into()),
+    let Some(Value::Array(Array::String(tokens))) = source.metadata.get("tokenizer.ggml.tokens")
+    else {
+        return Err(format!("{header}: no tokenizer.ggml.tokens").into());
     };
+    let vocabulary = tokens.len() as u64;
+    let script = script
+        .iter()
+        .map(|token| {
+            let found = tokens.iter().position(|known| known == token.as_bytes());
+            found.ok_or_else(|| format!("{header}: no token {token:?}"))
+        })
+        .collect::<Result<Vec<usize>, _>>()?;
 
     let mut metadata = source.metadata;
     metadata.set("general.name", "Tiny random qwen2");
@@ -59,15 +66,42 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         metadata.set(&format!("qwen2.{key}"), value);
     }
 
-    let mut writer = Writer::create(Path::new(out), &metadata, tensors(vocabulary))?;
+    let mut all = tensors(vocabulary);
+    if !script.is_empty() {
+        let dims = vec![HIDDEN, vocabulary];
+        let output = TensorInfo::new("output.weight", dims, TensorType::Q8_0);
+        all.push(output.expect("rows are multiples of 32"));
+    }
+    let mut writer = Writer::create(Path::new(out), &metadata, all)?;
+    let mut embedding = Vec::new();
     let mut random = SplitMix64(1);
     while let Some(tensor) = writer.next_tensor().cloned() {
         let bytes = match tensor.tensor_type {
+            _ if tensor.name == "output.weight" => {
+                // The row of what is to be said next is the embedding of what was said: where nothing
+                // else moves the residual stream, no other row is so near to it.
+                let row = HIDDEN as usize / 32 * 34;
+                let mut bytes = vec![0; tensor.bytes() as usize];
+                for said in script.windows(2) {
+                    let from: &[u8] = &embedding[said[0] * row..][..row];
+                    bytes[said[1] * row..][..row].copy_from_slice(from);
+                }
+                bytes
+            }
+            _ if !script.is_empty()
+                && (tensor.name.ends_with("attn_output.weight")
+                    || tensor.name.ends_with("ffn_down.weight")) =>
+            {
+                vec![0; tensor.bytes() as usize]
+            }
             TensorType::Q8_0 => random_q8_0(&mut random, tensor.elements()),
             _ if tensor.name.ends_with("bias") => vec![0; tensor.bytes() as usize],
             _ => 1f32.to_le_bytes().repeat(tensor.elements() as usize), // norms
         };
         writer.write(&bytes)?;
+        if tensor.name == "token_embd.weight" {
+            embedding = bytes;
+        }
     }
     writer.finish()?;
     Ok(())
