@@ -24,7 +24,11 @@ pub fn parse<T: Parser>() -> T {
 fn in_one_line(error: &clap::Error, program: &Command, first: Option<&str>) -> String {
     let mut name = program.get_name().to_owned();
     let what = if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        let known: Vec<_> = program.get_subcommands().map(Command::get_name).collect();
+        let commands = program.get_subcommands();
+        let known: Vec<_> = commands
+            .filter(|command| !command.is_hide_set())
+            .map(Command::get_name)
+            .collect();
         format!("a command is missing: {}", known.join(", "))
     } else {
         // The paragraphs of clap's message up to its usage.
@@ -66,6 +70,8 @@ mod tests {
             #[arg(long, conflicts_with = "port")]
             listen: Option<String>,
         },
+        #[command(hide = true)]
+        Inner,
         Bench {
             #[arg(long)]
             model: String,
