@@ -153,6 +153,36 @@ def start(model, rounds):
     return statistics.median(times)
 
 
+def metric(base, name):
+    with urllib.request.urlopen(base + '/metrics') as answer:
+        return float(re.search(rf'^cloister_{name} (\S+)$', answer.read().decode(), re.M)[1])
+
+
+def cancel(model, prompt_words, rounds):
+    """Milliseconds from a closed connection to a free slot, the longest of the rounds: while a prompt of
+    so many words is read, or, with few, while the answer is written."""
+    body = {'messages': [{'role': 'user', 'content': 'word ' * prompt_words}], 'max_tokens': 1000,
+            'ignore_eos': True, 'stream': True, 'return_progress': True}
+    times = []
+    with serving(model, '--slots', '1') as (_, base, _start):
+        for _ in range(rounds):
+            request = urllib.request.Request(base + '/v1/chat/completions', json.dumps(body).encode(),
+                                             {'Content-Type': 'application/json'})
+            answer = urllib.request.urlopen(request)
+            awaited = b'prompt_progress' if prompt_words > 100 else b'"content"'
+            while awaited not in answer.readline():
+                pass
+            # Into the midst of a batch.
+            time.sleep(0.05)
+            assert metric(base, 'slots_busy') == 1, 'the request ended before it was cancelled'
+            begin = time.monotonic()
+            answer.close()
+            while metric(base, 'slots_busy'):
+                time.sleep(0.001)
+            times.append((time.monotonic() - begin) * 1000)
+    return max(times)
+
+
 def memory(model):
     """Resident MiB of `serve` beyond model file and KV cache, after four long answers at once."""
     with serving(model) as (process, base, _):
@@ -253,6 +283,8 @@ def main():
         ('4 clients at once against one, SmolLM2 Q4_0', f'{clients(SMOLLM2_Q4_0, args.rounds):.2f}', 'at least 1.8'),
         ('4 clients at once against one, Qwen2 0.5B', f'{clients(QWEN2, args.rounds):.2f}', 'at least 1.8'),
         ('start of `serve` until /health, SmolLM2 Q4_0', f'{start(SMOLLM2_Q4_0, args.rounds):.2f} s', 'under 1.5 s'),
+        ('cancel while a prompt is read, Qwen2 0.5B, longest', f'{cancel(QWEN2, 2500, 2 * args.rounds):.0f} ms', 'under 100 ms'),
+        ('cancel while an answer is written, Qwen2 0.5B, longest', f'{cancel(QWEN2, 5, 2 * args.rounds):.0f} ms', 'under 100 ms'),
         ('resident beyond model and KV cache, SmolLM2 Q4_0', f'{memory(SMOLLM2_Q4_0):.0f} MiB', 'at most 200 MB'),
         ('resident beyond model and KV cache, Qwen2 0.5B', f'{memory(QWEN2):.0f} MiB', 'at most 200 MB'),
     ]

@@ -32,6 +32,8 @@ pub struct Options {
     /// Called with a file whose header is sound, before this process lets llama.cpp see it: to run
     /// [`crate::rehearse`] in another process.
     pub rehearse: Option<Rehearse>,
+    /// Is told the share of the weights that is loaded, 0 to 1.
+    pub progress: Option<watch::Sender<f32>>,
 }
 
 /// Tries a file out; an error is a line for the user.
@@ -51,6 +53,7 @@ impl Default for Options {
             kv_type: KvType::F16,
             queue: 64,
             rehearse: None,
+            progress: None,
         }
     }
 }
@@ -150,7 +153,13 @@ impl Engine {
             path: path.to_owned(),
             reason: first_error().unwrap_or_else(|| "it gave no reason".to_owned()),
         };
-        let model = Arc::new(Model::load(path, repack).ok_or_else(unsupported)?);
+        let progress = |share| {
+            if let Some(progress) = &options.progress {
+                progress.send_replace(share);
+            }
+        };
+        let model = Model::load_with_progress(path, repack, &progress).ok_or_else(unsupported)?;
+        let model = Arc::new(model);
         let text = |token: Option<Token>| token.map_or_else(String::new, |t| model.token_text(t));
         let template = match model.chat_template() {
             None => None,

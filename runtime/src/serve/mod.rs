@@ -7,6 +7,7 @@ mod chat;
 mod events;
 mod fields;
 mod listen;
+mod loading;
 mod metrics;
 mod models;
 mod names;

@@ -12,9 +12,10 @@ use axum::response::IntoResponse;
 use cloister_engine::id_of as id;
 use cloister_engine::{Engine, LoadError, ModelInfo, Options};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::api_error::ApiError;
+use super::loading;
 
 /// Where the models are, and which one is loaded.
 pub struct Models {
@@ -216,12 +217,18 @@ impl Models {
     }
 
     async fn load(&self, file: PathBuf) -> Result<Arc<Engine>, LoadError> {
-        let options = self.options.clone();
-        let path = file.clone();
-        let engine = tokio::task::spawn_blocking(move || Engine::load(&path, &options))
-            .await
-            .expect("loading does not panic")?;
-        let engine = Arc::new(engine);
+        let (progress, share) = watch::channel(0.0);
+        let options = Options {
+            progress: Some(progress),
+            ..self.options.clone()
+        };
+        let (path, name) = (file.clone(), id(&file));
+        let mut loading = tokio::task::spawn_blocking(move || Engine::load(&path, &options));
+        let loaded = tokio::select! {
+            loaded = &mut loading => loaded,
+            never = loading::show(&name, share) => never,
+        };
+        let engine = Arc::new(loaded.expect("loading does not panic")?);
         *self.current.write().expect("no panic while held") = Some(engine.clone());
         *self.last.write().expect("no panic while held") = Some(file);
         Ok(engine)

@@ -1,6 +1,6 @@
 //! A loaded model: weights, vocabulary and metadata. Read-only, so it may be shared between threads.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::NonNull;
@@ -28,13 +28,21 @@ impl Model {
     /// this CPU has a faster layout brought into it. `None` when llama.cpp refuses the file; the reason
     /// is then in [`super::first_error`].
     pub fn load(path: &Path, repack: bool) -> Option<Self> {
+        Self::load_with_progress(path, repack, &|_| {})
+    }
+
+    /// As [`Model::load`]; `progress` is told the share of the weights that is loaded, 0 to 1.
+    pub fn load_with_progress(path: &Path, repack: bool, progress: &dyn Fn(f32)) -> Option<Self> {
         super::route_logs();
         super::log::forget_errors();
         let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-        // SAFETY: the path is NUL-terminated and outlives the call; the params are llama.cpp's own.
+        // SAFETY: path, which is NUL-terminated, and progress outlive the call, which alone uses them; the
+        // params are llama.cpp's own.
         let raw = unsafe {
             let mut params = sys::llama_model_default_params();
             params.use_extra_bufts = repack;
+            params.progress_callback = Some(tell);
+            params.progress_callback_user_data = (&raw const progress).cast_mut().cast();
             // A mapped file would stay resident beside the repacked copy.
             params.load_mode = if repack {
                 sys::LLAMA_LOAD_MODE_NONE
@@ -248,4 +256,12 @@ impl Drop for Model {
         // SAFETY: nothing else frees it, and contexts borrow the model through an `Arc`.
         unsafe { sys::llama_model_free(self.as_ptr()) }
     }
+}
+
+/// Passes on how far loading has come; `true` to go on.
+unsafe extern "C" fn tell(share: f32, progress: *mut c_void) -> bool {
+    // SAFETY: `load_with_progress` passes this reference, which lives for its call.
+    let progress = unsafe { *progress.cast::<&dyn Fn(f32)>() };
+    progress(share);
+    true
 }
