@@ -7,6 +7,8 @@
 use cloister_gguf::TensorType;
 use llama_cpp_sys_2 as sys;
 
+use crate::quantizers;
+
 /// True if ggml can turn this type into F32. It cannot for integers and for the types that exist
 /// only inside a matrix product.
 pub fn can_be_read(tensor_type: TensorType) -> bool {
@@ -59,6 +61,22 @@ pub fn from_f32(
     importance: Option<&[f32]>,
     bytes: &mut [u8],
 ) {
+    let size = tensor_type.bytes_of(values.len() as u64);
+    assert_eq!(size, Some(bytes.len() as u64));
+    if importance.is_none() && quantizers::quantize(tensor_type, values, bytes) {
+        return;
+    }
+    from_f32_by_ggml(tensor_type, values, row_elements, importance, bytes);
+}
+
+/// [`from_f32`], whatever the type, by ggml itself.
+pub fn from_f32_by_ggml(
+    tensor_type: TensorType,
+    values: &[f32],
+    row_elements: u64,
+    importance: Option<&[f32]>,
+    bytes: &mut [u8],
+) {
     use TensorType::*;
     match importance {
         Some(importance) => assert_eq!(importance.len() as u64, row_elements),
@@ -86,6 +104,18 @@ pub fn from_f32(
         )
     };
     assert_eq!(written, bytes.len());
+}
+
+/// A value as F16, rounded to the nearest, of two the even one.
+pub fn f16_bits(value: f32) -> u16 {
+    // SAFETY: it computes with its argument alone.
+    unsafe { sys::ggml_fp32_to_fp16(value) }
+}
+
+/// The value of an F16.
+pub fn f16_value(bits: u16) -> f32 {
+    // SAFETY: it computes with its argument alone.
+    unsafe { sys::ggml_fp16_to_fp32(bits) }
 }
 
 /// A block's alignment divides its size, so its size tells an alignment that is enough.

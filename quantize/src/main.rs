@@ -13,6 +13,7 @@ mod imatrix;
 mod imatrix_file;
 mod inspect;
 mod measure;
+mod quantizers;
 mod running;
 mod source;
 mod tensor_class;
