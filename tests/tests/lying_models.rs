@@ -121,3 +121,21 @@ fn in_a_folder_the_one_who_asks_gets_an_error_and_the_running_model_goes_on() {
         std::fs::remove_file(file).unwrap();
     }
 }
+
+#[test]
+fn a_template_that_makes_nothing_of_the_messages_is_an_error_and_no_endless_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = lying_file(folder.path(), "comment", |bytes| {
+        let key = b"tokenizer.chat_template";
+        let at = find(bytes, key) + key.len() + TYPE;
+        let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+        let template = &mut bytes[at + 8..][..length];
+        template.fill(b'x');
+        template[..2].copy_from_slice(b"{#");
+        template[length - 2..].copy_from_slice(b"#}");
+    });
+    let serve = Serve::start(&file, &[]);
+    let answer = serve.chat(&question("Hi", 2));
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    assert_eq!(answer.json()["error"]["param"], "messages");
+}

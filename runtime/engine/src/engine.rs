@@ -272,8 +272,13 @@ impl Engine {
             });
         }
         let add_special = self.model.adds_bos() && !template.wrote_bos(&text);
+        let tokens = self.model.tokenize(&text, add_special);
+        if tokens.is_empty() {
+            let nothing = "it makes nothing of them, and a prompt needs a token";
+            return Err(PromptError::Template(nothing.to_owned()));
+        }
         Ok(Prompt {
-            tokens: self.model.tokenize(&text, add_special),
+            tokens,
             opens_thought: Splitter::opened_by(&text),
         })
     }
