@@ -44,7 +44,8 @@ impl Running {
             n_ctx: self.ctx.into(),
             n_slots: 1,
             n_ubatch: BATCH,
-            n_outputs: BATCH,
+            // `serve` asks for the logits of one token of each slot.
+            n_outputs: 1,
             kv_type: match self.kv_type {
                 KvTypeName::F16 => KvCacheType::F16,
                 KvTypeName::Q8_0 => KvCacheType::Q8_0,
