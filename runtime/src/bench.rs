@@ -27,6 +27,9 @@ pub struct BenchArgs {
     /// Times each test is run, after a warm-up.
     #[arg(short = 'r', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
+    /// Multiply matrices with ggml's own kernels only.
+    #[arg(long)]
+    no_kernels: bool,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -56,7 +59,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         let nothing = "there is nothing to time with -p 0 and -n 0; leave one of them out";
         return Err(WrongUse(nothing.to_owned()).into());
     }
-    let bench = Bench::load(&args.model, args.threads)?;
+    let bench = Bench::load(&args.model, args.threads, !args.no_kernels)?;
     let tests: Vec<Test> = [Test::Prefill(args.n_prompt), Test::Decode(args.n_gen)]
         .into_iter()
         .filter(|test| test.tokens() > 0)

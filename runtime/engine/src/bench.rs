@@ -49,11 +49,12 @@ pub struct BenchModel {
 const N_BATCH: u32 = 2048;
 
 impl Bench {
-    /// Loads the model at `path` as the engine would.
+    /// Loads the model at `path` as the engine would, with [`crate::Options::kernels`] as given.
     ///
     /// # Errors
     /// As [`crate::Engine::load`].
-    pub fn load(path: &Path, n_threads: Option<usize>) -> Result<Self, LoadError> {
+    pub fn load(path: &Path, n_threads: Option<usize>, kernels: bool) -> Result<Self, LoadError> {
+        cloister_kernels::enable(kernels);
         let repack = crate::llama::repacking_pays(&cloister_gguf::Gguf::open(path)?);
         let model = Model::load(path, repack).ok_or_else(|| LoadError::Unsupported {
             path: path.to_owned(),

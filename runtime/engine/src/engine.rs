@@ -34,6 +34,9 @@ pub struct Options {
     pub rehearse: Option<Rehearse>,
     /// Is told the share of the weights that is loaded, 0 to 1.
     pub progress: Option<watch::Sender<f32>>,
+    /// Whether matrices are multiplied by Cloister's kernels, where it has one, or by ggml's alone. Holds for
+    /// the process: the last engine to be loaded decides.
+    pub kernels: bool,
 }
 
 /// Tries a file out; an error is a line for the user.
@@ -54,6 +57,7 @@ impl Default for Options {
             queue: 64,
             rehearse: None,
             progress: None,
+            kernels: true,
         }
     }
 }
@@ -148,6 +152,7 @@ impl Engine {
         if let Some(rehearse) = options.rehearse {
             rehearse(path, options).map_err(LoadError::Rehearsal)?;
         }
+        cloister_kernels::enable(options.kernels);
         let repack = crate::llama::repacking_pays(&file);
         let unsupported = || LoadError::Unsupported {
             path: path.to_owned(),

@@ -1,5 +1,5 @@
 //! The engine against the pinned llama.cpp itself, used as its C API shows it: its own template, its own
-//! tokenizer, one sequence, default parameters, the highest logit.
+//! tokenizer, its own kernels, one sequence, default parameters, the highest logit.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -178,13 +178,17 @@ async fn agrees(name: &str) {
         })
     });
 
-    // First, as it takes llama.cpp's log.
-    let options = Options {
-        n_ctx: Some(N_CTX),
-        ..Options::default()
+    let load = |kernels| {
+        let options = Options {
+            n_ctx: Some(N_CTX),
+            kernels,
+            ..Options::default()
+        };
+        Engine::load(&path, &options).expect("the model loads; tests/fetch brings it")
     };
-    let engine = Engine::load(&path, &options).expect("the model loads; tests/fetch brings it");
 
+    // An engine takes llama.cpp's log, and this one leaves our kernels turned off.
+    drop(load(false));
     let reference = Reference::load(&path);
     let expected: Vec<_> = conversations
         .iter()
@@ -196,6 +200,7 @@ async fn agrees(name: &str) {
         .collect();
     drop(reference);
 
+    let engine = load(true);
     let mut generations = Vec::new();
     for (messages, (tokens, _)) in conversations.iter().zip(&expected) {
         let prompt = engine.prompt(messages).expect("a prompt");

@@ -89,6 +89,10 @@ pub struct ServeOptions {
     /// Element type of the KV cache [default: f16].
     #[arg(long, env = "CLOISTER_KV_TYPE", value_name = "TYPE")]
     kv_type: Option<KvTypeName>,
+    /// Multiply matrices with ggml's own kernels only.
+    #[arg(long, env = "CLOISTER_NO_KERNELS")]
+    #[serde(default)]
+    no_kernels: bool,
 }
 
 #[derive(Clone, Copy, Deserialize, clap::ValueEnum)]
@@ -137,6 +141,7 @@ impl ServeOptions {
             slots: self.slots.or(other.slots),
             threads: self.threads.or(other.threads),
             kv_type: self.kv_type.or(other.kv_type),
+            no_kernels: self.no_kernels || other.no_kernels,
         }
     }
 }
@@ -159,6 +164,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
             Some(KvTypeName::Q8_0) => KvType::Q8_0,
         },
         rehearse: Some(rehearsal::in_a_child),
+        kernels: !options.no_kernels,
         ..Options::default()
     };
     let models = Arc::new(match (options.model, options.models) {

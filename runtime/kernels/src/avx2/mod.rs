@@ -1,0 +1,108 @@
+//! AVX2 with FMA and F16C: every x86 since 2013.
+//!
+//! A row is unpacked once for up to four columns. Products of 8-bit values are added in pairs to 16 bits,
+//! in fours to 32; no sum can overflow there, whatever the bytes of a file say.
+
+mod block_32;
+mod q4_k;
+mod q6_k;
+
+use std::arch::x86_64::*;
+
+use crate::WeightType;
+use crate::activation::Column;
+use crate::panel::Panel;
+
+/// Whether this CPU has what the kernels here need.
+pub(crate) fn available() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+}
+
+/// A type's kernel.
+pub(super) trait Kernel {
+    /// The dot products of one row of `blocks` blocks with `N` columns, before the eight lanes of each
+    /// are added up.
+    ///
+    /// # Safety
+    /// The CPU is [`available`]; `row` holds `blocks` blocks; each column is of as many weights.
+    unsafe fn dot<const N: usize>(
+        row: *const u8,
+        blocks: usize,
+        columns: &[Column; N],
+    ) -> [__m256; N];
+}
+
+/// Computes `panel`.
+///
+/// # Safety
+/// The CPU is [`available`], and `panel` keeps its promises.
+pub(crate) unsafe fn multiply(weight_type: WeightType, panel: &Panel) {
+    // SAFETY: as the caller says.
+    unsafe {
+        match weight_type {
+            WeightType::Q4_0 => multiply_with::<block_32::Of<block_32::Q4_0>>(panel),
+            WeightType::Q4_1 => multiply_with::<block_32::Of<block_32::Q4_1>>(panel),
+            WeightType::Q5_0 => multiply_with::<block_32::Of<block_32::Q5_0>>(panel),
+            WeightType::Q5_1 => multiply_with::<block_32::Of<block_32::Q5_1>>(panel),
+            WeightType::Q8_0 => multiply_with::<block_32::Of<block_32::Q8_0>>(panel),
+            WeightType::Q4K => multiply_with::<q4_k::Q4K>(panel),
+            WeightType::Q5K => multiply_with::<q4_k::Q5K>(panel),
+            WeightType::Q6K => multiply_with::<q6_k::Q6K>(panel),
+        }
+    }
+}
+
+/// # Safety
+/// As [`multiply`], for a panel of `K`'s type.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn multiply_with<K: Kernel>(panel: &Panel) {
+    let mut first = 0;
+    while first < panel.n_columns {
+        let n = (panel.n_columns - first).min(4);
+        // SAFETY: as the caller says; there are `n` columns from `first` on.
+        unsafe {
+            match n {
+                1 => multiply_columns::<K, 1>(panel, first),
+                2 => multiply_columns::<K, 2>(panel, first),
+                3 => multiply_columns::<K, 3>(panel, first),
+                _ => multiply_columns::<K, 4>(panel, first),
+            }
+        }
+        first += n;
+    }
+}
+
+/// # Safety
+/// As [`multiply_with`]; the panel has `N` columns from `first` on.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn multiply_columns<K: Kernel, const N: usize>(panel: &Panel, first: usize) {
+    let blocks = panel.layout.k / panel.layout.block_len;
+    let mut columns = [panel.column(first); N];
+    for (i, column) in columns.iter_mut().enumerate() {
+        *column = panel.column(first + i);
+    }
+    for row in 0..panel.rows {
+        // SAFETY: the panel has this row, these columns, and their places in the output.
+        unsafe {
+            let lanes = K::dot(panel.row(row), blocks, &columns);
+            for (i, lanes) in lanes.into_iter().enumerate() {
+                panel.output(row, first + i).write(sum(lanes));
+            }
+        }
+    }
+}
+
+/// The sum of eight lanes.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn sum(lanes: __m256) -> f32 {
+    let four = _mm_add_ps(
+        _mm256_castps256_ps128(lanes),
+        _mm256_extractf128_ps::<1>(lanes),
+    );
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}

@@ -1,0 +1,111 @@
+// Enters ggml's list of CPU extensions, which every operation asks first, from ggml's own threads.
+// What the Rust side does not accept goes ggml's own way. Holds no arithmetic.
+
+#include "ggml-backend-impl.h"
+#include "ggml-cpu-impl.h"
+#include "ggml-cpu.h"
+#include "traits.h"
+
+extern "C" {
+// One product; the mirror of `hook::Product` in hook.rs, which documents the fields.
+struct cloister_product {
+    int32_t      type;
+    uint64_t     k, rows, columns;
+    const void * weights;
+    uint64_t     weights_stride;
+    const void * input;
+    uint64_t     input_stride;
+    void *       output;
+    uint64_t     output_stride;
+};
+
+// Bytes of work buffer; 0 declines. Looks at the type and the sizes only.
+size_t cloister_kernels_work_size(const cloister_product * product);
+void   cloister_kernels_compute(const cloister_product * product, void * work, int ith, int nth,
+                                ggml_threadpool * threadpool);
+}
+
+namespace {
+
+// False for what no kernel could take: more than two dimensions, elements or rows out of order, other
+// element types. Decided from the shape alone, so that planning and computing decide alike.
+bool describe(const ggml_tensor * op, cloister_product & product) {
+    if (op->op != GGML_OP_MUL_MAT) {
+        return false;
+    }
+    const ggml_tensor * weights = op->src[0];
+    const ggml_tensor * input   = op->src[1];
+    const bool flat = weights->ne[2] == 1 && weights->ne[3] == 1 && input->ne[2] == 1 && input->ne[3] == 1;
+    if (!flat || !weights->buffer || !ggml_backend_buft_is_host(weights->buffer->buft) ||
+        input->type != GGML_TYPE_F32 || op->type != GGML_TYPE_F32 || input->nb[0] != sizeof(float) ||
+        op->nb[0] != sizeof(float) || weights->nb[0] != ggml_type_size(weights->type)) {
+        return false;
+    }
+    product = { weights->type,     uint64_t(weights->ne[0]), uint64_t(weights->ne[1]), uint64_t(input->ne[1]),
+                weights->data,     weights->nb[1],           input->data,              input->nb[1],
+                op->data,          op->nb[1] };
+    return true;
+}
+
+struct product_traits : ggml::cpu::tensor_traits {
+    bool work_size(int, const ggml_tensor * op, size_t & size) override {
+        cloister_product product;
+        if (!describe(op, product)) {
+            return false;
+        }
+        const size_t wanted = cloister_kernels_work_size(&product);
+        if (wanted == 0) {
+            return false;
+        }
+        size = wanted;
+        return true;
+    }
+
+    bool compute_forward(ggml_compute_params * params, ggml_tensor * op) override {
+        cloister_product product;
+        if (!describe(op, product)) {
+            return false;
+        }
+        const size_t wanted = cloister_kernels_work_size(&product);
+        if (wanted == 0 || wanted > params->wsize) {
+            return false;
+        }
+        cloister_kernels_compute(&product, params->wdata, params->ith, params->nth, params->threadpool);
+        return true;
+    }
+};
+
+struct extension : ggml::cpu::extra_buffer_type {
+    product_traits traits;
+
+    // No weights are ever allocated in a buffer of ours: they stay where they are mapped.
+    bool supports_op(ggml_backend_dev_t, const ggml_tensor *) override { return false; }
+
+    ggml::cpu::tensor_traits * get_tensor_traits(const ggml_tensor * op) override {
+        return op->op == GGML_OP_MUL_MAT ? &traits : nullptr;
+    }
+};
+
+const char * name(ggml_backend_buffer_type_t) {
+    return "cloister-kernels";
+}
+
+}  // namespace
+
+// To be called once, before the first model is loaded.
+extern "C" void cloister_kernels_enter() {
+    static extension                ours;
+    static ggml_backend_buffer_type entry = {};
+    ggml_backend_reg_t              cpu   = ggml_backend_cpu_reg();
+    ggml_backend_dev_t              dev   = ggml_backend_reg_dev_get(cpu, 0);
+    // The list that loading looks at is a copy made at the first call: made now, it lacks ours.
+    auto list = (ggml_backend_dev_get_extra_bufts_t) ggml_backend_reg_get_proc_address(
+        cpu, "ggml_backend_dev_get_extra_bufts");
+    if (list) {
+        list(dev);
+    }
+    entry.iface.get_name = name;
+    entry.device         = dev;
+    entry.context        = static_cast<ggml::cpu::extra_buffer_type *>(&ours);
+    ggml_backend_cpu_get_extra_buffer_types().push_back(&entry);
+}

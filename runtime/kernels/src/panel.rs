@@ -1,0 +1,38 @@
+//! A piece of a product that one thread computes at once: some rows, all columns.
+
+use crate::activation::{Column, Layout};
+
+/// Rows of weights, quantized columns, and where their products go.
+///
+/// Whoever makes one promises that `weights` is valid for reading `rows` rows, `columns` for reading
+/// `n_columns` quantized columns, and that the output's places are valid and nobody else's.
+pub(crate) struct Panel {
+    /// The first row.
+    pub weights: *const u8,
+    /// Bytes from a row to the next.
+    pub weights_stride: usize,
+    pub rows: usize,
+    pub columns: *const u8,
+    pub n_columns: usize,
+    pub layout: Layout,
+    /// Where the product of the first row and the first column goes; the next row's is beside it.
+    pub output: *mut f32,
+    /// Bytes from a column of the output to the next.
+    pub output_stride: usize,
+}
+
+impl Panel {
+    pub fn row(&self, row: usize) -> *const u8 {
+        self.weights.wrapping_add(row * self.weights_stride)
+    }
+
+    pub fn column(&self, column: usize) -> Column {
+        self.layout.column(self.columns, column)
+    }
+
+    pub fn output(&self, row: usize, column: usize) -> *mut f32 {
+        self.output
+            .wrapping_byte_add(column * self.output_stride)
+            .wrapping_add(row)
+    }
+}

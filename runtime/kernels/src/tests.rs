@@ -1,0 +1,202 @@
+//! Every path against the reference; the reference against ggml.
+
+use llama_cpp_sys_2 as sys;
+use proptest::prelude::*;
+
+use crate::activation::Layout;
+use crate::panel::Panel;
+use crate::{WeightType, avx2, scalar};
+
+/// Random bytes that are a row of sound blocks: scales are finite, everything else may be anything.
+fn row(weight_type: WeightType, k: usize, random: &mut impl FnMut() -> u8) -> Vec<u8> {
+    let mut row: Vec<u8> = (0..weight_type.row_bytes(k)).map(|_| random()).collect();
+    let halves: &[usize] = match weight_type {
+        WeightType::Q4_0 | WeightType::Q5_0 | WeightType::Q8_0 => &[0],
+        WeightType::Q6K => &[208],
+        _ => &[0, 2],
+    };
+    for block in row.chunks_exact_mut(weight_type.block_bytes()) {
+        for at in halves {
+            // The uppermost exponent stands for infinity and NaN.
+            if block[at + 1] & 0x7c == 0x7c {
+                block[at + 1] &= !0x40;
+            }
+        }
+    }
+    row
+}
+
+fn quantized(layout: Layout, inputs: &[Vec<f32>]) -> Vec<u8> {
+    let mut columns = vec![0xa5; layout.column_bytes() * inputs.len()];
+    let buffer = columns.as_mut_ptr();
+    for (i, input) in inputs.iter().enumerate() {
+        let column = layout.column(buffer, i);
+        let half = layout.k / layout.block_len / 2;
+        // SAFETY: input and columns are as long as the layout says.
+        unsafe {
+            layout.quantize(input.as_ptr(), column, 0..half);
+            layout.quantize(input.as_ptr(), column, half..layout.k / layout.block_len);
+        }
+    }
+    columns
+}
+
+/// Multiplies both ways, with rows and columns apart from each other, and compares.
+fn same_as_scalar(weight_type: WeightType, k: usize, rows: &[Vec<u8>], inputs: &[Vec<f32>]) {
+    assert!(avx2::available(), "this machine has no AVX2 to test");
+    let layout = Layout {
+        k,
+        block_len: weight_type.block_len(),
+    };
+    let columns = quantized(layout, inputs);
+    let (gap, output_stride) = (7, rows.len() + 3);
+    let stride = weight_type.row_bytes(k) + gap;
+    let mut weights = Vec::new();
+    for row in rows {
+        weights.extend_from_slice(row);
+        weights.extend_from_slice(&[0xff; 7]);
+    }
+    let untouched = f32::from_bits(0x7fc0_1234);
+    let mut output = vec![untouched; output_stride * inputs.len()];
+    let panel = Panel {
+        weights: weights.as_ptr(),
+        weights_stride: stride,
+        rows: rows.len(),
+        columns: columns.as_ptr(),
+        n_columns: inputs.len(),
+        layout,
+        output: output.as_mut_ptr(),
+        output_stride: output_stride * 4,
+    };
+    // SAFETY: all parts are as long as the panel says.
+    unsafe { avx2::multiply(weight_type, &panel) };
+    for (c, products) in output.chunks_exact(output_stride).enumerate() {
+        for (r, row) in rows.iter().enumerate() {
+            // SAFETY: the column is of this layout.
+            let (expected, magnitude) = unsafe {
+                scalar::dot(weight_type, row, layout, layout.column(columns.as_ptr(), c))
+            };
+            let error = (f64::from(products[r]) - expected).abs();
+            assert!(
+                error <= magnitude * 4e-6 + f64::from(f32::MIN_POSITIVE),
+                "{weight_type:?}, k {k}, row {r}, column {c}: {} instead of {expected}, of {magnitude}",
+                products[r]
+            );
+        }
+        for place in &products[rows.len()..] {
+            assert_eq!(
+                place.to_bits(),
+                untouched.to_bits(),
+                "written beyond the rows"
+            );
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_type_multiplies_as_the_reference_does(
+        seed in any::<u64>(),
+        blocks in 1usize..20,
+        rows in 1usize..6,
+        columns in 1usize..11,
+        exponent in -30i32..30,
+    ) {
+        let mut state = seed | 1;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u32
+        };
+        for weight_type in WeightType::ALL {
+            let k = blocks * weight_type.block_len();
+            let rows: Vec<_> = (0..rows).map(|_| row(weight_type, k, &mut || next() as u8)).collect();
+            let inputs: Vec<Vec<f32>> = (0..columns)
+                .map(|_| {
+                    (0..k)
+                        .map(|_| (next() as i32) as f32 / 2e9 * 2f32.powi(exponent))
+                        .collect()
+                })
+                .collect();
+            same_as_scalar(weight_type, k, &rows, &inputs);
+        }
+    }
+}
+
+#[test]
+fn extreme_blocks_and_activations_overflow_nowhere() {
+    for weight_type in WeightType::ALL {
+        let k = 3 * weight_type.block_len();
+        for byte in [0x00, 0xff, 0x7f, 0x80, 0x88, 0xf0, 0x0f] {
+            let rows = [row(weight_type, k, &mut || byte)];
+            let inputs = [
+                vec![1.0; k],
+                vec![-1.0; k],
+                vec![0.0; k],
+                (0..k)
+                    .map(|i| if i % 2 == 0 { 3e37 } else { -3e37 })
+                    .collect(),
+                (0..k).map(|i| if i == 5 { 1e-40 } else { 0.0 }).collect(),
+            ];
+            // Products with the largest half-precision scale are beyond what an f32 holds.
+            let inputs = inputs.map(|input: Vec<f32>| {
+                input
+                    .into_iter()
+                    .map(|x| x.clamp(-1e20, 1e20))
+                    .collect::<Vec<_>>()
+            });
+            same_as_scalar(weight_type, k, &rows, &inputs);
+        }
+    }
+}
+
+#[test]
+fn the_reference_reads_blocks_as_ggml_does() {
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    for weight_type in WeightType::ALL {
+        let n = weight_type.block_len();
+        for _ in 0..50 {
+            let block = row(weight_type, n, &mut next);
+            let mut expected = vec![0f32; n];
+            // SAFETY: one block in, as many floats out as it has weights.
+            unsafe {
+                let traits = *sys::ggml_get_type_traits(weight_type.ggml_type());
+                assert_eq!(traits.blck_size as usize, n);
+                assert_eq!(traits.type_size, weight_type.block_bytes());
+                let to_float = traits.to_float.expect("ggml reads this type");
+                to_float(block.as_ptr().cast(), expected.as_mut_ptr(), n as i64);
+            }
+            for (weight, expected) in scalar::dequantize_block(weight_type, &block)
+                .into_iter()
+                .zip(expected)
+            {
+                let expected = f64::from(expected);
+                assert!(
+                    (weight - expected).abs() <= 1e-6 * (1.0 + expected.abs() + weight.abs()),
+                    "{weight_type:?}: {weight}, and {expected} in ggml"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_that_is_no_number_spoils_its_own_block_only_and_harms_nobody() {
+    let layout = Layout {
+        k: 64,
+        block_len: 32,
+    };
+    let mut input = vec![1.0f32; 64];
+    input[3] = f32::NAN;
+    let columns = quantized(layout, &[input]);
+    let values: Vec<i8> = columns[..64].iter().map(|v| *v as i8).collect();
+    assert_eq!(values[3], 0);
+    assert_eq!(values[32..], [127; 32]);
+}
