@@ -200,3 +200,49 @@ fn a_value_that_is_no_number_spoils_its_own_block_only_and_harms_nobody() {
     assert_eq!(values[3], 0);
     assert_eq!(values[32..], [127; 32]);
 }
+
+#[test]
+fn a_column_has_the_same_product_alone_as_beside_others() {
+    let mut state = 7u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state
+    };
+    for weight_type in WeightType::ALL {
+        let k = 11 * weight_type.block_len();
+        let layout = Layout {
+            k,
+            block_len: weight_type.block_len(),
+        };
+        let weights = row(weight_type, k, &mut || (next() >> 24) as u8);
+        let inputs: Vec<Vec<f32>> = (0..7)
+            .map(|_| (0..k).map(|_| next() as i32 as f32).collect())
+            .collect();
+        let multiply = |inputs: &[Vec<f32>]| {
+            let columns = quantized(layout, inputs);
+            let mut output = vec![0f32; inputs.len()];
+            let panel = Panel {
+                weights: weights.as_ptr(),
+                weights_stride: weights.len(),
+                rows: 1,
+                columns: columns.as_ptr(),
+                n_columns: inputs.len(),
+                layout,
+                output: output.as_mut_ptr(),
+                output_stride: 4,
+            };
+            // SAFETY: all parts are as long as the panel says.
+            unsafe { avx2::multiply(weight_type, &panel) };
+            output
+        };
+        let alone: Vec<f32> = inputs.chunks(1).flat_map(&multiply).collect();
+        for n in 2..=inputs.len() {
+            let bits = |products: &[f32]| products.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(
+                bits(&multiply(&inputs[..n])),
+                bits(&alone[..n]),
+                "{weight_type:?}"
+            );
+        }
+    }
+}

@@ -37,7 +37,8 @@ impl<B: Block> Kernel for Of<B> {
         columns: &[Column; N],
     ) -> [__m256; N] {
         let ones = _mm256_set1_epi16(1);
-        // With few columns, additions would wait for each other: every second block has sums of its own.
+        // Additions would wait for each other: every second block has sums of its own, and has them for every
+        // number of columns, so that a column's product has the same bits beside any others.
         let mut sums = [_mm256_setzero_ps(); N];
         let mut odd_sums = [_mm256_setzero_ps(); N];
         // Eight blocks at a time, so that their scales fill a register.
@@ -84,7 +85,7 @@ impl<B: Block> Kernel for Of<B> {
                         let pairs = _mm256_maddubs_epi16(magnitude, values);
                         let fours = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, ones));
                         let scale = _mm256_set1_ps(scales[n][i]);
-                        let sum = if N <= 2 && i % 2 == 1 {
+                        let sum = if i % 2 == 1 {
                             &mut odd_sums[n]
                         } else {
                             &mut sums[n]
@@ -95,10 +96,8 @@ impl<B: Block> Kernel for Of<B> {
             }
             first += count;
         }
-        if N <= 2 {
-            for (sum, odd) in sums.iter_mut().zip(odd_sums) {
-                *sum = _mm256_add_ps(*sum, odd);
-            }
+        for (sum, odd) in sums.iter_mut().zip(odd_sums) {
+            *sum = _mm256_add_ps(*sum, odd);
         }
         sums
     }
