@@ -7,7 +7,7 @@ usage: make_hugging_face_fixtures.py LLAMA_CPP
 LLAMA_CPP is the folder vendor/llama.cpp of PyPI's llama-cpp-python 0.3.36 source package. Needs, from
 PyPI: torch (CPU), transformers, tokenizers, safetensors, sentencepiece, gguf's dependencies.
 
-Weights are not kept: they follow from a formula that the Rust test knows too (`weight`). Each case
+Weights are not kept: they follow from a formula that the Rust test knows too (`stored`). Each case
 keeps its config and tokenizer files and expected.json: every metadata key, and every tensor with
 shape, type and SHA-256 of its bytes. Vocabulary arrays are kept as length and SHA-256.
 """
@@ -18,7 +18,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    DeepseekV3Config, DeepseekV3ForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM,
+    Qwen3Config, Qwen3ForCausalLM)
 
 LLAMA_CPP = Path(sys.argv[1])
 OUT = Path(__file__).parent / "fixtures" / "hugging_face"
@@ -26,25 +28,51 @@ sys.path.insert(0, str(LLAMA_CPP / "gguf-py"))
 import gguf  # noqa: E402  (the one that belongs to the converter)
 
 EXPRESSION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|DIGITS| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+DEEPSEEK_V3 = [
+    r"\p{N}{1,3}", "[一-龥\u3040-ゟ゠-ヿ]+",
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+    "| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"]
 TEXT = ["The quick brown fox jumps over the lazy dog, and the dog thinks about the fox.",
         "A cloister has a garden and no road out. The garden is small; the thoughts are not."] * 4
 TEMPLATE = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<think>\n{% endif %}"
 
 
-def weight(name, shape):
-    """Pseudo-random values that F16 and BF16 hold exactly: k / 128, |k| <= 127."""
+def noise(name, count):
+    """Pseudo-random whole numbers from 0 to 254."""
     seed = 0xCBF29CE484222325  # FNV-1a of the name
     for byte in name.encode():
         seed = ((seed ^ byte) * 0x100000001B3) % 2**64
-    i = np.arange(int(np.prod(shape)), dtype=np.uint64) + np.uint64(seed >> 32)
-    i = (i * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
-    return ((i % np.uint64(255)).astype(np.float32) - 127.0).reshape(shape) / 128.0
+    i = np.arange(count, dtype=np.uint64) + np.uint64(seed >> 32)
+    return ((i * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) % np.uint64(255)
 
 
-def tokenizer(folder, digits, special, text_tokens, post, settings):
-    tok = Tokenizer(models.BPE(ignore_merges=digits != r"\p{N}"))
+def weight(name, shape):
+    """Values that F16 and BF16 hold exactly, |k| <= 127: k / 128 in vectors; k / 1024 in matrices, so
+    that a model of them has logits of an ordinary size."""
+    k = noise(name, int(np.prod(shape))).astype(np.float32) - 127.0
+    return torch.from_numpy(k.reshape(shape) / (128.0 if len(shape) == 1 else 1024.0))
+
+
+def stored(name, shape, dtype):
+    """A tensor as the checkpoint of a case with `dtype` has it, by name: one, or FP8 and its scales."""
+    if name.endswith("e_score_correction_bias"):
+        return {name: weight(name, shape)}  # F32 beside whatever type
+    if dtype != torch.float8_e4m3fn:
+        return {name: weight(name, shape).to(dtype)}
+    if len(shape) == 1 or ".layers." not in name or name.endswith("mlp.gate.weight"):
+        return {name: weight(name, shape).to(torch.bfloat16)}
+    n = noise(name, int(np.prod(shape)))  # any code but NaN, which is 127 of either sign
+    codes = (n % np.uint64(127) + n // np.uint64(127) % np.uint64(2) * np.uint64(128)).astype(np.uint8)
+    name_of_scales, blocks = f"{name}_scale_inv", [-(-n // 128) for n in shape]
+    scales = noise(name_of_scales, int(np.prod(blocks))).astype(np.float32).reshape(blocks) + 1.0
+    return {name: torch.from_numpy(codes.reshape(shape)).view(torch.float8_e4m3fn),
+            name_of_scales: torch.from_numpy(scales / 2.0**19)}
+
+
+def tokenizer(folder, digits, special, text_tokens, post, settings, splits=None):
+    tok = Tokenizer(models.BPE(ignore_merges=digits != r"\p{N}" and splits is None))
     tok.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(EXPRESSION.replace("DIGITS", digits)), "isolated"),
+        *(pre_tokenizers.Split(Regex(s), "isolated") for s in splits or [EXPRESSION.replace("DIGITS", digits)]),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tok.decoder = decoders.ByteLevel()
     tok.train_from_iterator(TEXT, trainers.BpeTrainer(
@@ -120,18 +148,97 @@ def case_llama3(folder):
     return LlamaForCausalLM, config, spelling, torch.float32, "q8_0", "llama-bpe", 1
 
 
-def checkpoint(folder, case):
-    model_class, config, spelling, dtype, outtype, pre, shards = case(folder)
+def case_r1_qwen3(folder):
+    """Norms of queries and keys, heads that are wider than the hidden state, YaRN with attn_factor in
+    the older spelling, R1's tokens: as R1-0528-Qwen3-8B has them. BF16, two shards."""
+    bos, eos = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
+    tokenizer(folder, r"\p{N}", [bos, eos, "<｜▁pad▁｜>"], ["<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"],
+              begin(bos, False),
+              {"bos_token": bos, "eos_token": eos, "pad_token": "<｜▁pad▁｜>", "unk_token": None,
+               "add_bos_token": True, "add_eos_token": False, "chat_template": TEMPLATE})
+    config = Qwen3Config(
+        vocab_size=320, hidden_size=64, intermediate_size=96, num_hidden_layers=2, head_dim=32,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=1024,
+        rms_norm_eps=1e-6, tie_word_embeddings=False)
+    spelling = {"rope_theta": 1000000, "rope_parameters": None, "bos_token_id": 300, "eos_token_id": 301,
+                "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256,
+                                 "attn_factor": 0.8782488562869419}}
+    return Qwen3ForCausalLM, config, spelling, torch.bfloat16, "bf16", "deepseek-r1-qwen", 2
+
+
+def deepseek_v3(folder, **sizes):
+    """One dense layer, one of experts, one that predicts a further token; YaRN as R1 has it."""
+    bos, eos = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
+    tokenizer(folder, r"\p{N}{1,3}", [bos, eos, "<｜▁pad▁｜>"], ["<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"],
+              begin(bos, False),
+              {"bos_token": {"__type": "AddedToken", "content": bos, "lstrip": False, "normalized": True,
+                             "rstrip": False, "single_word": False}, "eos_token": eos, "pad_token": eos,
+               "unk_token": None, "add_bos_token": True, "add_eos_token": False, "chat_template": TEMPLATE},
+              splits=DEEPSEEK_V3)
+    config = DeepseekV3Config(
+        vocab_size=320, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4, n_routed_experts=8,
+        n_group=4, topk_group=2, num_experts_per_tok=2, first_k_dense_replace=1, num_nextn_predict_layers=1,
+        max_position_embeddings=1024, rms_norm_eps=1e-6, **sizes)
+    spelling = {"rope_theta": 10000, "rope_parameters": None, "bos_token_id": 300, "eos_token_id": 301,
+                "scoring_func": "sigmoid", "topk_method": "noaux_tc", "head_dim": None, "qk_head_dim": None,
+                "rope_scaling": {"type": "yarn", "factor": 40, "original_max_position_embeddings": 256,
+                                 "beta_fast": 32, "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0}}
+    return config, spelling
+
+
+def case_deepseek(folder):
+    """Latent attention and experts in BF16, three shards."""
+    config, spelling = deepseek_v3(
+        folder, hidden_size=64, intermediate_size=96, moe_intermediate_size=32, kv_lora_rank=32, q_lora_rank=48,
+        qk_rope_head_dim=16, qk_nope_head_dim=32, v_head_dim=24)
+    return DeepseekV3ForCausalLM, config, spelling, torch.bfloat16, "bf16", "deepseek-v3", 3
+
+
+def case_deepseek_fp8(folder):
+    """The same in FP8: every matrix of the layers has blocks that its edges cut."""
+    config, spelling = deepseek_v3(
+        folder, hidden_size=136, intermediate_size=160, moe_intermediate_size=132, kv_lora_rank=136, q_lora_rank=144,
+        qk_rope_head_dim=16, qk_nope_head_dim=32, v_head_dim=24)
+    spelling["quantization_config"] = {
+        "activation_scheme": "dynamic", "fmt": "e4m3", "quant_method": "fp8", "weight_block_size": [128, 128]}
+    return DeepseekV3ForCausalLM, config, spelling, torch.float8_e4m3fn, "bf16", "deepseek-v3", 2
+
+
+def checkpoint_shapes(model_class, config):
+    """Names and shapes as checkpoints have them: each expert by itself, and DeepSeek's extra layer."""
     with torch.device("meta"):
-        shapes = {n: tuple(t.shape) for n, t in model_class(config).state_dict().items()}
+        state = {n: tuple(t.shape) for n, t in model_class(config).state_dict().items()}
+    shapes = {}
+    for name, shape in state.items():
+        start, _, part = name.rpartition(".experts.")
+        if part not in ("gate_up_proj", "down_proj"):
+            shapes[name] = shape
+            continue
+        count, rows, columns = shape
+        for expert in range(count):
+            for projection in part.replace("gate_up", "gate_proj up").split():
+                inner = rows // 2 if part == "gate_up_proj" else rows
+                shapes[f"{start}.experts.{expert}.{projection}.weight"] = (inner, columns)
     if config.tie_word_embeddings:
         shapes.pop("lm_head.weight")
+    if config.model_type == "deepseek_v3":
+        extra = f"model.layers.{config.num_hidden_layers}"
+        shapes[f"{extra}.eh_proj.weight"] = (config.hidden_size, 2 * config.hidden_size)
+        shapes[f"{extra}.enorm.weight"] = (config.hidden_size,)
+        shapes[f"{extra}.input_layernorm.weight"] = (config.hidden_size,)
+    return shapes
+
+
+def checkpoint(folder, case):
+    model_class, config, spelling, dtype, outtype, pre, shards = case(folder)
     fields = {**config.to_dict(), "architectures": [model_class.__name__], **spelling}
     fields = {k: v for k, v in fields.items() if v is not None}
-    for noise in ("transformers_version", "_name_or_path", "dtype"):
-        fields.pop(noise, None)
+    for field in ("transformers_version", "_name_or_path", "dtype"):
+        fields.pop(field, None)
     (folder / "config.json").write_text(json.dumps(fields, indent=1))
-    tensors = {n: torch.from_numpy(weight(n, s)).to(dtype) for n, s in shapes.items()}
+    tensors = {}
+    for name, shape in checkpoint_shapes(model_class, config).items():
+        tensors |= stored(name, shape, dtype)
     names = sorted(tensors)
     if shards == 1:
         save_file(tensors, folder / "model.safetensors")
@@ -179,7 +286,8 @@ def describe(path):
 
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
-    for name, case in [("r1-qwen", case_r1_qwen), ("qwen2-tied", case_qwen2_tied), ("llama3", case_llama3)]:
+    for name, case in [("r1-qwen", case_r1_qwen), ("qwen2-tied", case_qwen2_tied), ("llama3", case_llama3),
+                       ("r1-qwen3", case_r1_qwen3), ("deepseek", case_deepseek), ("deepseek-fp8", case_deepseek_fp8)]:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / f"tiny-{name}"
             folder.mkdir()

@@ -105,6 +105,21 @@ fn a_llama_3_in_f32_with_its_rope_factors_and_rotated_rows() {
 }
 
 #[test]
+fn a_distill_of_qwen3_with_norms_of_queries_and_keys_and_yarn() {
+    assert_as_recorded("tiny-r1-qwen3");
+}
+
+#[test]
+fn a_deepseek_v3_in_bf16_with_latent_attention_and_stacked_experts() {
+    assert_as_recorded("tiny-deepseek");
+}
+
+#[test]
+fn a_deepseek_v3_in_fp8_with_blocks_that_the_edges_cut() {
+    assert_as_recorded("tiny-deepseek-fp8");
+}
+
+#[test]
 fn every_type_can_be_made_of_a_folder() {
     let folder = Folder::of("tiny-r1-qwen");
     for file_type in [
