@@ -9,14 +9,15 @@ PyPI: torch (CPU), transformers, tokenizers, safetensors, sentencepiece, gguf's 
 
 Weights are not kept: they follow from a formula that the Rust test knows too (`stored`). Each case
 keeps its config and tokenizer files and expected.json: every metadata key, and every tensor with
-shape, type and SHA-256 of its bytes. Vocabulary arrays are kept as length and SHA-256.
+shape, type and SHA-256 of its bytes. Vocabulary arrays are kept as length and SHA-256. For one case of each
+architecture logits.json has the logits that transformers computes in F32.
 """
 import hashlib, json, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     DeepseekV3Config, DeepseekV3ForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM,
@@ -47,10 +48,10 @@ def noise(name, count):
 
 
 def weight(name, shape):
-    """Values that F16 and BF16 hold exactly, |k| <= 127: k / 128 in vectors; k / 1024 in matrices, so
-    that a model of them has logits of an ordinary size."""
+    """Values that F16 and BF16 hold exactly, |k| <= 127: k / 128 in vectors; k / 256 in matrices, so
+    that a model of them has scores and logits of an ordinary size."""
     k = noise(name, int(np.prod(shape))).astype(np.float32) - 127.0
-    return torch.from_numpy(k.reshape(shape) / (128.0 if len(shape) == 1 else 1024.0))
+    return torch.from_numpy(k.reshape(shape) / (128.0 if len(shape) == 1 else 256.0))
 
 
 def stored(name, shape, dtype):
@@ -66,7 +67,7 @@ def stored(name, shape, dtype):
     name_of_scales, blocks = f"{name}_scale_inv", [-(-n // 128) for n in shape]
     scales = noise(name_of_scales, int(np.prod(blocks))).astype(np.float32).reshape(blocks) + 1.0
     return {name: torch.from_numpy(codes.reshape(shape)).view(torch.float8_e4m3fn),
-            name_of_scales: torch.from_numpy(scales / 2.0**19)}
+            name_of_scales: torch.from_numpy(scales / 2.0**17)}
 
 
 def tokenizer(folder, digits, special, text_tokens, post, settings, splits=None):
@@ -247,7 +248,7 @@ def checkpoint(folder, case):
         for file in sorted(set(files.values())):
             save_file({n: tensors[n] for n in names if files[n] == file}, folder / file)
         (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}, indent=1))
-    return dtype, outtype, pre
+    return model_class, dtype, outtype, pre
 
 
 def convert(folder, out, outtype, pre):
@@ -284,6 +285,33 @@ def describe(path):
     return {"metadata": metadata, "tensors": tensors}
 
 
+def logits(folder, model_class, begin):
+    """Some tokens and the logits after each, in 1/1024, by transformers from the checkpoint in F32."""
+    config = json.loads((folder / "config.json").read_text())
+    tensors = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors |= load_file(file)
+    floats = {n: t.float() for n, t in tensors.items() if not n.endswith("_scale_inv")}
+    for name, scales in tensors.items():
+        if name.endswith("_scale_inv"):
+            weight = floats[name.removesuffix("_scale_inv")]
+            rows, columns = (torch.arange(n) // 128 for n in weight.shape)
+            weight *= scales[rows][:, columns]
+    config.pop("quantization_config", None)
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "config.json").write_text(json.dumps(config))
+        save_file(floats, Path(scratch) / "model.safetensors", metadata={"format": "pt"})
+        model, info = model_class.from_pretrained(
+            scratch, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    assert not info["missing_keys"] and not info["mismatched_keys"], info
+    tokens = [begin] + [(37 * i * i + 11 * i + 3) % 256 for i in range(15)]
+    with torch.no_grad():
+        rows = model.eval()(torch.tensor([tokens])).logits[0]
+    rows = [[round(x * 1024) for x in row] for row in rows.tolist()]
+    text = ",\n".join(json.dumps(row, separators=(",", ":")) for row in rows)
+    return f'{{"tokens": {json.dumps(tokens)}, "logits_by_1024": [\n{text}\n]}}\n'
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     for name, case in [("r1-qwen", case_r1_qwen), ("qwen2-tied", case_qwen2_tied), ("llama3", case_llama3),
@@ -291,7 +319,7 @@ def main():
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / f"tiny-{name}"
             folder.mkdir()
-            dtype, outtype, pre = checkpoint(folder, case)
+            model_class, dtype, outtype, pre = checkpoint(folder, case)
             gguf_file = Path(scratch) / "out.gguf"
             convert(folder, gguf_file, outtype, pre)
             expected = {"stored": str(dtype).removeprefix("torch."), "type": outtype.upper(), **describe(gguf_file)}
@@ -301,6 +329,9 @@ def main():
                 if file.suffix in (".json", ".jinja"):
                     shutil.copy(file, kept)
             (kept / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
+            if name != "qwen2-tied":  # llama.cpp knows no attention_factor
+                (kept / "logits.json").write_text(logits(
+                    folder, model_class, expected["metadata"]["tokenizer.ggml.bos_token_id"]["value"]))
             print(f"{kept}: {len(expected['metadata'])} keys, {len(expected['tensors'])} tensors")
 
 

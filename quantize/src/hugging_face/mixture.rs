@@ -64,7 +64,7 @@ impl Mixture {
             bail!("{shown}: rope_interleave is false, which cannot be converted");
         }
         let gating = match file.get("scoring_func") {
-            // The class has no other. llama.cpp's reading of a missing key is softmax.
+            // The class has no other. Upstream writes no key then, which llama.cpp takes for softmax.
             None => Gating::Sigmoid,
             Some(Value::String(name)) if name == "sigmoid" => Gating::Sigmoid,
             Some(Value::String(name)) if name == "softmax" => Gating::Softmax,

@@ -27,7 +27,7 @@ impl Folder {
         std::fs::create_dir(&path).unwrap();
         for entry in std::fs::read_dir(Path::new(FIXTURES).join(name)).unwrap() {
             let entry = entry.unwrap();
-            if entry.file_name() != "expected.json" {
+            if entry.file_name() != "expected.json" && entry.file_name() != "logits.json" {
                 std::fs::copy(entry.path(), path.join(entry.file_name())).unwrap();
             }
         }
@@ -58,8 +58,13 @@ impl Folder {
 
     /// What the fixture expects of its conversion.
     pub fn expected(&self) -> Value {
+        self.fixture_json("expected.json")
+    }
+
+    /// A JSON file of the fixture, which is no part of the folder.
+    pub fn fixture_json(&self, file: &str) -> Value {
         let name = self.path.file_name().unwrap();
-        let path = Path::new(FIXTURES).join(name).join("expected.json");
+        let path = Path::new(FIXTURES).join(name).join(file);
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     }
 

@@ -16,7 +16,7 @@ impl Stored {
     /// The tensor `name` as a checkpoint of `dtype`, torch's name, has it: one, or FP8 and its scales.
     pub fn of(name: &str, shape: &[u64], dtype: &str) -> Vec<Stored> {
         let count = shape.iter().product();
-        let values = weights(name, count, if shape.len() == 1 { 128.0 } else { 1024.0 });
+        let values = weights(name, count, if shape.len() == 1 { 128.0 } else { 256.0 });
         let floats = |dtype| Stored::floats(name, shape, &values, dtype);
         let matrix = shape.len() == 2 && name.contains(".layers.");
         match dtype {
@@ -36,7 +36,7 @@ impl Stored {
                 let name = format!("{name}_scale_inv");
                 let blocks: Vec<u64> = shape.iter().map(|n| n.div_ceil(128)).collect();
                 let scales: Vec<f32> = noise(&name, blocks.iter().product())
-                    .map(|n| (n + 1) as f32 / (1 << 19) as f32)
+                    .map(|n| (n + 1) as f32 / (1 << 17) as f32)
                     .collect();
                 vec![codes, Stored::floats(&name, &blocks, &scales, "F32")]
             }
