@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
+import { webcrypto } from "node:crypto";
 import { test } from "node:test";
 
 import {
   applyChunk, ask, askAgain, finish, messagesToSend, newConversation, retry, revive, titleOf,
 } from "../assets/js/conversation.js";
+
+// Node 18, which Debian 12 has, keeps to a module what browsers have everywhere.
+globalThis.crypto ??= webcrypto;
 
 const delta = (fields) => ({ choices: [{ index: 0, delta: fields, finish_reason: null }] });
 
