@@ -23,7 +23,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use cloister_gguf::{Metadata, TensorInfo, TensorType};
 
-use crate::source::{Rows, Source, SourceTensor};
+use crate::source::{Place, Rows, Source, SourceTensor};
 use config::Config;
 use content::Content;
 use safetensors::Checkpoint;
@@ -79,5 +79,9 @@ struct FolderRows {
 impl Rows for FolderRows {
     fn read(&self, tensor: usize, first_row: u64, buffer: &mut [u8]) -> Result<()> {
         self.contents[tensor].read(&self.checkpoint, first_row, buffer)
+    }
+
+    fn stored_at(&self, tensor: usize, row: u64, column: u64) -> Option<Place> {
+        self.contents[tensor].stored_at(&self.checkpoint, row, column)
     }
 }

@@ -39,6 +39,19 @@ pub struct SourceTensor {
 pub trait Rows: Send + Sync {
     /// Fills `buffer` with rows of tensor number `tensor`, from row `first_row` on.
     fn read(&self, tensor: usize, first_row: u64, buffer: &mut [u8]) -> Result<()>;
+
+    /// Where an element of a tensor is stored, for errors, if that is another tensor of other files.
+    fn stored_at(&self, _tensor: usize, _row: u64, _column: u64) -> Option<Place> {
+        None
+    }
+}
+
+/// An element of a stored tensor.
+pub struct Place {
+    pub file: PathBuf,
+    pub tensor: String,
+    pub row: u64,
+    pub column: u64,
 }
 
 impl Source {
@@ -81,6 +94,18 @@ impl Source {
             tensors,
             rows: Box::new(gguf),
         })
+    }
+
+    /// Where an element is stored: the person who has the file finds it there.
+    pub fn stored_at(&self, tensor: usize, row: u64, column: u64) -> Place {
+        self.rows
+            .stored_at(tensor, row, column)
+            .unwrap_or_else(|| Place {
+                file: self.path.clone(),
+                tensor: self.tensors[tensor].info.name.clone(),
+                row,
+                column,
+            })
     }
 
     /// True if weights have been through a quantizer already.

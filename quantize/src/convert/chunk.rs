@@ -8,7 +8,7 @@ use cloister_gguf::TensorInfo;
 
 use crate::ggml;
 use crate::imatrix_file::ImatrixFile;
-use crate::source::Source;
+use crate::source::{Place, Source};
 
 /// Elements that one thread works on at a time: large enough to make the queue cheap, small enough
 /// for their F32 to stay in the cache.
@@ -104,28 +104,39 @@ impl Chunk {
         ggml::from_f32(to, values, from.row_elements(), importance, out);
         // Scales are F16: weights beyond its range would make a file that answers in NaN.
         ggml::to_f32(to, out, values);
-        if values.iter().any(|v| !v.is_finite()) {
-            let (path, name) = (source.path.display(), &from.name);
-            bail!("{path}: tensor {name}: its values are too large for {to}");
+        if let Some(at) = not_finite(values) {
+            let place = self.stored_at(source, at);
+            let (file, name) = (place.file.display(), place.tensor);
+            bail!("{file}: tensor {name}: its values are too large for {to}");
         }
         Ok(())
     }
 
     fn check_finite(&self, source: &Source, values: &[f32]) -> Result<()> {
-        let Some(at) = values.iter().position(|v| !v.is_finite()) else {
+        let Some(at) = not_finite(values) else {
             return Ok(());
         };
-        let tensor = &source.tensors[self.tensor].info;
-        let row_elements = tensor.row_elements();
+        let place = self.stored_at(source, at);
         bail!(
             "{}: tensor {}: {} at row {}, column {}; the checkpoint is damaged",
-            source.path.display(),
-            tensor.name,
+            place.file.display(),
+            place.tensor,
             values[at],
-            self.first_row + at as u64 / row_elements,
-            at as u64 % row_elements,
+            place.row,
+            place.column,
         )
     }
+
+    /// Where the chunk's value number `at` is stored.
+    fn stored_at(&self, source: &Source, at: usize) -> Place {
+        let row_elements = source.tensors[self.tensor].info.row_elements();
+        let (row, column) = (at as u64 / row_elements, at as u64 % row_elements);
+        source.stored_at(self.tensor, self.first_row + row, column)
+    }
+}
+
+fn not_finite(values: &[f32]) -> Option<usize> {
+    values.iter().position(|v| !v.is_finite())
 }
 
 #[cfg(test)]

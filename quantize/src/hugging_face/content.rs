@@ -10,9 +10,11 @@ use cloister_gguf::TensorType;
 use super::fp8::{Fp8, SCALES};
 use super::safetensors::{Checkpoint, Dtype, StoredTensor};
 use crate::ggml;
+use crate::source::Place;
 
 /// A tensor of the checkpoint as rows of floats, whatever it is stored as.
 pub struct Weight {
+    name: String,
     tensor: StoredTensor,
     scales: Option<(Fp8, StoredTensor)>,
 }
@@ -56,6 +58,7 @@ impl Weight {
             None
         };
         Ok(Weight {
+            name: name.to_owned(),
             tensor: tensor.clone(),
             scales,
         })
@@ -215,6 +218,41 @@ impl Content {
                 )
             }
         }
+    }
+
+    /// Where the element of `row` and `column` is stored; `None` if it is computed.
+    pub fn stored_at(&self, checkpoint: &Checkpoint, row: u64, column: u64) -> Option<Place> {
+        let of_head =
+            |part: &HeadPart, row| row / part.rows * part.of + part.first + row % part.rows;
+        let (weight, row, column) = match self {
+            Content::Computed(_) => return None,
+            Content::AsStored(weight) => (weight, row, column),
+            Content::Rotary(weight, heads) if weight.tensor.shape.len() == 1 => {
+                (weight, row, rotary_row(column, weight.columns() / heads))
+            }
+            Content::Rotary(weight, heads) => {
+                let head = weight.tensor.shape[0] / heads;
+                (weight, rotary_row(row, head), column)
+            }
+            Content::Part(weight, part) => (weight, of_head(part, row), column),
+            Content::Transposed(weight, part) => {
+                let (head, from_column) = (row / weight.columns(), row % weight.columns());
+                (
+                    weight,
+                    of_head(part, head * part.rows + column),
+                    from_column,
+                )
+            }
+            Content::Stacked(weights, rows) => {
+                (&weights[(row / rows) as usize], row % rows, column)
+            }
+        };
+        Some(Place {
+            file: checkpoint.file_of(&weight.tensor).to_owned(),
+            tensor: weight.name.clone(),
+            row,
+            column,
+        })
     }
 }
 

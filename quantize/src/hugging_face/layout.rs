@@ -246,8 +246,8 @@ impl Layout<'_> {
                     .first()
                     .is_some_and(|w| w.tensor_type() != weight.tensor_type())
                 {
-                    let folder = self.checkpoint.path().display();
-                    bail!("{folder}: tensor {name} is of another type than expert 0's");
+                    let file = self.checkpoint.file_of_name(&name).display();
+                    bail!("{file}: tensor {name} is of another type than expert 0's");
                 }
                 weights.push(weight);
             }

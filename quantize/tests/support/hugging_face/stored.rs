@@ -44,6 +44,26 @@ impl Stored {
         }
     }
 
+    /// The tensor `name` with its entry in a header, out of the bytes behind the header.
+    pub fn entry(name: &str, entry: &Value, data: &[u8]) -> Stored {
+        let number = |value: &Value| value.as_u64().unwrap();
+        let offsets = &entry["data_offsets"];
+        let (begin, end) = (number(&offsets[0]) as usize, number(&offsets[1]) as usize);
+        let dtype = entry["dtype"].as_str().unwrap();
+        let known = ["F32", "F16", "BF16", "F8_E4M3"];
+        Stored {
+            name: name.to_owned(),
+            dtype: known.into_iter().find(|known| *known == dtype).unwrap(),
+            shape: entry["shape"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(number)
+                .collect(),
+            bytes: data[begin..end].to_vec(),
+        }
+    }
+
     fn floats(name: &str, shape: &[u64], values: &[f32], dtype: &'static str) -> Stored {
         let bytes = |value: &f32| match dtype {
             "F32" => value.to_le_bytes().to_vec(),
