@@ -116,7 +116,10 @@ export class AnswerView {
     const parts = [];
     if (state === "stopped") parts.push("stopped");
     if (finish === "length") parts.push("cut at the most tokens allowed");
-    if (timings?.predicted_n) parts.push(`${timings.predicted_n} tokens`);
+    if (timings?.predicted_n) {
+      const about = timings.counted_here ? "about " : "";
+      parts.push(`${about}${timings.predicted_n} ${timings.predicted_n === 1 ? "token" : "tokens"}`);
+    }
     if (timings?.predicted_per_second) parts.push(`${timings.predicted_per_second.toFixed(1)} tokens/s`);
     return parts.join(" · ");
   }

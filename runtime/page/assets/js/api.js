@@ -5,7 +5,10 @@
 
 import { sseEvents } from "./sse.js";
 
-/** A refusal or a failure, in words. `loading` is true while the box is still reading its model. */
+/**
+ * A refusal or a failure, in words. `loading` is true while the box is still reading its model, `tooLong`
+ * where what was asked is more than the model can read.
+ */
 export class ApiError extends Error {
   constructor(message, { status = 0, code = null } = {}) {
     super(message);
@@ -13,6 +16,7 @@ export class ApiError extends Error {
     this.status = status;
     this.code = code;
     this.loading = status === 503;
+    this.tooLong = code === "context_length_exceeded" || status === 413;
   }
 }
 
@@ -43,8 +47,9 @@ async function refusal(response) {
 function inWords(error, status, retryAfter) {
   const said = error.message || (status ? `The box answered with status ${status}.` : "The answer failed.");
   const of = { status, code: error.code ?? null };
-  if (error.code === "context_length_exceeded") {
-    return new ApiError(`This conversation is too long for the model. Start a new one, or ask for less. (${said})`, of);
+  if (error.code === "context_length_exceeded" || status === 413) {
+    return new ApiError("This is too long for the model. Ask something shorter, which then goes without this question, "
+      + `or start a new conversation. (${said})`, of);
   }
   if (status === 429) {
     const when = retryAfter > 0 ? `in ${retryAfter} s` : "in a moment";

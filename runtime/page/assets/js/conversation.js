@@ -4,8 +4,8 @@
 // Plain data and no page: it must never touch the document, the network or the store.
 //
 // A conversation is {id, updated, messages}. A question is {role: "user", content}. An answer is
-// {role: "assistant", state, content, reasoning, thoughtMs, timings, finish, error}, with state one of
-// "streaming", "done", "stopped", "error".
+// {role: "assistant", state, content, reasoning, thoughtMs, timings, finish, error, tooLong}, with state one
+// of "streaming", "done", "stopped", "error".
 
 export function newConversation(now = Date.now()) {
   // crypto.randomUUID is for secure pages only, and the box speaks plain HTTP.
@@ -40,6 +40,7 @@ export function retry(conversation, at, now = Date.now()) {
 function answerTo(conversation, at, now) {
   const answer = {
     role: "assistant", state: "streaming", content: "", reasoning: "", thoughtMs: null, timings: null, finish: null, error: null,
+    tooLong: false,
   };
   conversation.messages.length = at + 1;
   conversation.messages.push(answer);
@@ -48,14 +49,15 @@ function answerTo(conversation, at, now) {
 }
 
 /**
- * The messages to send for the last answer. Reasoning is left out, as R1 wants it. An answer that never
- * came is left out too, and questions that then follow each other become one: templates want turns.
+ * The messages to send for the last answer. Reasoning is left out, as R1 wants it. So is a question that
+ * was refused for its length: with it every later one would be refused too. An answer that never came is
+ * left out as well, and questions that then follow each other become one: templates want turns.
  */
 export function messagesToSend(conversation, system) {
   const sent = system?.trim() ? [{ role: "system", content: system.trim() }] : [];
-  for (const { role, content } of conversation.messages) {
+  for (const [at, { role, content }] of conversation.messages.entries()) {
     const last = sent.at(-1);
-    if (role === "assistant" && !content) continue;
+    if (role === "assistant" ? !content : conversation.messages[at + 1]?.tooLong) continue;
     if (role === "user" && last?.role === "user") last.content += `\n\n${content}`;
     else sent.push({ role, content });
   }
@@ -63,22 +65,28 @@ export function messagesToSend(conversation, system) {
 }
 
 /**
- * Folds a chunk of the stream into the answer. `thinking` holds `since`, the time of the first reasoning,
- * between chunks. Returns what changed: {queue}, {progress} or the names of the fields.
+ * Folds a chunk of the stream into the answer. `clock`, at first {}, holds between chunks when the thought
+ * began and how many pieces of text came from when to when. Returns what changed: {queue}, {progress} or the
+ * names of the fields.
  */
-export function applyChunk(answer, chunk, thinking, now) {
+export function applyChunk(answer, chunk, clock, now) {
   const changed = {};
   if (chunk.queue) changed.queue = chunk.queue.position;
   if (chunk.prompt_progress) changed.progress = chunk.prompt_progress;
   const choice = chunk.choices?.[0];
   const { reasoning_content: reasoning, content } = choice?.delta ?? {};
+  if (reasoning || content) {
+    clock.first ??= now;
+    clock.last = now;
+    clock.pieces = (clock.pieces ?? 0) + 1;
+  }
   if (reasoning) {
-    thinking.since ??= now;
+    clock.thought ??= now;
     answer.reasoning += reasoning;
     changed.reasoning = true;
   }
   if (content) {
-    endThought(answer, thinking, now);
+    endThought(answer, clock, now);
     answer.content += content;
     changed.content = true;
   }
@@ -87,15 +95,24 @@ export function applyChunk(answer, chunk, thinking, now) {
   return changed;
 }
 
-/** Closes the answer. Leaves it with a last state and nothing half-open. */
-export function finish(answer, state, thinking, now, error = null) {
-  endThought(answer, thinking, now);
+/** Closes the answer, with the error that ended it if one did. Leaves nothing half-open. */
+export function finish(answer, state, clock, now, error = null) {
+  endThought(answer, clock, now);
+  answer.timings ??= counted(clock);
   answer.state = state;
-  answer.error = error;
+  answer.error = error?.message ?? null;
+  answer.tooLong = Boolean(error?.tooLong);
 }
 
-function endThought(answer, thinking, now) {
-  if (thinking.since !== undefined && answer.thoughtMs === null) answer.thoughtMs = now - thinking.since;
+function endThought(answer, clock, now) {
+  if (clock.thought !== undefined && answer.thoughtMs === null) answer.thoughtMs = now - clock.thought;
+}
+
+/** The box tells its timings at the end. Without it, the page's own: a piece is a token, or a few at times. */
+function counted({ pieces, first, last }) {
+  if (!pieces) return null;
+  const speed = last > first ? ((pieces - 1) * 1000) / (last - first) : null;
+  return { predicted_n: pieces, predicted_per_second: speed, counted_here: true };
 }
 
 /** A conversation as it comes back from the store: what was streaming then has stopped since. */

@@ -22,19 +22,19 @@ export class Turn {
   /** Runs to the end. `onChange` gets what changed, as applyChunk says. It does not throw. */
   async run({ model, settings }, onChange) {
     const { answer } = this;
-    const thinking = {};
+    const clock = {};
     const request = { messages: messagesToSend(this.conversation, settings.system) };
     if (model) request.model = model;
     if (settings.temperature !== null) request.temperature = settings.temperature;
     if (settings.maxTokens !== null) request.max_tokens = settings.maxTokens;
     try {
       for await (const chunk of api.chat(request, this.#abort.signal)) {
-        onChange(applyChunk(answer, chunk, thinking, Date.now()));
+        onChange(applyChunk(answer, chunk, clock, Date.now()));
       }
-      finish(answer, "done", thinking, Date.now());
+      finish(answer, "done", clock, Date.now());
     } catch (error) {
-      if (this.#abort.signal.aborted) finish(answer, "stopped", thinking, Date.now());
-      else finish(answer, "error", thinking, Date.now(), error.message);
+      if (this.#abort.signal.aborted) finish(answer, "stopped", clock, Date.now());
+      else finish(answer, "error", clock, Date.now(), error);
     }
   }
 }
