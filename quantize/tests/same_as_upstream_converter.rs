@@ -119,6 +119,26 @@ fn a_deepseek_v3_in_fp8_with_blocks_that_the_edges_cut() {
     assert_as_recorded("tiny-deepseek-fp8");
 }
 
+/// Upstream's converter knows the way to cut by the tokens of a text, the one that begins it included:
+/// without that one, a distill's are those of Qwen.
+#[test]
+fn a_distill_of_qwen3_whose_tokenizer_adds_no_begin_is_cut_as_qwen() {
+    let folder = Folder::of("tiny-r1-qwen3");
+    let pre_tokenizer = || {
+        convert(folder.path(), &folder.out(), "BF16").succeeded();
+        let gguf = Gguf::open(&folder.out()).unwrap();
+        gguf.metadata.str("tokenizer.ggml.pre").unwrap().to_owned()
+    };
+    assert_eq!(pre_tokenizer(), "deepseek-r1-qwen");
+    folder.change("tokenizer_config.json", |c| {
+        c["add_bos_token"] = json!(false)
+    });
+    folder.change("tokenizer.json", |t| {
+        t["post_processor"] = json!({"type": "ByteLevel", "trim_offsets": false});
+    });
+    assert_eq!(pre_tokenizer(), "qwen2");
+}
+
 #[test]
 fn every_type_can_be_made_of_a_folder() {
     let folder = Folder::of("tiny-r1-qwen");
