@@ -160,7 +160,7 @@ impl RandomModel {
         tensors
     }
 
-    /// Writes it with F32 weights like those of a trained model: small, some of them large.
+    /// Writes it with F32 weights, [`random_weights`].
     pub fn write(&self, path: &Path) {
         self.write_with(path, |_, value| value);
     }
@@ -168,22 +168,29 @@ impl RandomModel {
     /// Writes it with each weight passed through `change` with its tensor's name.
     pub fn write_with(&self, path: &Path, change: impl Fn(&str, f32) -> f32) {
         let mut writer = Writer::create(path, &self.metadata(), self.tensors()).unwrap();
-        let mut state = 1u64;
+        let mut weights = random_weights();
         while let Some(tensor) = writer.next_tensor().cloned() {
-            let mut bytes = Vec::new();
-            for _ in 0..tensor.elements() {
-                // xorshift64
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                let uniform = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
-                let value = change(&tensor.name, uniform.powi(3) * 0.2);
-                bytes.extend(value.to_le_bytes());
-            }
+            let values = weights.by_ref().take(tensor.elements() as usize);
+            let bytes: Vec<u8> = values
+                .flat_map(|value| change(&tensor.name, value).to_le_bytes())
+                .collect();
             writer.write(&bytes).unwrap();
         }
         writer.finish().unwrap();
     }
+}
+
+/// Weights like those of a trained model: small, some of them large.
+pub fn random_weights() -> impl Iterator<Item = f32> {
+    let mut state = 1u64;
+    std::iter::repeat_with(move || {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let uniform = (state >> 40) as f32 / (1 << 23) as f32 - 1.0;
+        uniform.powi(3) * 0.2
+    })
 }
 
 /// A small model for tests that want just any.
