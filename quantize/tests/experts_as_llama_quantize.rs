@@ -1,15 +1,13 @@
 //! A model of stacked experts and latent attention becomes what llama.cpp's `llama_model_quantize`
 //! makes of it, with and without an importance matrix, which has sums for each expert.
 
-#[path = "support/llama_quantize.rs"]
-mod llama_quantize;
 mod support;
 
 use std::path::{Path, PathBuf};
 
 use cloister_gguf::{Gguf, Metadata, TensorInfo, TensorType, Writer};
 use llama_cpp_sys_2 as sys;
-use llama_quantize::{FILE_TYPES, Given, assert_same, assert_same_given};
+use support::llama_quantize::{FILE_TYPES, Given, assert_same, assert_same_given};
 use support::{cloister_quantize, random_weights};
 
 const EXPERTS: u64 = 4;

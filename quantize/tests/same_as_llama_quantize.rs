@@ -1,12 +1,10 @@
 //! `convert` chooses the same types and makes the same bytes as llama.cpp's own
 //! `llama_model_quantize`, the function behind `llama-quantize`, of the version that is linked here.
 
-#[path = "support/llama_quantize.rs"]
-mod llama_quantize;
 mod support;
 
 use llama_cpp_sys_2 as sys;
-use llama_quantize::{FILE_TYPES, Given, assert_same, assert_same_given};
+use support::llama_quantize::{FILE_TYPES, Given, assert_same, assert_same_given};
 use support::{RandomModel, convert, fetched};
 
 /// Some that need one, and those whose mix changes with one.

@@ -7,7 +7,7 @@ use std::path::Path;
 use cloister_gguf::{Array, Gguf, Metadata, TensorInfo, TensorType, Writer};
 use llama_cpp_sys_2 as sys;
 
-use crate::support::{cloister_quantize, tensor_bytes};
+use super::{cloister_quantize, tensor_bytes};
 
 /// Every file type that does without an importance matrix, with llama.cpp's number for it.
 pub const FILE_TYPES: [(&str, sys::llama_ftype); 24] = [

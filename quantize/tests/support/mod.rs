@@ -3,6 +3,7 @@
 #![allow(dead_code)] // each test file uses its part
 
 pub mod hugging_face;
+pub mod llama_quantize;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
