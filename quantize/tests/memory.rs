@@ -2,27 +2,10 @@
 
 mod support;
 
-use std::mem::MaybeUninit;
 use std::process::Command;
 
 use cloister_gguf::Gguf;
-use support::{binary, fetched};
-
-/// The most memory that a child had resident, in bytes, after its success.
-#[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
-fn peak_memory(command: &mut Command) -> u64 {
-    let child = command.spawn().unwrap();
-    let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());
-    // SAFETY: `status` and `usage` are valid for writing; all zeroes is a valid `rusage`. The child
-    // is ours and nobody else waits for it.
-    let usage = unsafe {
-        let pid = libc::wait4(child.id() as i32, &mut status, 0, usage.as_mut_ptr());
-        assert_eq!(pid, child.id() as i32);
-        usage.assume_init()
-    };
-    assert_eq!(status, 0, "the conversion failed");
-    usage.ru_maxrss as u64 * 1024
-}
+use support::{binary, fetched, peak_memory};
 
 #[test]
 fn converting_half_a_billion_weights_stays_within_the_largest_tensor_and_300_mb() {

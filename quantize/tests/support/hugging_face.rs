@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use shapes::shapes;
-pub use stored::{Stored, safetensors};
+pub use shapes::shapes;
+pub use stored::{Stored, header, safetensors};
 
 pub const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hugging_face");
 

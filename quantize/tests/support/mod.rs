@@ -5,6 +5,7 @@
 pub mod hugging_face;
 pub mod llama_quantize;
 
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -59,6 +60,22 @@ pub fn cloister_quantize<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item
 pub fn convert(source: &Path, out: &Path, file_type: &str) -> Run {
     let (source, out) = (source.to_str().unwrap(), out.to_str().unwrap());
     cloister_quantize(["convert", source, out, "--type", file_type])
+}
+
+/// The most memory that a child had resident, in bytes, after its success.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
+pub fn peak_memory(command: &mut Command) -> u64 {
+    let child = command.spawn().unwrap();
+    let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());
+    // SAFETY: `status` and `usage` are valid for writing; all zeroes is a valid `rusage`. The child
+    // is ours and nobody else waits for it.
+    let usage = unsafe {
+        let pid = libc::wait4(child.id() as i32, &mut status, 0, usage.as_mut_ptr());
+        assert_eq!(pid, child.id() as i32);
+        usage.assume_init()
+    };
+    assert_eq!(status, 0, "the conversion failed");
+    usage.ru_maxrss as u64 * 1024
 }
 
 /// A model that `tests/fetch` has fetched.

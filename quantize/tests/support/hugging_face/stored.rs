@@ -94,23 +94,30 @@ fn weights(name: &str, count: u64, divisor: f32) -> Vec<f32> {
 
 /// A safetensors file.
 pub fn safetensors(tensors: &[Stored]) -> Vec<u8> {
+    let mut file = header(
+        tensors
+            .iter()
+            .map(|t| (&t.name[..], t.dtype, &t.shape[..], t.bytes.len())),
+    );
+    tensors.iter().for_each(|t| file.extend(&t.bytes));
+    file
+}
+
+/// The start of a safetensors file whose tensors, by name, type, shape and bytes, lie one behind the
+/// other.
+pub fn header<'t>(tensors: impl Iterator<Item = (&'t str, &'t str, &'t [u64], usize)>) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     header.insert("__metadata__".into(), json!({"format": "pt"}));
-    let mut data: Vec<u8> = Vec::new();
-    for tensor in tensors {
-        let begin = data.len();
-        data.extend(&tensor.bytes);
-        let entry = json!({
-            "dtype": tensor.dtype,
-            "shape": tensor.shape,
-            "data_offsets": [begin, data.len()],
-        });
-        header.insert(tensor.name.clone(), entry);
+    let mut begin = 0;
+    for (name, dtype, shape, bytes) in tensors {
+        let end = begin + bytes;
+        let entry = json!({"dtype": dtype, "shape": shape, "data_offsets": [begin, end]});
+        header.insert(name.to_owned(), entry);
+        begin = end;
     }
     let header = Value::Object(header).to_string();
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header.as_bytes());
-    file.extend(data);
     file
 }
 
