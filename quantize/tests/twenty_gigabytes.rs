@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use cloister_gguf::{Gguf, TensorType};
 use serde_json::json;
-use support::hugging_face::{Folder, Stored, header, shapes};
+use support::hugging_face::{Folder, Stored, shapes, stored::header};
 use support::{binary, peak_memory};
 
 /// What a shard of the published checkpoint has, roughly, in bytes.

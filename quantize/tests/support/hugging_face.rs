@@ -2,14 +2,14 @@
 //! from a formula (`stored.rs`) for the names that follow from the config (`shapes.rs`).
 
 mod shapes;
-mod stored;
+pub mod stored;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 pub use shapes::shapes;
-pub use stored::{Stored, header, safetensors};
+pub use stored::{Stored, safetensors};
 
 pub const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/hugging_face");
 
