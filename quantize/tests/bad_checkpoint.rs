@@ -206,3 +206,25 @@ fn a_rotation_that_gguf_cannot_tell() {
     folder.change("config.json", |c| c["scoring_func"] = json!("sqrtsoftplus"));
     assert_refused(&folder, &["config.json", "scoring_func", "sqrtsoftplus"]);
 }
+
+#[test]
+fn experts_that_nobody_can_choose() {
+    for (field, value) in [
+        ("num_experts_per_tok", 9),
+        ("n_group", 3),
+        ("n_group", 8),
+        ("topk_group", 4),
+        ("topk_group", 5),
+    ] {
+        let folder = Folder::of("tiny-deepseek");
+        folder.change("config.json", |c| c[field] = json!(value));
+        assert_refused(&folder, &["config.json", field, &value.to_string()]);
+    }
+    // One group is no choice of groups.
+    let folder = Folder::of("tiny-deepseek");
+    folder.change("config.json", |c| {
+        c["n_group"] = json!(1);
+        c["topk_group"] = json!(1);
+    });
+    convert(folder.path(), &folder.out(), "F16").succeeded();
+}

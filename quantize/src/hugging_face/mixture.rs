@@ -70,7 +70,7 @@ impl Mixture {
             Some(Value::String(name)) if name == "softmax" => Gating::Softmax,
             Some(other) => bail!("{shown}: scoring_func {other} cannot be converted"),
         };
-        Ok(Mixture {
+        let mixture = Mixture {
             query_rank: optional("q_lora_rank", 1536)?,
             kv_rank: count("kv_lora_rank", 512)?,
             nope: count("qk_nope_head_dim", 128)?,
@@ -87,7 +87,35 @@ impl Mixture {
             gating,
             scale: file.number("routed_scaling_factor", 2.5)? as f32,
             normalized: file.flag("norm_topk_prob", true)?,
-        })
+        };
+        if let Err(wrong) = mixture.check_choice() {
+            bail!("{shown}: {wrong}");
+        }
+        Ok(mixture)
+    }
+
+    /// Whether experts can be chosen by these numbers: llama.cpp aborts at the others, when the file is
+    /// loaded.
+    fn check_choice(&self) -> Result<(), String> {
+        let (experts, groups) = (self.experts, self.groups.unwrap_or(0));
+        if self.used > experts {
+            let used = self.used;
+            return Err(format!(
+                "num_experts_per_tok is {used} of {experts} experts"
+            ));
+        }
+        if groups >= experts || groups > 1 && !experts.is_multiple_of(groups) {
+            return Err(format!(
+                "n_group: {experts} experts cannot be in {groups} groups"
+            ));
+        }
+        if groups > 1 && !(1..groups).contains(&self.groups_used.unwrap_or(0)) {
+            let used = self.groups_used.unwrap_or(0);
+            return Err(format!(
+                "topk_group: {used} of {groups} groups is no choice"
+            ));
+        }
+        Ok(())
     }
 
     pub fn write_keys(&self, set: &mut impl FnMut(&str, cloister_gguf::Value)) {
