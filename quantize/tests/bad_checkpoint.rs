@@ -125,8 +125,8 @@ fn an_expert_that_is_missing_or_one_too_many() {
     let folder = without("tiny-deepseek", EXPERT);
     assert_refused(&folder, &[EXPERT, "is missing"]);
     let folder = Folder::of("tiny-deepseek");
-    folder.change("config.json", |c| c["n_routed_experts"] = json!(9));
-    assert_refused(&folder, &["mlp.gate.weight", "[8, 64]", "[9, 64]"]);
+    folder.change("config.json", |c| c["n_routed_experts"] = json!(12));
+    assert_refused(&folder, &["mlp.gate.weight", "[8, 64]", "[12, 64]"]);
 }
 
 #[test]
