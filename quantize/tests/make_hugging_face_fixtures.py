@@ -205,6 +205,32 @@ def case_deepseek_fp8(folder):
     return DeepseekV3ForCausalLM, config, spelling, torch.float8_e4m3fn, "bf16", "deepseek-v3", 2
 
 
+def sparse(case, **own):
+    """A case whose config.json leaves out what its class has a default for; `own` replaces fields."""
+    def make(folder):
+        model_class, config, spelling, dtype, outtype, pre, _ = case(folder)
+        config = type(config)(**{k: getattr(config, k) for k in (
+            "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")}, **own)
+        left_out = set(config.to_dict()) - set(own) - {
+            "architectures", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "model_type"}
+        kept = {k: v for k, v in spelling.items() if k in ("scoring_func", "rope_parameters") and v is not None}
+        return model_class, config, {**{k: None for k in left_out}, **kept}, dtype, outtype, pre, 1
+    return make
+
+
+def case_deepseek_sparse(folder):
+    """Four layers, for three are dense if nothing else is said; the newer spelling of YaRN."""
+    def case(folder):
+        config, spelling = deepseek_v3(folder, hidden_size=64, intermediate_size=96)
+        config.num_hidden_layers = 4
+        spelling["rope_parameters"] = {
+            "rope_theta": 10000.0, "rope_type": "yarn", "factor": 40.0, "original_max_position_embeddings": 256,
+            "mscale": 1.0, "mscale_all_dim": 1.0}
+        return DeepseekV3ForCausalLM, config, spelling, torch.bfloat16, "bf16", "deepseek-v3", 1
+    return sparse(case, moe_intermediate_size=32, num_attention_heads=4, num_key_value_heads=4,
+                  n_routed_experts=16)(folder)
+
+
 def checkpoint_shapes(model_class, config):
     """Names and shapes as checkpoints have them: each expert by itself, and DeepSeek's extra layer."""
     with torch.device("meta"):
@@ -315,7 +341,9 @@ def logits(folder, model_class, begin):
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     for name, case in [("r1-qwen", case_r1_qwen), ("qwen2-tied", case_qwen2_tied), ("llama3", case_llama3),
-                       ("r1-qwen3", case_r1_qwen3), ("deepseek", case_deepseek), ("deepseek-fp8", case_deepseek_fp8)]:
+                       ("r1-qwen3", case_r1_qwen3), ("deepseek", case_deepseek), ("deepseek-fp8", case_deepseek_fp8),
+                       ("qwen2-sparse", sparse(case_r1_qwen)), ("llama-sparse", sparse(case_llama3)),
+                       ("qwen3-sparse", sparse(case_r1_qwen3)), ("deepseek-sparse", case_deepseek_sparse)]:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / f"tiny-{name}"
             folder.mkdir()
@@ -329,7 +357,8 @@ def main():
                 if file.suffix in (".json", ".jinja"):
                     shutil.copy(file, kept)
             (kept / "expected.json").write_text(json.dumps(expected, indent=1, ensure_ascii=False) + "\n")
-            if name != "qwen2-tied":  # llama.cpp knows no attention_factor
+            # llama.cpp knows no attention_factor, which qwen2-tied has.
+            if name != "qwen2-tied" and not name.endswith("-sparse"):
                 (kept / "logits.json").write_text(logits(
                     folder, model_class, expected["metadata"]["tokenizer.ggml.bos_token_id"]["value"]))
             print(f"{kept}: {len(expected['metadata'])} keys, {len(expected['tensors'])} tensors")

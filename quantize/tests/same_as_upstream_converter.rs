@@ -119,6 +119,14 @@ fn a_deepseek_v3_in_fp8_with_blocks_that_the_edges_cut() {
     assert_as_recorded("tiny-deepseek-fp8");
 }
 
+/// What config.json does not say, transformers' classes say to upstream.
+#[test]
+fn each_architecture_with_the_defaults_of_its_class() {
+    for name in ["qwen2", "llama", "qwen3", "deepseek"] {
+        assert_as_recorded(&format!("tiny-{name}-sparse"));
+    }
+}
+
 /// Upstream's converter knows the way to cut by the tokens of a text, the one that begins it included:
 /// without that one, a distill's are those of Qwen.
 #[test]

@@ -6,8 +6,23 @@ use serde_json::Value;
 /// A tensor's name and its shape in PyTorch's order.
 type NamedShape = (String, Vec<u64>);
 
+/// A field, or what transformers' class has where config.json does not say.
+fn field(config: &Value, name: &str) -> u64 {
+    let default = || match name {
+        "num_attention_heads" | "num_key_value_heads" => 32,
+        "q_lora_rank" => 1536,
+        "kv_lora_rank" => 512,
+        "qk_nope_head_dim" | "v_head_dim" => 128,
+        "qk_rope_head_dim" => 64,
+        "first_k_dense_replace" => 3,
+        "n_shared_experts" => 1,
+        _ => panic!("{name} is missing"),
+    };
+    config[name].as_u64().unwrap_or_else(default)
+}
+
 pub fn shapes(config: &Value) -> Vec<NamedShape> {
-    let n = |field: &str| config[field].as_u64().unwrap();
+    let n = |name: &str| field(config, name);
     let (hidden, vocabulary) = (n("hidden_size"), n("vocab_size"));
     let mut tensors = vec![
         (
@@ -16,7 +31,7 @@ pub fn shapes(config: &Value) -> Vec<NamedShape> {
         ),
         ("model.norm.weight".to_owned(), vec![hidden]),
     ];
-    if config["tie_word_embeddings"] == false {
+    if config["tie_word_embeddings"] != true {
         tensors.push(("lm_head.weight".to_owned(), vec![vocabulary, hidden]));
     }
     let latent = config["architectures"][0] == "DeepseekV3ForCausalLM";
@@ -51,14 +66,18 @@ pub fn shapes(config: &Value) -> Vec<NamedShape> {
 }
 
 fn grouped_attention(config: &Value) -> Vec<NamedShape> {
-    let n = |field: &str| config[field].as_u64();
-    let hidden = n("hidden_size").unwrap();
-    let heads = n("num_attention_heads").unwrap();
-    let heads_kv = n("num_key_value_heads").unwrap();
-    let head = n("head_dim").unwrap_or(hidden / heads);
+    let n = |name: &str| field(config, name);
+    let (hidden, heads) = (n("hidden_size"), n("num_attention_heads"));
+    let heads_kv = n("num_key_value_heads");
+    let qwen3 = config["architectures"][0] == "Qwen3ForCausalLM";
+    let head = config["head_dim"].as_u64();
+    let head = head.unwrap_or(if qwen3 { 128 } else { hidden / heads });
     // Which of q, k, v and o have a bias.
     let (qkv_bias, o_bias) = match config["architectures"][0].as_str().unwrap() {
-        "LlamaForCausalLM" => (true, true),
+        "LlamaForCausalLM" => {
+            let bias = config["attention_bias"] == true;
+            (bias, bias)
+        }
         "Qwen2ForCausalLM" => (true, false),
         _ => (false, false),
     };
@@ -74,7 +93,7 @@ fn grouped_attention(config: &Value) -> Vec<NamedShape> {
             tensors.push((format!("self_attn.{name}.bias"), vec![rows]));
         }
     }
-    if config["architectures"][0] == "Qwen3ForCausalLM" {
+    if qwen3 {
         tensors.push(("self_attn.q_norm.weight".to_owned(), vec![head]));
         tensors.push(("self_attn.k_norm.weight".to_owned(), vec![head]));
     }
@@ -82,7 +101,7 @@ fn grouped_attention(config: &Value) -> Vec<NamedShape> {
 }
 
 fn latent_attention(config: &Value) -> Vec<NamedShape> {
-    let n = |field: &str| config[field].as_u64().unwrap();
+    let n = |name: &str| field(config, name);
     let (hidden, heads) = (n("hidden_size"), n("num_attention_heads"));
     let (query_rank, rank) = (n("q_lora_rank"), n("kv_lora_rank"));
     let (nope, rope) = (n("qk_nope_head_dim"), n("qk_rope_head_dim"));
@@ -102,7 +121,7 @@ fn latent_attention(config: &Value) -> Vec<NamedShape> {
 
 /// The feed-forward of a layer of DeepSeek-V3: dense, or a router and its experts.
 fn experts(config: &Value, layer: u64) -> Vec<NamedShape> {
-    let n = |field: &str| config[field].as_u64().unwrap();
+    let n = |name: &str| field(config, name);
     let (hidden, inner) = (n("hidden_size"), n("moe_intermediate_size"));
     if layer < n("first_k_dense_replace") {
         return matrices("mlp.", n("intermediate_size"), hidden);
