@@ -14,6 +14,20 @@ use crate::process::{Process, free_port, until};
 /// The member of an answer that names an element, by the WebDriver standard.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
+/// Keys that have no letter, as WebDriver writes them.
+pub mod key {
+    /// Enter.
+    pub const ENTER: char = '\u{e007}';
+    /// Tab.
+    pub const TAB: char = '\u{e004}';
+    /// Escape.
+    pub const ESCAPE: char = '\u{e00c}';
+    /// Shift, to hold.
+    pub const SHIFT: char = '\u{e008}';
+    /// Control, to hold.
+    pub const CONTROL: char = '\u{e009}';
+}
+
 /// A browser with one window; closed when dropped.
 pub struct Browser {
     session: String,
@@ -89,6 +103,27 @@ impl Browser {
     /// Loads a page.
     pub fn open(&self, url: &str) {
         self.command("url", &json!({ "url": url }));
+    }
+
+    /// Loads the page again.
+    pub fn reload(&self) {
+        self.command("refresh", &json!({}));
+    }
+
+    /// Presses these keys together on whatever has the focus, and lets them go.
+    pub fn press(&self, keys: &[char]) {
+        let down = keys
+            .iter()
+            .map(|key| json!({"type": "keyDown", "value": key}));
+        let up = keys
+            .iter()
+            .rev()
+            .map(|key| json!({"type": "keyUp", "value": key}));
+        let strokes: Vec<Value> = down.chain(up).collect();
+        self.command(
+            "actions",
+            &json!({"actions": [{"type": "key", "id": "keyboard", "actions": strokes}]}),
+        );
     }
 
     /// Gives the page a width and a height in CSS pixels, below what a window can have.

@@ -5,6 +5,7 @@
 
 pub mod browser;
 pub mod http;
+pub mod page;
 pub mod parts;
 pub mod process;
 pub mod python;

@@ -1,127 +1,107 @@
 //! The page as a person meets it, in Chromium.
 
-use cloister_tests::browser::Browser;
+use cloister_tests::browser::{Request, key};
+use cloister_tests::page::Page;
 use cloister_tests::parts::{cached, smollm2};
 use cloister_tests::process::until;
 use cloister_tests::serve::Serve;
 use serde_json::{Value, json};
 
-const LAST_STATE: &str = "const all = document.querySelectorAll('[data-role=\"assistant\"]'); return all.length ? all[all.length - 1].dataset.state : null";
-/// Presses the stop button if there is something to stop, and tells whether there was.
-const STOP_IF_SHOWN: &str = "const stop = document.querySelector('button#stop'); if (!stop || !stop.offsetParent) return false; stop.click(); return true";
-const LAST_ANSWER: &str = "const all = document.querySelectorAll('[data-role=\"assistant\"] .answer'); return all.length ? all[all.length - 1].textContent.trim() : ''";
-
-/// Asks and presses stop while the answer comes. A model this small may end it before; then it is
-/// asked again.
-fn stop_on_its_way(browser: &Browser) {
-    until("an answer is stopped on its way", || {
-        ask(browser, "Count from one to ten thousand, every number.");
-        until("the first words are there, or the end", || {
-            let said = browser.run(LAST_ANSWER);
-            (said.as_str().is_some_and(|text| !text.is_empty())).then_some(())
-        });
-        (browser.run(STOP_IF_SHOWN) == json!(true)).then_some(())
-    });
+/// What a conversation may hold, as the browser keeps it: a thought, code, a table, mathematics, an error,
+/// a picture from `elsewhere`.
+fn full_conversation(elsewhere: &str) -> Value {
+    let answer = |state: &str, content: &str, reasoning: &str, error: Option<&str>| {
+        json!({
+            "role": "assistant", "state": state, "content": content, "reasoning": reasoning,
+            "thoughtMs": if reasoning.is_empty() { None } else { Some(4000) },
+            "timings": {"predicted_n": 90, "predicted_per_second": 20.5},
+            "finish": "stop", "error": error, "tooLong": false,
+        })
+    };
+    let rich = format!(
+        "## Roots\n\nBy the formula, with `a`, **b** and a [link](#a):\n\n\\[ x = \\frac{{-b \\pm \\sqrt{{b^2 - 4ac}}}}{{2a}} \\]\n\n\
+         Inline \\(x^2\\) too.\n\n```python\ndef f(x):  # a comment\n    return \"text\", 1 + x\n```\n\n\
+         | n | square |\n|--:|:--:|\n| 1 | 1 |\n| 2 | 4 |\n\n> Said.\n\n- one\n- two\n\n---\n\n\
+         ![picture]({elsewhere}/1.png) <img src=\"{elsewhere}/2.png\"> <script src=\"{elsewhere}/3.js\"></script>"
+    );
+    json!([
+        {"role": "user", "content": "What are the roots?"},
+        answer("done", &rich, "The user wants **roots**.\n\n\\(x\\) it is.", None),
+        {"role": "user", "content": "And then?"},
+        answer("error", "", "", Some("The box does not answer.")),
+        {"role": "user", "content": "Once more?"},
+        answer("stopped", "Well, it", "", None),
+    ])
 }
 
-/// The page, once it knows its model.
-fn opened(serve: &Serve) -> Browser {
-    let browser = Browser::start();
-    browser.open(&format!("{}/", serve.url));
-    until("the page knows its model", || {
-        browser
-            .run("return !document.querySelector('select#model').disabled")
-            .as_bool()
-            .filter(|known| *known)
-    });
-    browser
+/// A server of another origin: its URL, and whether anybody has come to it.
+struct Elsewhere {
+    listener: std::net::TcpListener,
+    url: String,
 }
 
-fn ask(browser: &Browser, question: &str) {
-    browser.type_into("textarea#prompt", question);
-    browser.click("button#send");
-}
+impl Elsewhere {
+    fn new() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        Self { listener, url }
+    }
 
-/// The text of the last answer, once it has this state.
-fn answer_when(browser: &Browser, state: &str) -> String {
-    until(&format!("the answer is {state}"), || {
-        (browser.run(LAST_STATE) == state).then_some(())
-    });
-    browser
-        .run(LAST_ANSWER)
-        .as_str()
-        .unwrap_or_default()
-        .to_owned()
-}
-
-/// The last answer, once it is whole. A small model may go on for as long as its context lasts; then it
-/// is stopped after some lines.
-fn answer_at_rest(browser: &Browser) {
-    until("the answer is at rest", || {
-        let long = browser
-            .run(LAST_ANSWER)
-            .as_str()
-            .is_some_and(|text| text.len() > 400);
-        if long {
-            browser.run(STOP_IF_SHOWN);
-        }
-        let state = browser.run(LAST_STATE);
-        (state == "done" || state == "stopped").then_some(())
-    });
+    fn was_asked(&self) -> bool {
+        self.listener.accept().is_ok()
+    }
 }
 
 #[test]
 fn a_question_is_typed_and_the_answer_streams_in() {
     let serve = Serve::start(&smollm2(), &[]);
-    let browser = opened(&serve);
-    ask(&browser, "Write a long story about a garden.");
-    let early = until("the first words are there", || {
-        let text = browser
-            .run(LAST_ANSWER)
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        (!text.is_empty()).then_some(text)
+    let page = Page::open(&serve);
+    page.ask("Write a long story about a garden.");
+    // Three different lengths, each seen while the answer was on its way.
+    let mut seen: Vec<usize> = Vec::new();
+    until("the answer grew three times", || {
+        let [state, text] = [page.state(), page.answer()];
+        assert_ne!(state, "error", "{}", page.of_last_answer(".failure"));
+        assert_eq!(
+            page.state(),
+            "streaming",
+            "it came in pieces of {seen:?}: {text}"
+        );
+        if text.len() > seen.last().copied().unwrap_or(0) {
+            seen.push(text.len());
+        }
+        (seen.len() == 3).then_some(())
     });
-    assert_eq!(
-        browser.run(LAST_STATE),
-        "streaming",
-        "the answer came in one piece: {early}"
-    );
-    let later = until("more words are there", || {
-        let text = browser
-            .run(LAST_ANSWER)
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
-        (text.len() > early.len()).then_some(text)
-    });
-    assert!(later.len() > early.len());
-    if browser.run(STOP_IF_SHOWN) != json!(true) {
-        stop_on_its_way(&browser);
-    }
-    answer_when(&browser, "stopped");
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert!(page.stop());
+    page.answer_when("stopped");
+    assert_eq!(page.browser.complaints(), Vec::<String>::new());
 }
 
 #[test]
-fn enter_sends_and_a_short_answer_ends_by_itself() {
+fn enter_sends_and_the_answer_comes_to_its_end() {
     let serve = Serve::start(&smollm2(), &[]);
-    let browser = opened(&serve);
-    // U+E007 is the Enter key in WebDriver.
-    browser.type_into("textarea#prompt", "What is the capital of France?\u{e007}");
-    let answer = answer_when(&browser, "done");
+    let page = Page::open(&serve);
+    page.set(&json!({"maxTokens": 40}));
+    let question = format!("What is the capital of France?{}", key::ENTER);
+    page.browser.type_into("textarea#prompt", &question);
+    let answer = page.answer_when("done");
     assert!(answer.len() > 3, "{answer}");
-    assert_eq!(browser.complaints(), Vec::<String>::new());
+    assert_eq!(page.browser.complaints(), Vec::<String>::new());
 }
 
 #[test]
-fn stop_keeps_what_was_said_and_frees_the_slot() {
+fn stop_keeps_what_was_said_shows_its_speed_and_frees_the_slot() {
     let serve = Serve::start(&smollm2(), &[]);
-    let browser = opened(&serve);
-    stop_on_its_way(&browser);
-    let kept = answer_when(&browser, "stopped");
+    let page = Page::open(&serve);
+    page.stop_on_its_way();
+    let kept = page.answer_when("stopped");
     assert!(!kept.is_empty());
+    let meta = page.of_last_answer(".meta");
+    assert!(
+        meta.starts_with("stopped · about ") && meta.ends_with(" tokens/s"),
+        "{meta}"
+    );
     until("the slot is free", || {
         (serve.metric("slots_busy") == 0.0).then_some(())
     });
@@ -132,32 +112,66 @@ fn stop_keeps_what_was_said_and_frees_the_slot() {
 
 #[test]
 fn no_request_goes_to_another_host_and_the_page_is_small() {
+    let elsewhere = Elsewhere::new();
     let serve = Serve::start(&smollm2(), &[]);
-    let browser = opened(&serve);
-    let loaded = browser.requests();
-    assert!(loaded.len() > 2, "{loaded:?}");
+    let page = Page::open(&serve);
+    let loaded = page.browser.requests();
     let bytes: u64 = loaded.iter().map(|request| request.bytes).sum();
     assert!(bytes > 1_000, "the bytes of {loaded:?} were not counted");
     assert!(bytes < 250 * 1024, "the page is {bytes} bytes: {loaded:?}");
-    ask(
-        &browser,
-        "Write `code`, **bold** and $x^2$. ![picture](http://192.0.2.1/picture.png)",
-    );
-    answer_at_rest(&browser);
-    for request in loaded.iter().chain(&browser.requests()) {
+
+    page.stop_on_its_way();
+    page.answer_when("stopped");
+    let asked = page.browser.requests();
+    page.keep(&full_conversation(&elsewhere.url));
+    until("the kept conversation is rendered", || {
+        page.holds("document.querySelector('.answer table')")
+    });
+    let kept = page.browser.requests();
+    for path in ["/", "/app.js", "/v1/models"] {
+        let seen = |list: &[Request]| list.iter().any(|r| r.url == format!("{}{path}", serve.url));
+        assert!(seen(&loaded) && seen(&kept), "{path} was not seen");
+    }
+    for path in ["/v1/chat/completions", "/api/render"] {
+        let seen = asked
+            .iter()
+            .any(|r| r.url == format!("{}{path}", serve.url));
+        assert!(seen, "{path} was not seen in {asked:?}");
+    }
+    for request in loaded.iter().chain(&asked).chain(&kept) {
         let own = request.url.starts_with(&format!("{}/", serve.url));
         let inside = request.url.starts_with("data:") || request.url.starts_with("blob:");
         assert!(own || inside, "the page asked {}", request.url);
     }
-    let elsewhere = browser.run("return performance.getEntriesByType('resource').map(e => e.name).filter(n => !n.startsWith(location.origin + '/'))");
-    assert_eq!(elsewhere, json!([]));
+    // Even a script that got in would be refused.
+    let refused = page.browser.run_async(&format!(
+        "const done = arguments[arguments.length - 1]; fetch('{}/').then(() => done(false), () => done(true))",
+        elsewhere.url
+    ));
+    assert_eq!(refused, json!(true));
+    assert!(!elsewhere.was_asked(), "a request went elsewhere");
+
+    // That such a request would have been seen, in the browser's log and at the other end.
+    let picture = format!("data:text/html,<img src='{}/1.png'>", elsewhere.url);
+    page.browser.open(&picture);
+    until("the other end is asked", || {
+        elsewhere.was_asked().then_some(())
+    });
+    let control = page.browser.requests();
+    assert!(
+        control
+            .iter()
+            .any(|request| request.url == format!("{}/1.png", elsewhere.url)),
+        "{control:?}"
+    );
 }
 
 #[test]
 fn every_file_comes_with_the_strict_policy() {
     let serve = Serve::start(&smollm2(), &[]);
-    let browser = opened(&serve);
-    let mut files: Vec<String> = browser
+    let page = Page::open(&serve);
+    let mut files: Vec<String> = page
+        .browser
         .requests()
         .into_iter()
         .map(|request| request.url)
@@ -192,10 +206,11 @@ fn every_file_comes_with_the_strict_policy() {
 }
 
 #[test]
-fn axe_finds_nothing_to_complain_about_on_a_phone_and_on_a_desk() {
+fn axe_finds_nothing_to_complain_about_on_a_phone_and_on_a_desk_by_day_and_by_night() {
     let axe = std::fs::read_to_string(cached("axe-core-4.14.1.min.js")).unwrap();
     let serve = Serve::start(&smollm2(), &[]);
-    let browser = opened(&serve);
+    let page = Page::open(&serve);
+    let browser = &page.browser;
     let violations = |what: &str| {
         browser.run(&format!("{axe}; return typeof axe"));
         let found = browser.run_async(
@@ -209,28 +224,64 @@ fn axe_finds_nothing_to_complain_about_on_a_phone_and_on_a_desk() {
         );
         assert_eq!(found["violations"], json!([]), "{what}");
     };
-    for (width, height) in [(360, 740), (1280, 800)] {
-        browser.resize(width, height);
-        violations(&format!("empty at {width} px"));
-    }
-    browser.resize(1280, 800);
-    ask(&browser, "Write a short Python function in a code block.");
-    answer_at_rest(&browser);
-    for (width, height) in [(360, 740), (1280, 800)] {
-        for theme in ["light", "dark"] {
-            browser.resize(width, height);
-            browser.devtools(
-                "Emulation.setEmulatedMedia",
-                &json!({"features": [{"name": "prefers-color-scheme", "value": theme}]}),
-            );
-            violations(&format!("{theme} at {width} px with an answer"));
-            let wide: Value =
-                browser.run("return document.documentElement.scrollWidth > window.innerWidth");
-            assert_eq!(
-                wide,
-                json!(false),
-                "the page scrolls sideways at {width} px"
-            );
+    let looks = |what: &str| {
+        for (width, height) in [(360, 740), (1280, 800)] {
+            for theme in ["light", "dark"] {
+                browser.resize(width, height);
+                browser.devtools(
+                    "Emulation.setEmulatedMedia",
+                    &json!({"features": [
+                        {"name": "prefers-color-scheme", "value": theme},
+                        // axe looks at colours, which must not be on their way to others.
+                        {"name": "prefers-reduced-motion", "value": "reduce"},
+                    ]}),
+                );
+                let dark = browser.run("return getComputedStyle(document.body).colorScheme");
+                assert_eq!(dark, theme);
+                violations(&format!("{what}: {theme} at {width} px"));
+                let wide: Value =
+                    browser.run("return document.documentElement.scrollWidth > window.innerWidth");
+                assert_eq!(
+                    wide,
+                    json!(false),
+                    "{what}: the page scrolls sideways at {width} px"
+                );
+            }
         }
+    };
+    looks("empty");
+
+    page.keep(&full_conversation("http://192.0.2.1"));
+    browser.run("document.querySelector('details.reasoning').open = true");
+    for part in [
+        ".thoughts math",
+        ".answer pre .c-key",
+        ".answer table",
+        ".answer math mfrac",
+        ".failure",
+        ".meta",
+    ] {
+        until(part, || {
+            page.holds(&format!("document.querySelector('{part}')"))
+        });
     }
+    looks("a full conversation");
+
+    browser.run("document.querySelector('button.edit').click()");
+    looks("a question that is edited");
+    browser.run("document.querySelector('button.cancel-edit').click()");
+    browser.run("document.getElementById('open-settings').click()");
+    looks("settings");
+    browser.run("document.getElementById('close-settings').click()");
+    browser.resize(360, 740);
+    browser.click("button#open-shelf");
+    violations("the list of conversations on a phone");
+    browser.run("document.getElementById('veil').click()");
+
+    page.ask("Write a short Python function in a code block.");
+    until("the answer streams", || {
+        (!page.answer().is_empty()).then_some(())
+    });
+    violations("while an answer streams");
+    page.stop();
 }

@@ -17,7 +17,7 @@ import { Turn } from "./js/turn.js";
 /** Between two saves of an answer that is being written, ms. */
 const SAVE_EVERY = 2000;
 
-let current = conversations.newConversation();
+let current;
 /** The turn of each conversation, by its id, while its answer comes. */
 const turns = new Map();
 
@@ -41,6 +41,7 @@ const shelf = new Shelf({ onOpen: open, onDelete: remove, onNew: () => show(conv
 
 function show(conversation) {
   current = conversation;
+  store.saveOpened(current.id);
   thread.show(current);
   shelf.show(current.id);
   composer.answering = turns.has(current.id);
@@ -143,11 +144,15 @@ for (const suggestion of document.querySelectorAll(".suggestion")) {
   });
 }
 
-// A page that is closed keeps what has come of its answers.
+// A page that is closed keeps what has come of its answers. They are stopped here: the connection that the
+// browser is about to close would look like a failure.
 addEventListener("pagehide", () => {
-  for (const { conversation } of turns.values()) save(conversation);
+  for (const turn of turns.values()) {
+    save(turn.conversation);
+    turn.stop();
+  }
 });
 
-show(current);
+show(store.load(store.opened()) ?? conversations.newConversation());
 findModels();
 watchStatus();

@@ -8,6 +8,7 @@ import { revive, titleOf } from "./conversation.js";
 const LIST = "cloister.list";
 const SETTINGS = "cloister.settings";
 const DRAFT = "cloister.draft";
+const OPENED = "cloister.opened";
 const conversationKey = (id) => `cloister.conversation.${id}`;
 
 /** Nothing more can be kept: the browser has no room left, or keeps nothing for this page. */
@@ -82,18 +83,25 @@ export function saveSettings(changed) {
 }
 
 /** What was typed and not yet sent. Gone with the tab. */
-export function draft() {
+export const draft = () => ofTab(DRAFT) ?? "";
+export const saveDraft = (text) => keepInTab(DRAFT, text);
+
+/** The id of the conversation that this tab shows: a reload comes back to it, a new tab begins afresh. */
+export const opened = () => ofTab(OPENED);
+export const saveOpened = (id) => keepInTab(OPENED, id);
+
+function ofTab(key) {
   try {
-    return sessionStorage.getItem(DRAFT) ?? "";
+    return sessionStorage.getItem(key);
   } catch {
-    return "";
+    return null;
   }
 }
 
-export function saveDraft(text) {
+function keepInTab(key, text) {
   try {
-    sessionStorage.setItem(DRAFT, text);
+    sessionStorage.setItem(key, text);
   } catch {
-    // Losing a draft on reload is no reason to stop a person from typing.
+    // Losing it on reload is no reason to stop a person from typing.
   }
 }

@@ -1,0 +1,136 @@
+//! The page in a browser, and what a person does with it.
+//!
+//! In: a running `serve`. Out: what the page shows of its conversation. It knows the page by what the
+//! page's README says that tests may hold on to.
+
+use serde_json::{Value, json};
+
+use crate::browser::Browser;
+use crate::process::until;
+use crate::serve::Serve;
+
+/// An open page.
+pub struct Page {
+    /// Where it is open.
+    pub browser: Browser,
+}
+
+impl Page {
+    /// Opens the page of a service, and waits until it knows its model.
+    pub fn open(serve: &Serve) -> Self {
+        let page = Self {
+            browser: Browser::start(),
+        };
+        page.browser.resize(1280, 800);
+        page.browser.open(&format!("{}/", serve.url));
+        page.wait_for_the_model();
+        page
+    }
+
+    /// Loads it again, as the browser's button does.
+    pub fn reload(&self) {
+        self.browser.reload();
+        self.wait_for_the_model();
+    }
+
+    fn wait_for_the_model(&self) {
+        until("the page knows its model", || {
+            self.holds("!document.querySelector('select#model').disabled")
+        });
+    }
+
+    /// Something where a JavaScript expression is true.
+    pub fn holds(&self, expression: &str) -> Option<()> {
+        (self.browser.run(&format!("return Boolean({expression})")) == json!(true)).then_some(())
+    }
+
+    /// What a JavaScript expression is as a text, empty where there is none.
+    pub fn text(&self, expression: &str) -> String {
+        let value = self
+            .browser
+            .run(&format!("return String({expression} ?? '')"));
+        value.as_str().expect("a string").to_owned()
+    }
+
+    /// Types a question and presses the button.
+    pub fn ask(&self, question: &str) {
+        self.browser.type_into("textarea#prompt", question);
+        self.browser.click("button#send");
+    }
+
+    /// `streaming`, `done`, `stopped` or `error`: the state of the last answer.
+    pub fn state(&self) -> String {
+        self.text(
+            "[...document.querySelectorAll('[data-role=\"assistant\"]')].at(-1)?.dataset.state",
+        )
+    }
+
+    /// What can be seen of an element in the last answer: its text, empty where there is none.
+    pub fn of_last_answer(&self, selector: &str) -> String {
+        self.text(&format!(
+            "[...document.querySelectorAll('[data-role=\"assistant\"]')].at(-1)?.querySelector({})?.innerText.trim()",
+            json!(selector)
+        ))
+    }
+
+    /// The text of the last answer.
+    pub fn answer(&self) -> String {
+        self.of_last_answer(".answer")
+    }
+
+    /// The text of each question and answer in the conversation, in order.
+    pub fn conversation(&self) -> Vec<String> {
+        let texts = self.browser.run(
+            "return [...document.querySelectorAll('.question, [data-role=\"assistant\"] .answer')].map(e => e.innerText.trim())",
+        );
+        serde_json::from_value(texts).expect("a list of texts")
+    }
+
+    /// The text of the last answer, once it has this state.
+    pub fn answer_when(&self, state: &str) -> String {
+        until(&format!("the answer is {state}"), || {
+            (self.state() == state).then_some(())
+        });
+        self.answer()
+    }
+
+    /// Presses the stop button if there is something to stop, and tells whether there was.
+    pub fn stop(&self) -> bool {
+        self.browser.run(
+            "const stop = document.querySelector('button#stop'); if (!stop.offsetParent) return false; stop.click(); return true",
+        ) == json!(true)
+    }
+
+    /// Asks, and presses stop while the answer comes. A model this small may end it before; then it is
+    /// asked again.
+    pub fn stop_on_its_way(&self) {
+        until("an answer is stopped on its way", || {
+            self.ask("Count from one to ten thousand, every number.");
+            until("some words are there, or the end", || {
+                (self.answer().len() > 20 || self.state() != "streaming").then_some(())
+            });
+            self.stop().then_some(())
+        });
+    }
+
+    /// Puts a conversation into the browser's store, as the page keeps it, and comes back to it.
+    pub fn keep(&self, messages: &Value) {
+        let kept = json!({"id": "kept", "updated": 1, "messages": messages}).to_string();
+        let list = json!([{"id": "kept", "title": "Kept", "updated": 1}]).to_string();
+        self.browser.run(&format!(
+            "localStorage.setItem('cloister.conversation.kept', {}); localStorage.setItem('cloister.list', {}); \
+             sessionStorage.setItem('cloister.opened', 'kept')",
+            json!(kept),
+            json!(list),
+        ));
+        self.reload();
+    }
+
+    /// Writes settings as the dialog does, for the questions that follow.
+    pub fn set(&self, settings: &Value) {
+        self.browser.run(&format!(
+            "localStorage.setItem('cloister.settings', {})",
+            json!(settings.to_string())
+        ));
+    }
+}
