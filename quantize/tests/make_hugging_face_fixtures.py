@@ -2,17 +2,19 @@
 """Makes tests/fixtures/hugging_face: small checkpoint folders without their weights, and what
 llama.cpp's own converter makes of them.
 
-usage: make_hugging_face_fixtures.py LLAMA_CPP
+usage: make_hugging_face_fixtures.py LLAMA_CPP CACHE
 
+CACHE is where tests/fetch puts its files.
 LLAMA_CPP is the folder vendor/llama.cpp of PyPI's llama-cpp-python 0.3.36 source package. Needs, from
 PyPI: torch (CPU), transformers, tokenizers, safetensors, sentencepiece, gguf's dependencies.
 
 Weights are not kept: they follow from a formula that the Rust test knows too (`stored`). Each case
 keeps its config and tokenizer files and expected.json: every metadata key, and every tensor with
 shape, type and SHA-256 of its bytes. Vocabulary arrays are kept as length and SHA-256. For one case of each
-architecture logits.json has the logits that transformers computes in F32.
+architecture logits.json has the logits that transformers computes in F32. tokenizers.json has the keys of the
+real tokenizers in the folder of a case, of the chat template its SHA-256.
 """
-import hashlib, json, shutil, subprocess, sys, tempfile
+import hashlib, json, shutil, subprocess, sys, tarfile, tempfile
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ from transformers import (
     DeepseekV3Config, DeepseekV3ForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM,
     Qwen3Config, Qwen3ForCausalLM)
 
-LLAMA_CPP = Path(sys.argv[1])
+LLAMA_CPP, CACHE = Path(sys.argv[1]), Path(sys.argv[2])
 OUT = Path(__file__).parent / "fixtures" / "hugging_face"
 sys.path.insert(0, str(LLAMA_CPP / "gguf-py"))
 import gguf  # noqa: E402  (the one that belongs to the converter)
@@ -279,10 +281,20 @@ def checkpoint(folder, case):
 
 def convert(folder, out, outtype, pre):
     """Runs upstream's converter. Its list of hashes knows no tokenizer of 300 tokens, so the name of
-    the pre-tokenizer is given; everything else is its own."""
-    run = (f"import sys; sys.path.insert(0, {str(LLAMA_CPP)!r}); sys.path.insert(0, {str(LLAMA_CPP / 'gguf-py')!r})\n"
+    the pre-tokenizer is given; everything else is its own. Without a name it finds it by itself, of the
+    tokens that transformers 4 gives: 5 leaves out the one that add_bos_token asks for."""
+    begins = ("class Begins:\n"
+              "    def __init__(self, tok): self.tok = tok\n"
+              "    def encode(self, text):\n"
+              "        ids, begin = self.tok.encode(text), self.tok.bos_token_id\n"
+              "        asked = json.load(open(self.tok.name_or_path + '/tokenizer_config.json')).get('add_bos_token')\n"
+              "        return [begin] + ids if asked and ids[0] != begin else ids\n"
+              "own = base.TextModel.get_vocab_base_pre\n"
+              "base.TextModel.get_vocab_base_pre = lambda self, tokenizer: own(self, Begins(tokenizer))\n")
+    given = f"base.TextModel.get_vocab_base_pre = lambda self, tokenizer: {pre!r}\n"
+    run = (f"import json, sys; sys.path.insert(0, {str(LLAMA_CPP)!r}); sys.path.insert(0, {str(LLAMA_CPP / 'gguf-py')!r})\n"
            "import conversion.base as base\n"
-           f"base.TextModel.get_vocab_base_pre = lambda self, tokenizer: {pre!r}\n"
+           f"{given if pre else begins}"
            f"sys.argv = ['convert', {str(folder)!r}, '--outfile', {str(out)!r}, '--outtype', {outtype!r}]\n"
            "import runpy; runpy.run_path("
            f"{str(LLAMA_CPP / 'convert_hf_to_gguf.py')!r}, run_name='__main__')\n")
@@ -364,7 +376,35 @@ def main():
             print(f"{kept}: {len(expected['metadata'])} keys, {len(expected['tensors'])} tensors")
 
 
+def real_tokenizer(package, case, rows):
+    """The keys of the tokenizer in an npm package, for a model of so many rows and a case's config."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "tiny"
+        folder.mkdir()
+
+        def with_rows(folder):
+            model_class, config, *rest = case(folder)
+            config.vocab_size = rows
+            return model_class, config, *rest
+        _, _, outtype, _ = checkpoint(folder, with_rows)
+        with tarfile.open(CACHE / f"tokenizer-{package}.tgz") as archive:
+            for file in ("tokenizer.json", "tokenizer_config.json"):
+                (folder / file).write_bytes(archive.extractfile(f"package/models/{file}").read())
+        gguf_file = Path(scratch) / "out.gguf"
+        convert(folder, gguf_file, outtype, None)
+        metadata = describe(gguf_file)["metadata"]
+    keys = {k: v for k, v in metadata.items() if k.startswith("tokenizer.")}
+    template = keys["tokenizer.chat_template"]
+    template["value"] = sha256(template["value"].encode())
+    print(f"{package}: {len(keys)} keys, {keys['tokenizer.ggml.pre']['value']}")
+    return {"rows": rows, "metadata": keys}
+
+
 try:
     main()
+    (OUT / "tokenizers.json").write_text(json.dumps({
+        "deepseek_v3": real_tokenizer("deepseek_v3", case_deepseek, 129280),
+        "llama3_1": real_tokenizer("llama3_1", case_llama3, 128256),
+        "qwen3": real_tokenizer("qwen3", case_r1_qwen3, 151936)}, indent=1, ensure_ascii=False) + "\n")
 except subprocess.CalledProcessError as error:
     sys.exit(error.stderr.decode())

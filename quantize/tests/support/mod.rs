@@ -4,6 +4,7 @@
 
 pub mod hugging_face;
 pub mod llama_quantize;
+pub mod recorded;
 
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
