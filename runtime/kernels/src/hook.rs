@@ -36,6 +36,8 @@ unsafe extern "C" {
 
 /// Weights of one panel, in bytes: they stay in the first-level cache while the columns pass by.
 const PANEL_BYTES: usize = 16 << 10;
+/// The same where each row is read once: long stretches of memory come faster than short ones.
+const STREAM_BYTES: usize = 256 << 10;
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
 
@@ -112,7 +114,12 @@ unsafe extern "C" fn cloister_kernels_compute(
     unsafe { ggml_barrier(threadpool) };
 
     let row_bytes = weight_type.row_bytes(layout.k);
-    let panel_rows = (PANEL_BYTES / row_bytes).clamp(1, 64);
+    let panel_rows = if columns <= 4 {
+        let fair = rows.div_ceil(2 * nth as usize);
+        (STREAM_BYTES / row_bytes).clamp(1, fair.max(1))
+    } else {
+        (PANEL_BYTES / row_bytes).clamp(1, 64)
+    };
     let mut next = ith as usize;
     while next * panel_rows < rows {
         let first = next * panel_rows;

@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use super::Kernel;
+use super::{Kernel, prefetch};
 use crate::activation::Column;
 
 /// How a type packs its blocks. The scale comes first, as f16.
@@ -50,6 +50,7 @@ impl<B: Block> Kernel for Of<B> {
             // scales and sums of columns are filled up to eight.
             unsafe {
                 let group = row.add(first * B::BYTES);
+                prefetch::<N>(group, 8 * B::BYTES);
                 let d = f16_of::<B>(group, count);
                 let min = if B::MIN {
                     f16_of::<B>(group.add(2), count)

@@ -106,3 +106,19 @@ fn sum(lanes: __m256) -> f32 {
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
 }
+
+/// How far ahead of what is read: far enough for memory to answer, near enough to stay in the cache.
+const AHEAD: usize = 1024;
+
+/// Asks memory for what comes [`AHEAD`] of `bytes` bytes at `at`; it is a hint and reads nothing itself, so it may
+/// lie beyond the weights. The CPU's own prefetching ends at each page, which shows where a row is multiplied so
+/// few times that memory is what it waits for.
+#[inline(always)]
+fn prefetch<const N: usize>(at: *const u8, bytes: usize) {
+    if N < 4 {
+        for line in (0..bytes).step_by(64) {
+            // SAFETY: a prefetch never faults.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.wrapping_add(AHEAD + line).cast()) };
+        }
+    }
+}

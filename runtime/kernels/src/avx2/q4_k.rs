@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Kernel;
+use super::{Kernel, prefetch};
 use crate::activation::Column;
 
 /// f16 scale, f16 minimum, 12 bytes of scales and minimums, 128 bytes of two weights each.
@@ -52,6 +52,7 @@ unsafe fn dot<const N: usize, const FIVE: bool>(
         // SAFETY: each read is within this block or, of a column, within the part that belongs to it.
         unsafe {
             let block = row.add(index * if FIVE { 176 } else { 144 });
+            prefetch::<N>(block, if FIVE { 176 } else { 144 });
             let low = block.add(if FIVE { 48 } else { 16 });
             let fifth = if FIVE {
                 _mm256_loadu_si256(block.add(16).cast())

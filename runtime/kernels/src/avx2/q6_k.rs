@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::Kernel;
+use super::{Kernel, prefetch};
 use crate::activation::Column;
 
 /// 128 bytes of low halves, 64 bytes of upper two bits, 16 scales, f16 scale; 32 is zero.
@@ -23,6 +23,7 @@ impl Kernel for Q6K {
             // SAFETY: each read is within this block or, of a column, within the part that belongs to it.
             unsafe {
                 let block = row.add(index * 210);
+                prefetch::<N>(block, 210);
                 let scales = _mm_loadu_si128(block.add(192).cast());
                 let d = block.add(208).cast::<u16>().read_unaligned();
                 let d = _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(d))));
