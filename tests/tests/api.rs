@@ -426,9 +426,11 @@ fn two_models() -> tempfile::TempDir {
     folder
 }
 
+/// A question whose answer is as long as it may be.
 fn for_model(model: &str, max_tokens: u32) -> Value {
     let mut request = question("Count from one to ten thousand.", max_tokens);
     request["model"] = json!(model);
+    request["ignore_eos"] = json!(true);
     request
 }
 
