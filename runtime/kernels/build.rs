@@ -1,7 +1,7 @@
 //! Compiles the hook against the headers inside the pinned sys crate's own package.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -24,11 +24,12 @@ fn main() {
 
 /// The folder of llama-cpp-sys-2, which tells no dependant where its headers are.
 fn sys_crate() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").expect("cargo sets CARGO");
-    let output = Command::new(cargo)
-        .args(["metadata", "--format-version=1", "--offline"])
-        .output()
-        .expect("cargo metadata runs");
+    // cargo lists packages only when all that the lock file names are there, while a build downloads just
+    // what it needs itself: on a fresh machine the rest has to come first.
+    let mut output = metadata(&["--offline"]);
+    if !output.status.success() {
+        output = metadata(&[]);
+    }
     assert!(
         output.status.success(),
         "cargo metadata: {}",
@@ -47,4 +48,13 @@ fn sys_crate() -> PathBuf {
         .parent()
         .expect("a manifest lies in a folder")
         .to_owned()
+}
+
+fn metadata(options: &[&str]) -> Output {
+    let cargo = std::env::var_os("CARGO").expect("cargo sets CARGO");
+    Command::new(cargo)
+        .args(["metadata", "--format-version=1", "--locked"])
+        .args(options)
+        .output()
+        .expect("cargo metadata runs")
 }
