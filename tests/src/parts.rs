@@ -1,6 +1,7 @@
 //! Where the parts lie that the tests are made of: programs, models, scripts.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// The root of the repository.
 pub fn repository() -> PathBuf {
@@ -46,3 +47,17 @@ pub fn smollm2() -> PathBuf {
 
 /// Its name in requests.
 pub const SMOLLM2: &str = "smollm2-135m-instruct-q4_1";
+
+/// A tiny model in `folder` with R1's vocabulary and chat template that after each of these tokens, as the
+/// vocabulary spells them, says the next; without any its weights are random.
+pub fn scripted_r1(folder: &Path, script: &[&str]) -> PathBuf {
+    let out = folder.join("tiny-r1.gguf");
+    let status = Command::new(program("examples/tiny_r1"))
+        .arg(cached("r1-distill-qwen-7b-header.gguf"))
+        .arg(&out)
+        .args(script)
+        .status()
+        .expect("the example is built");
+    assert!(status.success());
+    out
+}

@@ -3,27 +3,10 @@
 //! Where it matters what is answered, a tiny model answers that says one thing only, with R1's own
 //! vocabulary and chat template.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use cloister_tests::page::Page;
-use cloister_tests::parts::{cached, program, smollm2};
+use cloister_tests::parts::{scripted_r1, smollm2};
 use cloister_tests::process::until;
 use cloister_tests::serve::Serve;
-
-/// A model that says these tokens, as the vocabulary spells them, each at most once. Without any it thinks
-/// for as long as its context lasts.
-fn tiny_r1(folder: &Path, script: &[&str]) -> PathBuf {
-    let out = folder.join("tiny-r1.gguf");
-    let status = Command::new(program("examples/tiny_r1"))
-        .arg(cached("r1-distill-qwen-7b-header.gguf"))
-        .arg(&out)
-        .args(script)
-        .status()
-        .expect("the example is built");
-    assert!(status.success());
-    out
-}
 
 /// Thinks "Hmm", then says "Yes". The template ends with a newline after the tag that it opens.
 const YES: [&str; 5] = ["Ċ", "Hmm", "</think>", "Yes", "<｜end▁of▁sentence｜>"];
@@ -31,7 +14,7 @@ const YES: [&str; 5] = ["Ċ", "Hmm", "</think>", "Yes", "<｜end▁of▁sentence
 #[test]
 fn a_reload_comes_back_to_the_open_conversation_with_what_had_come_of_its_answer() {
     let folder = tempfile::tempdir().unwrap();
-    let serve = Serve::start(&tiny_r1(folder.path(), &YES), &["--ctx", "1024"]);
+    let serve = Serve::start(&scripted_r1(folder.path(), &YES), &["--ctx", "1024"]);
     let page = Page::open(&serve);
     page.ask("Has a spider legs?");
     page.answer_when("done");

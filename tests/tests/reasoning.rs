@@ -3,29 +3,14 @@
 //! The model is a tiny one with random weights: what it says means nothing, but it is templated,
 //! tokenized and split as the real one is.
 
-use std::path::PathBuf;
-use std::process::Command;
-
-use cloister_tests::parts::{cached, program};
+use cloister_tests::parts::scripted_r1;
 use cloister_tests::serve::{Serve, question};
 use serde_json::Value;
-
-fn tiny_r1(folder: &tempfile::TempDir, script: &[&str]) -> PathBuf {
-    let out = folder.path().join("tiny-r1.gguf");
-    let status = Command::new(program("examples/tiny_r1"))
-        .arg(cached("r1-distill-qwen-7b-header.gguf"))
-        .arg(&out)
-        .args(script)
-        .status()
-        .expect("the example is built");
-    assert!(status.success());
-    out
-}
 
 #[test]
 fn streamed_and_whole_agree_on_what_is_reasoning_and_what_is_answer() {
     let folder = tempfile::tempdir().unwrap();
-    let serve = Serve::start(&tiny_r1(&folder, &[]), &["--ctx", "1024"]);
+    let serve = Serve::start(&scripted_r1(folder.path(), &[]), &["--ctx", "1024"]);
     let request = question("How many legs has a spider?", 24);
 
     let message = serve.chat(&request).json()["choices"][0]["message"].clone();
@@ -52,7 +37,7 @@ fn where_the_thought_is_closed_the_answer_begins() {
     let folder = tempfile::tempdir().unwrap();
     // The template ends with a newline after the tag that it opens.
     let script = ["Ċ", "Hmm", "</think>", "Yes", "<｜end▁of▁sentence｜>"];
-    let serve = Serve::start(&tiny_r1(&folder, &script), &["--ctx", "1024"]);
+    let serve = Serve::start(&scripted_r1(folder.path(), &script), &["--ctx", "1024"]);
     let request = question("Has a spider legs?", 24);
 
     let answer = serve.chat(&request).json();

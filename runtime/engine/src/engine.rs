@@ -7,12 +7,12 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::chat::{ChatTemplate, Message};
+use crate::chat::{ChatTemplate, Conversation};
 use crate::error::{LoadError, PromptError, QueueFull};
 use crate::event::Event;
 use crate::llama::{Batch, Context, ContextParams, KvType, Model, Token, first_error};
 use crate::model::{ModelInfo, id_of};
-use crate::reasoning::Splitter;
+use crate::reasoning::Stage;
 use crate::sampling::Sampling;
 use crate::scheduler::{Job, Scheduler};
 
@@ -71,8 +71,8 @@ pub struct Client(pub String);
 pub struct Prompt {
     /// The rendered template, tokenized.
     pub tokens: Vec<Token>,
-    /// Whether the template has opened a thought that the answer goes on with.
-    pub opens_thought: bool,
+    /// Where the answer begins: in a thought, after one, or where both may follow.
+    pub stage: Stage,
 }
 
 /// A request that is ready to run.
@@ -84,10 +84,26 @@ pub struct Request {
     pub sampling: Sampling,
     /// Most tokens to generate; from [`Engine::max_tokens`].
     pub max_tokens: usize,
+    /// Most tokens of these to think: then the thought is closed, and the answer begins.
+    pub thinking_budget: Option<usize>,
     /// Text that ends the answer.
     pub stop: Vec<String>,
     /// Who asks.
     pub client: Client,
+}
+
+impl Request {
+    /// A request with the default settings, and neither stop sequences nor a budget for its thought.
+    pub fn new(prompt: Prompt, max_tokens: usize, client: Client) -> Self {
+        Self {
+            prompt,
+            sampling: Sampling::default(),
+            max_tokens,
+            thinking_budget: None,
+            stop: Vec::new(),
+            client,
+        }
+    }
 }
 
 /// A running request. Dropping it cancels the request.
@@ -210,6 +226,7 @@ impl Engine {
             n_ctx_train: trained,
             n_ctx: context.n_ctx_seq(),
             n_slots: options.n_slots,
+            thinks: template.as_ref().is_some_and(|template| template.thinks),
         };
 
         let (jobs, inbox) = std::sync::mpsc::channel();
@@ -257,16 +274,21 @@ impl Engine {
     /// Renders and tokenizes a conversation with the model's own template.
     ///
     /// # Errors
-    /// When the model has no template, its template refuses the messages, or there are more bytes than
-    /// the context can hold whatever they say.
-    pub fn prompt(&self, messages: &[Message]) -> Result<Prompt, PromptError> {
+    /// When the model has no template, its template refuses the messages or knows no thoughts where one is
+    /// asked for, or there are more bytes than the context can hold whatever they say.
+    pub fn prompt(&self, conversation: &Conversation) -> Result<Prompt, PromptError> {
         let template = self.template.as_ref().ok_or(PromptError::NoTemplate)?;
+        if conversation.think == Some(true) && !template.thinks {
+            return Err(PromptError::NoThought);
+        }
         // The cores belong to the slots: however many ask, one core at most turns text into tokens.
         let _turn = self
             .tokenizing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let text = template.render(messages).map_err(PromptError::Template)?;
+        let text = template
+            .render(conversation)
+            .map_err(PromptError::Template)?;
         let (bytes, n_ctx) = (text.len(), self.info.n_ctx as usize);
         let least = bytes.div_ceil(self.longest_token);
         if least > n_ctx {
@@ -284,7 +306,7 @@ impl Engine {
         }
         Ok(Prompt {
             tokens,
-            opens_thought: Splitter::opened_by(&text),
+            stage: Stage::after(&text),
         })
     }
 

@@ -60,6 +60,9 @@ pub enum PromptError {
     /// The model has no chat template.
     #[error("this model file carries no chat template, so it cannot answer chat messages")]
     NoTemplate,
+    /// A thought is asked for.
+    #[error("this model does not think before it answers: its chat template knows no thoughts")]
+    NoThought,
     /// The prompt is too long whatever its tokens are.
     #[error(
         "this prompt has {bytes} bytes, which are {least} tokens at least; the context holds {n_ctx}"

@@ -22,14 +22,16 @@ mod sampling;
 mod scheduler;
 mod slot;
 mod stop;
+mod text_pipeline;
 mod top_k;
 
-pub use chat::Message;
+pub use chat::{Conversation, Message};
 pub use cores::usable_cores;
 pub use engine::{Client, Engine, Generation, Options, Prompt, Request, Stats};
 pub use error::{GenerateError, LoadError, PromptError, QueueFull};
 pub use event::{Completion, Event, FinishReason, Timings, Usage};
 pub use llama::{KvType, Token};
 pub use model::{ModelInfo, id_of};
+pub use reasoning::Stage;
 pub use rehearsal::rehearse;
 pub use sampling::{InvalidSampling, Sampling};

@@ -27,6 +27,9 @@ pub struct Job {
 /// Prompt tokens per batch while other slots decode: bounds how long their next token waits.
 const PREFILL_BESIDE_DECODE: usize = 128;
 
+/// Tokens that a slot may compute in each step while it answers: the one that was drawn, and what had to follow.
+const MOST_PER_STEP: usize = 16;
+
 /// How often speeds are published while tokens flow.
 const STATS_EVERY: Duration = Duration::from_secs(1);
 
@@ -34,6 +37,8 @@ const STATS_EVERY: Duration = Duration::from_secs(1);
 struct Planned {
     slot: usize,
     tokens: Vec<Token>,
+    /// Whether it is a slice of something long, a prompt for one.
+    prefill: bool,
     /// Batch index of the logits to draw from, when the batch reaches the end of the prompt.
     logits: Option<i32>,
 }
@@ -207,11 +212,8 @@ impl Scheduler {
         if planned.is_empty() {
             return;
         }
-        let prefill: usize = planned
-            .iter()
-            .map(|p| p.tokens.len())
-            .filter(|&n| n > 1)
-            .sum();
+        let slices = planned.iter().filter(|plan| plan.prefill);
+        let prefill: usize = slices.map(|plan| plan.tokens.len()).sum();
         if prefill > 0 {
             let senders = planned
                 .iter()
@@ -241,50 +243,53 @@ impl Scheduler {
         }
     }
 
-    /// Fills the batch: the next token of every slot that decodes, then prompt slices.
+    /// Fills the batch: what every slot that answers has to compute, then slices of prompts.
     fn plan(&mut self) -> Vec<Planned> {
         self.batch.clear();
         let mut planned = Vec::new();
-        for (i, slot) in self.slots.iter().enumerate() {
-            if let Some(token) = slot.work.as_ref().and_then(|work| work.next) {
-                let logits = self.batch.push(token, slot.next_pos(), slot.seq, true);
-                planned.push(Planned {
-                    slot: i,
-                    tokens: vec![token],
-                    logits: Some(logits),
-                });
+        // Never more than all of them have room for together.
+        let most = (self.batch.capacity() / self.slots.len()).clamp(1, MOST_PER_STEP);
+        let answers = |slot: &Slot| {
+            let work = slot.work.as_ref();
+            work.is_some_and(|work| !work.reads_prompt() && slot.pending().len() <= most)
+        };
+        for i in 0..self.slots.len() {
+            if answers(&self.slots[i]) {
+                planned.extend(self.plan_slot(i, most, false));
             }
         }
         let mut room = self.batch.room();
         if !planned.is_empty() {
             room = room.min(PREFILL_BESIDE_DECODE);
         }
-        for (i, slot) in self.slots.iter().enumerate() {
-            let Some(work) = slot.work.as_ref().filter(|work| work.next.is_none()) else {
-                continue;
-            };
-            let done = slot.cached.len();
-            let tokens: Vec<Token> = work.prompt[done..].iter().copied().take(room).collect();
-            if tokens.is_empty() {
-                continue;
+        for i in 0..self.slots.len() {
+            if room > 0 && !answers(&self.slots[i]) {
+                let plan = self.plan_slot(i, room, true);
+                room -= plan.as_ref().map_or(0, |plan| plan.tokens.len());
+                planned.extend(plan);
             }
-            room -= tokens.len();
-            let last = done + tokens.len() == work.prompt.len();
-            let mut logits = None;
-            for (k, &token) in tokens.iter().enumerate() {
-                let wanted = last && k + 1 == tokens.len();
-                let index = self
-                    .batch
-                    .push(token, slot.next_pos() + k as i32, slot.seq, wanted);
-                logits = wanted.then_some(index);
-            }
-            planned.push(Planned {
-                slot: i,
-                tokens,
-                logits,
-            });
         }
         planned
+    }
+
+    /// Puts the next tokens of a slot into the batch, at most `room`.
+    fn plan_slot(&mut self, i: usize, room: usize, prefill: bool) -> Option<Planned> {
+        let slot = &self.slots[i];
+        let pending = slot.pending();
+        let tokens = pending[..room.min(pending.len())].to_vec();
+        let last = tokens.len().checked_sub(1)?;
+        let whole = tokens.len() == pending.len();
+        let mut index = 0;
+        for (k, &token) in tokens.iter().enumerate() {
+            let pos = slot.next_pos() + k as i32;
+            index = self.batch.push(token, pos, slot.seq, whole && k == last);
+        }
+        Some(Planned {
+            slot: i,
+            tokens,
+            prefill,
+            logits: whole.then_some(index),
+        })
     }
 
     /// Takes one slot's share of a computed batch: its tokens are in the cache; its next one is drawn.
@@ -294,7 +299,7 @@ impl Scheduler {
             return;
         };
         slot.cached.extend(&plan.tokens);
-        if work.next.is_none() {
+        if work.reads_prompt() {
             work.report_prefill(slot.cached.len());
         }
         let Some(logits) = plan.logits else {
@@ -327,9 +332,9 @@ impl Scheduler {
                 let _ = work.events.send(Event::Failed(GenerateError::Decode(code)));
             }
             if kept < slot.cached.len() {
-                let cached = std::mem::take(&mut slot.cached);
+                slot.cached.truncate(kept);
                 if let Some(work) = &mut slot.work {
-                    work.read_again(cached);
+                    work.read_again();
                 }
             }
         }

@@ -4,12 +4,11 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::decoder::Utf8Decoder;
 use crate::engine::{Client, Request};
 use crate::event::{Completion, Event, FinishReason, Timings, Usage};
 use crate::llama::{Model, Pos, Sampler, SeqId, Token};
-use crate::reasoning::{Parted, Splitter};
-use crate::stop::StopMatcher;
+use crate::reasoning::{CLOSING, Parted};
+use crate::text_pipeline::TextPipeline;
 
 /// One sequence of the KV cache. Keeps its tokens after a request, so that the next turn of the same
 /// conversation need not compute them again.
@@ -48,6 +47,12 @@ impl Slot {
         same.min(prompt.len().saturating_sub(1))
     }
 
+    /// The tokens of its request that the cache does not hold yet.
+    pub fn pending(&self) -> &[Token] {
+        let work = self.work.as_ref();
+        work.map_or(&[], |work| &work.tokens[self.cached.len()..])
+    }
+
     /// The position that the next token goes to.
     pub fn next_pos(&self) -> Pos {
         self.cached.len() as Pos
@@ -57,19 +62,26 @@ impl Slot {
 /// A request in a slot.
 pub struct Work {
     pub events: UnboundedSender<Event>,
-    /// What is to be read before the next token is drawn.
-    pub prompt: Vec<Token>,
+    /// The prompt and what was generated after it. The slot's cache holds a beginning of it; the rest is to be
+    /// computed, and then the next token is drawn.
+    pub tokens: Vec<Token>,
     n_prompt: usize,
-    pub taken_over: usize,
-    /// The token drawn last, not yet in the KV cache. `None` while the prompt is read.
-    pub next: Option<Token>,
+    taken_over: usize,
     pub sampler: Sampler,
     max_tokens: usize,
+    thought: Option<Budget>,
     text: TextPipeline,
     started: Instant,
     first_token: Option<Instant>,
     generated: usize,
     reasoning: usize,
+}
+
+/// What is left of a thought that may not go on for ever.
+struct Budget {
+    tokens: usize,
+    /// What closes it.
+    closing: Vec<Token>,
 }
 
 impl Work {
@@ -83,12 +95,15 @@ impl Work {
         Self {
             events,
             taken_over,
-            next: None,
             sampler: Sampler::new(&request.sampling, model, seed),
             max_tokens: request.max_tokens,
-            text: TextPipeline::new(request.prompt.opens_thought, request.stop),
+            thought: request.thinking_budget.map(|tokens| Budget {
+                tokens,
+                closing: model.tokenize(CLOSING, false),
+            }),
+            text: TextPipeline::new(request.prompt.stage, request.stop),
             n_prompt: request.prompt.tokens.len(),
-            prompt: request.prompt.tokens,
+            tokens: request.prompt.tokens,
             started: Instant::now(),
             first_token: None,
             generated: 0,
@@ -100,31 +115,45 @@ impl Work {
         self.events.is_closed()
     }
 
-    /// The `cached` tokens have been lost: they are to be read once more, and what was drawn after them.
-    pub fn read_again(&mut self, cached: Vec<Token>) {
-        if let Some(next) = self.next.take() {
-            self.prompt = cached;
-            self.prompt.push(next);
-        }
+    /// Whether the prompt is still being read.
+    pub fn reads_prompt(&self) -> bool {
+        self.first_token.is_none()
+    }
+
+    /// What the cache held of it has been lost.
+    pub fn read_again(&mut self) {
         self.taken_over = 0;
     }
 
-    /// Reports how far the prompt has been read, until the answer begins.
+    /// Reports how far the prompt has been read.
     pub fn report_prefill(&self, processed: usize) {
-        if self.first_token.is_some() {
-            return;
-        }
         self.send(Event::Prefill {
-            total: self.prompt.len(),
+            total: self.n_prompt,
             cached: self.taken_over,
             processed,
             elapsed: self.started.elapsed(),
         });
     }
 
-    /// Takes a drawn token; sends its text. Gives the reason when it was the last.
+    /// Takes a drawn token, and what must follow it; sends their text. Gives the reason when it was the last.
     pub fn accept(&mut self, token: Token, model: &Model) -> Option<FinishReason> {
         self.first_token.get_or_insert_with(Instant::now);
+        if let Some(reason) = self.take(token, model) {
+            return Some(reason);
+        }
+        let spent = self.reasoning;
+        let over = self.thought.take_if(|thought| spent >= thought.tokens);
+        let over = over.filter(|_| self.text.thinking());
+        for token in over.map_or_else(Vec::new, |thought| thought.closing) {
+            self.sampler.accept(token);
+            if let Some(reason) = self.take(token, model) {
+                return Some(reason);
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, token: Token, model: &Model) -> Option<FinishReason> {
         self.generated += 1;
         if model.is_end_of_generation(token) {
             return Some(FinishReason::Stop);
@@ -142,7 +171,7 @@ impl Work {
         if stopped {
             return Some(FinishReason::Stop);
         }
-        self.next = Some(token);
+        self.tokens.push(token);
         (self.generated >= self.max_tokens).then_some(FinishReason::Length)
     }
 
@@ -183,54 +212,6 @@ impl Work {
     fn send(&self, event: Event) {
         // A closed channel is a cancel, which the scheduler sees by itself.
         let _ = self.events.send(event);
-    }
-}
-
-/// Bytes of tokens in; reasoning and answer out, ended by stop sequences (in the answer only).
-struct TextPipeline {
-    utf8: Utf8Decoder,
-    splitter: Splitter,
-    stop: StopMatcher,
-    stopped: bool,
-}
-
-impl TextPipeline {
-    fn new(opens_thought: bool, stop: Vec<String>) -> Self {
-        Self {
-            utf8: Utf8Decoder::default(),
-            splitter: Splitter::new(opens_thought),
-            stop: StopMatcher::new(stop),
-            stopped: false,
-        }
-    }
-
-    fn thinking(&self) -> bool {
-        self.splitter.thinking()
-    }
-
-    fn push(&mut self, bytes: &[u8]) -> (Parted, bool) {
-        let text = self.utf8.push(bytes);
-        let Parted { reasoning, content } = self.splitter.push(&text);
-        let (content, stopped) = self.stop.push(&content);
-        self.stopped = stopped;
-        (Parted { reasoning, content }, stopped)
-    }
-
-    fn finish(&mut self) -> Parted {
-        if self.stopped {
-            return Parted::default();
-        }
-        let text = self.utf8.finish();
-        let mut parted = self.splitter.push(&text);
-        let rest = self.splitter.finish();
-        parted.reasoning += &rest.reasoning;
-        let (content, stopped) = self.stop.push(&(parted.content + &rest.content));
-        parted.content = if stopped {
-            content
-        } else {
-            content + &self.stop.finish()
-        };
-        parted
     }
 }
 

@@ -50,12 +50,12 @@ async fn agrees(model_name: &str, golden: &str) -> usize {
             .as_array()
             .expect("messages")
             .iter()
-            .map(|m| Message {
-                role: m["role"].as_str().expect("role").to_owned(),
-                content: m["content"].as_str().expect("content").to_owned(),
+            .map(|m| {
+                let text = |name: &str| m[name].as_str().expect("text");
+                Message::new(text("role"), text("content"))
             })
             .collect();
-        let prompt = engine.prompt(&messages).expect("a prompt");
+        let prompt = engine.prompt(&messages.clone().into()).expect("a prompt");
         let expected: Vec<i32> = case["prompt"]
             .as_array()
             .expect("ids")
@@ -74,11 +74,8 @@ async fn agrees(model_name: &str, golden: &str) -> usize {
         };
         let client = Client("test".to_owned());
         let request = Request {
-            prompt,
             sampling,
-            max_tokens,
-            stop: Vec::new(),
-            client,
+            ..Request::new(prompt, max_tokens, client)
         };
         let answer = text(engine.submit(request).expect("the queue is empty")).await;
         assert_eq!(answer, case["text"].as_str().expect("text"), "{messages:?}");

@@ -102,20 +102,15 @@ fn tensors(vocabulary: u64) -> Vec<TensorInfo> {
 }
 
 fn ask(engine: &Engine, question: &str, max_tokens: usize, client: &str) -> Generation {
-    let messages = [Message {
-        role: "user".to_owned(),
-        content: question.to_owned(),
-    }];
+    let prompt = engine.prompt(&vec![Message::new("user", question)].into());
+    let client = Client(client.to_owned());
     let request = Request {
-        prompt: engine.prompt(&messages).expect("a prompt"),
         sampling: Sampling {
             temperature: 0.0,
             ignore_eos: true,
             ..Sampling::default()
         },
-        max_tokens,
-        stop: Vec::new(),
-        client: Client(client.to_owned()),
+        ..Request::new(prompt.expect("a prompt"), max_tokens, client)
     };
     engine.submit(request).expect("room")
 }

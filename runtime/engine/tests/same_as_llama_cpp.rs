@@ -172,10 +172,7 @@ async fn agrees(name: &str) {
     );
     let path = cache.join(name);
     let conversations = QUESTIONS.map(|question| {
-        [("system", SYSTEM), ("user", question)].map(|(role, content)| Message {
-            role: role.to_owned(),
-            content: content.to_owned(),
-        })
+        [("system", SYSTEM), ("user", question)].map(|(role, content)| Message::new(role, content))
     });
 
     let load = |kernels| {
@@ -203,17 +200,14 @@ async fn agrees(name: &str) {
     let engine = load(true);
     let mut generations = Vec::new();
     for (messages, (tokens, _)) in conversations.iter().zip(&expected) {
-        let prompt = engine.prompt(messages).expect("a prompt");
+        let prompt = engine.prompt(&messages.to_vec().into()).expect("a prompt");
         assert_eq!(&prompt.tokens, tokens, "{messages:?}");
         let request = Request {
-            prompt,
             sampling: Sampling {
                 temperature: 0.0,
                 ..Sampling::default()
             },
-            max_tokens: MAX_TOKENS,
-            stop: Vec::new(),
-            client: Client("test".to_owned()),
+            ..Request::new(prompt, MAX_TOKENS, Client("test".to_owned()))
         };
         generations.push(engine.submit(request).expect("room in the queue"));
     }

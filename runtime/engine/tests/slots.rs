@@ -22,19 +22,14 @@ fn engine(options: &Options) -> Engine {
 }
 
 fn ask(engine: &Engine, question: &str, max_tokens: usize, client: &str) -> Request {
-    let messages = [Message {
-        role: "user".to_owned(),
-        content: question.to_owned(),
-    }];
+    let prompt = engine.prompt(&vec![Message::new("user", question)].into());
+    let client = Client(client.to_owned());
     Request {
-        prompt: engine.prompt(&messages).expect("a prompt"),
         sampling: Sampling {
             temperature: 0.0,
             ..Sampling::default()
         },
-        max_tokens,
-        stop: Vec::new(),
-        client: Client(client.to_owned()),
+        ..Request::new(prompt.expect("a prompt"), max_tokens, client)
     }
 }
 
@@ -255,10 +250,7 @@ fn a_prompt_of_more_bytes_than_any_tokens_could_hold_is_refused_by_its_bytes() {
         n_ctx: Some(256),
         ..Options::default()
     });
-    let prompt = |content: String| {
-        let role = "user".to_owned();
-        engine.prompt(&[Message { role, content }])
-    };
+    let prompt = |text: String| engine.prompt(&vec![Message::new("user", text)].into());
     let refused = prompt("word ".repeat(3 << 20)).expect_err("too long");
     assert!(
         matches!(refused, PromptError::TooManyBytes { least, n_ctx: 256, .. } if least > 256),

@@ -158,7 +158,7 @@ impl From<PromptError> for ApiError {
                 ..Self::field("messages", message)
             },
             PromptError::Template(_) => Self::field("messages", message),
-            PromptError::NoTemplate => Self::invalid(message),
+            PromptError::NoTemplate | PromptError::NoThought => Self::invalid(message),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod request;
+mod thinking;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use cloister_engine::{Client, Engine, Event, Generation};
+use cloister_engine::{Client, Conversation, Engine, Event, Generation};
 use futures_core::Stream;
 use serde_json::Value;
 
@@ -58,16 +59,19 @@ pub async fn completions(
     let client = peer.client(&headers);
     let request = ChatRequest::parse(&body(&headers, bytes)?)?;
     let engine = models.engine(request.model.as_deref()).await?;
+    request.thinking.check(engine.info())?;
+    let budget = request.thinking.budget(models.reasoning_budget());
     let (streamed, progress, usage) = (
         request.stream,
         request.return_progress,
         request.include_usage,
     );
     // Tokenizing a long prompt takes a while; the threads that carry tokens should not wait for it.
-    let (engine, generation) =
-        tokio::task::spawn_blocking(move || submit(&engine, request, client).map(|g| (engine, g)))
-            .await
-            .map_err(|_| ApiError::invalid("this request cannot be turned into a prompt"))??;
+    let (engine, generation) = tokio::task::spawn_blocking(move || {
+        submit(&engine, request, client, budget).map(|g| (engine, g))
+    })
+    .await
+    .map_err(|_| ApiError::invalid("this request cannot be turned into a prompt"))??;
     if streamed {
         let stream = stream(engine, generation, progress, usage);
         return Ok(Sse::new(stream)
@@ -79,15 +83,22 @@ pub async fn completions(
         .map(|answer| Json(answer).into_response())
 }
 
-fn submit(engine: &Engine, request: ChatRequest, client: Client) -> Result<Generation, ApiError> {
-    let prompt = engine.prompt(&request.messages)?;
+fn submit(
+    engine: &Engine,
+    request: ChatRequest,
+    client: Client,
+    thinking_budget: Option<usize>,
+) -> Result<Generation, ApiError> {
+    let prompt = engine.prompt(&Conversation {
+        messages: request.messages,
+        think: request.thinking.think,
+    })?;
     let max_tokens = engine.max_tokens(&prompt, request.max_tokens)?;
     Ok(engine.submit(cloister_engine::Request {
-        prompt,
         sampling: request.sampling,
-        max_tokens,
+        thinking_budget,
         stop: request.stop,
-        client,
+        ..cloister_engine::Request::new(prompt, max_tokens, client)
     })?)
 }
 
@@ -125,6 +136,9 @@ fn stream(
                 Event::Queued { .. } | Event::Prefill { .. } => {}
                 Event::Text { content, reasoning } => yield data(chunks.text(&content, &reasoning)),
                 Event::Done(completion) => {
+                    if let Some(begin) = chunks.begin() {
+                        yield data(begin);
+                    }
                     yield data(chunks.finish(&completion));
                     if usage {
                         yield data(chunks.usage(&completion));

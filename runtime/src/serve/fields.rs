@@ -33,6 +33,11 @@ impl Fields {
         self.0.remove(name).filter(|value| !value.is_null())
     }
 
+    /// Whether the field is given.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| !value.is_null())
+    }
+
     /// A number within `range`.
     pub fn number(&mut self, name: &str) -> Result<Option<f32>> {
         let Some(value) = self.take(name) else {

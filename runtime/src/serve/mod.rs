@@ -89,6 +89,9 @@ pub struct ServeOptions {
     /// Element type of the KV cache [default: f16].
     #[arg(long, env = "CLOISTER_KV_TYPE", value_name = "TYPE")]
     kv_type: Option<KvTypeName>,
+    /// Most tokens of a thought, where a request does not say otherwise [default: no limit].
+    #[arg(long, env = "CLOISTER_REASONING_BUDGET", value_name = "N")]
+    reasoning_budget: Option<usize>,
     /// Multiply matrices with ggml's own kernels only.
     #[arg(long, env = "CLOISTER_NO_KERNELS")]
     #[serde(default)]
@@ -141,6 +144,7 @@ impl ServeOptions {
             slots: self.slots.or(other.slots),
             threads: self.threads.or(other.threads),
             kv_type: self.kv_type.or(other.kv_type),
+            reasoning_budget: self.reasoning_budget.or(other.reasoning_budget),
             no_kernels: self.no_kernels || other.no_kernels,
         }
     }
@@ -167,8 +171,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         kernels: !options.no_kernels,
         ..Options::default()
     };
-    let models = Arc::new(match (options.model, options.models) {
-        (Some(file), None) => Models::of_file(file, engine)?,
+    let models = match (options.model, options.models) {
+        (Some(file), None) => Models::of_file(file, engine),
         (None, Some(dir)) => Models::of_folder(dir, engine)?,
         (Some(_), Some(_)) => {
             return Err(WrongUse("give either a model or a folder of models".to_owned()).into());
@@ -178,7 +182,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
                 WrongUse("no model: give --model FILE.gguf or --models DIR".to_owned()).into(),
             );
         }
-    });
+    };
+    let models = Arc::new(models.with_reasoning_budget(options.reasoning_budget));
     let state = settings::state_folder(options.state)?;
     let tcp = listen::tcp(
         options

@@ -21,6 +21,8 @@ use super::loading;
 pub struct Models {
     place: Place,
     options: Options,
+    /// Most tokens of a thought, where a request does not say.
+    reasoning_budget: Option<usize>,
     current: RwLock<Option<Arc<Engine>>>,
     /// The file that was loaded last; `None` until the first one is.
     last: RwLock<Option<PathBuf>>,
@@ -46,8 +48,8 @@ const DRAIN_EVERY: Duration = Duration::from_millis(20);
 
 impl Models {
     /// Serves `file` alone.
-    pub fn of_file(file: PathBuf, options: Options) -> anyhow::Result<Self> {
-        Ok(Self::new(Place::File(file), options))
+    pub fn of_file(file: PathBuf, options: Options) -> Self {
+        Self::new(Place::File(file), options)
     }
 
     /// Serves the GGUF files in `folder`.
@@ -66,11 +68,23 @@ impl Models {
         Self {
             place,
             options,
+            reasoning_budget: None,
             current: RwLock::new(None),
             last: RwLock::new(None),
             loading: tokio::sync::Mutex::new(()),
             exchanges: Arc::new(Semaphore::new(MAX_EXCHANGES)),
         }
+    }
+
+    /// Lets no thought have more than `tokens` tokens, unless its request says otherwise.
+    pub fn with_reasoning_budget(mut self, tokens: Option<usize>) -> Self {
+        self.reasoning_budget = tokens;
+        self
+    }
+
+    /// Most tokens of a thought, where a request does not say.
+    pub fn reasoning_budget(&self) -> Option<usize> {
+        self.reasoning_budget
     }
 
     /// The files, by name.

@@ -117,6 +117,12 @@ impl Sampler {
             token
         }
     }
+
+    /// Remembers a token that was not drawn but follows all the same.
+    pub fn accept(&mut self, token: Token) {
+        // SAFETY: the chain lives.
+        unsafe { sys::llama_sampler_accept(self.chain.as_ptr(), token) }
+    }
 }
 
 impl Drop for Sampler {

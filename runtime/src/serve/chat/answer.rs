@@ -143,6 +143,11 @@ impl Chunks {
         self.delta(delta, None)
     }
 
+    /// The role, for an answer of which no text has come.
+    pub fn begin(&mut self) -> Option<Value> {
+        (!self.began).then(|| self.text("", ""))
+    }
+
     /// The end: an empty delta with the reason.
     pub fn finish(&self, completion: &Completion) -> Value {
         let mut chunk = self.delta(json!({}), Some(finish_reason(completion)));

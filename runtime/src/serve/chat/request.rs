@@ -3,6 +3,7 @@
 use cloister_engine::{Message, Sampling};
 use serde_json::{Value, json};
 
+use super::thinking::Thinking;
 use crate::serve::api_error::ApiError;
 use crate::serve::fields::Fields;
 
@@ -20,6 +21,7 @@ pub struct ChatRequest {
     pub sampling: Sampling,
     pub max_tokens: Option<usize>,
     pub stop: Vec<String>,
+    pub thinking: Thinking,
     pub stream: bool,
     pub include_usage: bool,
     pub return_progress: bool,
@@ -55,6 +57,7 @@ impl ChatRequest {
             sampling: sampling(&mut fields)?,
             max_tokens: new.or(old).map(|n| n as usize),
             stop: stop(fields.take("stop"))?,
+            thinking: Thinking::parse(&mut fields)?,
             stream,
             include_usage,
             return_progress: fields.flag("return_progress")?,
@@ -195,18 +198,19 @@ fn message(value: Value, at: &str) -> Result<Message, ApiError> {
             ));
         }
     };
+    let mut message = Message::new(role, content);
+    // OpenAI has no name for it; these are llama-server's, OpenRouter's and Ollama's.
+    for name in ["reasoning_content", "reasoning", "thinking"] {
+        let reasoning = fields.text(name)?;
+        if message.role == "assistant" {
+            message.reasoning = reasoning.or(message.reasoning);
+        }
+    }
     // A client may send back what it got; the template has no place for these.
-    fields.ignore(&[
-        "name",
-        "reasoning_content",
-        "refusal",
-        "annotations",
-        "audio",
-        "function_call",
-    ]);
+    fields.ignore(&["name", "refusal", "annotations", "audio", "function_call"]);
     fields.refuse("tool_calls", &[json!([])])?;
     fields.finish()?;
-    Ok(Message { role, content })
+    Ok(message)
 }
 
 fn text_part(part: Value, at: &str) -> Result<String, ApiError> {
