@@ -164,7 +164,7 @@ impl Engine {
     /// [`LoadError`]: no sound GGUF, an architecture llama.cpp does not know, no memory.
     pub fn load(path: &Path, options: &Options) -> Result<Self, LoadError> {
         let file = cloister_gguf::Gguf::open(path)?;
-        check_memory(&file, options)?;
+        let need = check_memory(&file, options)?;
         if let Some(rehearse) = options.rehearse {
             rehearse(path, options).map_err(LoadError::Rehearsal)?;
         }
@@ -226,6 +226,7 @@ impl Engine {
             n_ctx_train: trained,
             n_ctx: context.n_ctx_seq(),
             n_slots: options.n_slots,
+            memory: need.unwrap_or_else(|| model.size()),
             thinks: template.as_ref().is_some_and(|template| template.thinks),
         };
 
@@ -289,6 +290,11 @@ impl Engine {
         let text = template
             .render(conversation)
             .map_err(PromptError::Template)?;
+        let add_special = self.model.adds_bos() && !template.wrote_bos(&text);
+        self.tokenize(&text, add_special)
+    }
+
+    fn tokenize(&self, text: &str, add_special: bool) -> Result<Prompt, PromptError> {
         let (bytes, n_ctx) = (text.len(), self.info.n_ctx as usize);
         let least = bytes.div_ceil(self.longest_token);
         if least > n_ctx {
@@ -298,16 +304,28 @@ impl Engine {
                 n_ctx,
             });
         }
-        let add_special = self.model.adds_bos() && !template.wrote_bos(&text);
-        let tokens = self.model.tokenize(&text, add_special);
+        let tokens = self.model.tokenize(text, add_special);
         if tokens.is_empty() {
             let nothing = "it makes nothing of them, and a prompt needs a token";
             return Err(PromptError::Template(nothing.to_owned()));
         }
         Ok(Prompt {
             tokens,
-            stage: Stage::after(&text),
+            stage: Stage::after(text),
         })
+    }
+
+    /// Tokenizes a prompt that has its template's text already, special tokens written out.
+    ///
+    /// # Errors
+    /// When there are more bytes than the context can hold, or no token.
+    pub fn raw_prompt(&self, text: &str) -> Result<Prompt, PromptError> {
+        let _turn = self
+            .tokenizing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let add_special = self.model.adds_bos();
+        self.tokenize(text, add_special)
     }
 
     /// How many tokens an answer to `prompt` may have: `wanted`, or all that the context has room
@@ -367,8 +385,9 @@ impl Engine {
     }
 }
 
-/// Fails when the model with its context does not fit this machine.
-fn check_memory(file: &cloister_gguf::Gguf, options: &Options) -> Result<(), LoadError> {
+/// Fails when the model with its context does not fit this machine. Gives how many bytes it needs, where that
+/// is known.
+fn check_memory(file: &cloister_gguf::Gguf, options: &Options) -> Result<Option<u64>, LoadError> {
     use cloister_gguf::{ContextShape, KvCacheType};
     let architecture = file
         .metadata

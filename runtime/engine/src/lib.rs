@@ -6,6 +6,7 @@
 //! no file, and never logs a prompt or an answer.
 
 pub mod bench;
+mod card;
 mod chat;
 mod cores;
 mod decoder;
@@ -25,6 +26,7 @@ mod stop;
 mod text_pipeline;
 mod top_k;
 
+pub use card::Card;
 pub use chat::{Conversation, Message};
 pub use cores::usable_cores;
 pub use engine::{Client, Engine, Generation, Options, Prompt, Request, Stats};

@@ -11,20 +11,20 @@ use std::path::Path;
 use cloister_gguf::{ContextShape, Gguf, MemoryError, memory_need};
 
 /// Fails when running `file` in `context` takes more than is free. A model whose need is not known, and
-/// a machine that does not tell what it has, pass.
-pub fn check(file: &Gguf, context: ContextShape) -> Result<(), String> {
+/// a machine that does not tell what it has, pass. Gives the need in bytes, where it is known.
+pub fn check(file: &Gguf, context: ContextShape) -> Result<Option<u64>, String> {
     let need = match memory_need(&file.metadata, &file.tensors, context) {
         Err(error @ MemoryError::Context(_)) => {
             return Err(format!("{error}; use a smaller --ctx"));
         }
         need => need,
     };
-    let (Ok(need), Some(free)) = (need, free(Path::new("/"))) else {
-        return Ok(());
+    let Ok(need) = need else {
+        return Ok(None);
     };
-    if need.total() <= free {
-        return Ok(());
-    }
+    let Some(free) = free(Path::new("/")).filter(|free| need.total() > *free) else {
+        return Ok(Some(need.total()));
+    };
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     Err(format!(
         "it needs {} MiB (weights {}, KV cache {}, compute {}, rest {}) and {} MiB are free: {} MiB too few; use a smaller --ctx, fewer --slots, --kv-type q8_0, or a file of fewer bits",

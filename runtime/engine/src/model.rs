@@ -23,6 +23,8 @@ pub struct ModelInfo {
     pub n_ctx: u32,
     /// Number of slots.
     pub n_slots: u32,
+    /// Bytes that it needs: weights, KV cache and the rest.
+    pub memory: u64,
     /// Whether it was made to think before it answers: its chat template knows thoughts.
     pub thinks: bool,
 }

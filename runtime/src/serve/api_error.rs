@@ -94,6 +94,27 @@ impl ApiError {
         }
     }
 
+    /// The same with more to say.
+    pub fn with_hint(mut self, hint: &str) -> Self {
+        self.message += hint;
+        self
+    }
+
+    /// The status that it is answered with.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// What happened, and what to do.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Seconds after which the client may try again.
+    pub fn retry_after(&self) -> Option<u32> {
+        self.retry_after
+    }
+
     /// The same as a JSON value, for the inside of a stream.
     pub fn to_json(&self) -> Value {
         let kind = match self.status.as_u16() {

@@ -3,7 +3,6 @@
 
 mod answer;
 mod request;
-mod thinking;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,42 +11,19 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use cloister_engine::{Client, Conversation, Engine, Event, Generation};
+use cloister_engine::{Engine, Event, Generation};
 use futures_core::Stream;
 use serde_json::Value;
 
 use super::api_error::ApiError;
+use super::ask::body;
 use super::models::Models;
 use super::peer::Peer;
 use answer::{Answer, Chunks};
 use request::ChatRequest;
-
-/// The body of a request, which must be JSON.
-pub fn body(headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
-    // A form of another site can send any text without asking first, but not this content type.
-    let kind = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .unwrap_or_default();
-    if !kind.to_ascii_lowercase().starts_with("application/json") {
-        return Err(ApiError::invalid(
-            "send the request with the header Content-Type: application/json",
-        ));
-    }
-    bytes.map_err(|error| {
-        if error.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
-            ApiError::too_large(format!(
-                "the body is larger than {} MiB",
-                super::MAX_BODY >> 20
-            ))
-        } else {
-            ApiError::invalid(format!("the body did not arrive: {error}"))
-        }
-    })
-}
 
 /// `POST /v1/chat/completions`.
 pub async fn completions(
@@ -58,20 +34,12 @@ pub async fn completions(
 ) -> Result<Response, ApiError> {
     let client = peer.client(&headers);
     let request = ChatRequest::parse(&body(&headers, bytes)?)?;
-    let engine = models.engine(request.model.as_deref()).await?;
-    request.thinking.check(engine.info())?;
-    let budget = request.thinking.budget(models.reasoning_budget());
     let (streamed, progress, usage) = (
         request.stream,
         request.return_progress,
         request.include_usage,
     );
-    // Tokenizing a long prompt takes a while; the threads that carry tokens should not wait for it.
-    let (engine, generation) = tokio::task::spawn_blocking(move || {
-        submit(&engine, request, client, budget).map(|g| (engine, g))
-    })
-    .await
-    .map_err(|_| ApiError::invalid("this request cannot be turned into a prompt"))??;
+    let (engine, generation) = request.ask.submit(&models, client).await?;
     if streamed {
         let stream = stream(engine, generation, progress, usage);
         return Ok(Sse::new(stream)
@@ -81,25 +49,6 @@ pub async fn completions(
     whole(&engine, generation)
         .await
         .map(|answer| Json(answer).into_response())
-}
-
-fn submit(
-    engine: &Engine,
-    request: ChatRequest,
-    client: Client,
-    thinking_budget: Option<usize>,
-) -> Result<Generation, ApiError> {
-    let prompt = engine.prompt(&Conversation {
-        messages: request.messages,
-        think: request.thinking.think,
-    })?;
-    let max_tokens = engine.max_tokens(&prompt, request.max_tokens)?;
-    Ok(engine.submit(cloister_engine::Request {
-        sampling: request.sampling,
-        thinking_budget,
-        stop: request.stop,
-        ..cloister_engine::Request::new(prompt, max_tokens, client)
-    })?)
 }
 
 /// Waits for the whole answer. Dropping this future cancels the request.

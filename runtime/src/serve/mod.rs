@@ -3,6 +3,8 @@
 //! Accepts connections and reads models; opens no connection of its own.
 
 mod api_error;
+mod ask;
+mod cards;
 mod chat;
 mod events;
 mod fields;
@@ -11,6 +13,7 @@ mod loading;
 mod metrics;
 mod models;
 mod names;
+mod ollama;
 mod page;
 mod peer;
 
@@ -243,6 +246,7 @@ fn router(models: Arc<Models>, names: Names) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/api/events", get(events::events))
         .route("/api/render", post(page::render))
+        .merge(ollama::routes())
         .fallback(page::asset)
         .method_not_allowed_fallback(api_error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(

@@ -10,11 +10,12 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{self, State};
 use axum::response::IntoResponse;
 use cloister_engine::id_of as id;
-use cloister_engine::{Engine, LoadError, ModelInfo, Options};
+use cloister_engine::{Card, Engine, LoadError, ModelInfo, Options};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use super::api_error::ApiError;
+use super::cards::Cards;
 use super::loading;
 
 /// Where the models are, and which one is loaded.
@@ -23,6 +24,7 @@ pub struct Models {
     options: Options,
     /// Most tokens of a thought, where a request does not say.
     reasoning_budget: Option<usize>,
+    cards: Cards,
     current: RwLock<Option<Arc<Engine>>>,
     /// The file that was loaded last; `None` until the first one is.
     last: RwLock<Option<PathBuf>>,
@@ -39,6 +41,9 @@ enum Place {
 
 /// The name that stands for whatever is loaded.
 const DEFAULT: &str = "default";
+
+/// What Ollama's clients put after a name.
+const LATEST: &str = ":latest";
 
 /// Requests that may wait for an exchange of models.
 const MAX_EXCHANGES: usize = 64;
@@ -69,6 +74,7 @@ impl Models {
             place,
             options,
             reasoning_budget: None,
+            cards: Cards::default(),
             current: RwLock::new(None),
             last: RwLock::new(None),
             loading: tokio::sync::Mutex::new(()),
@@ -116,6 +122,49 @@ impl Models {
             .collect()
     }
 
+    /// The file that `name` stands for: with or without the tag that Ollama's clients put after it, or the
+    /// one that was loaded last for [`DEFAULT`].
+    fn file(&self, name: &str) -> Result<PathBuf, ApiError> {
+        let files = self.files().unwrap_or_default();
+        let name = name.strip_suffix(LATEST).unwrap_or(name);
+        if name == DEFAULT
+            && let Some(last) = self.last().or_else(|| files.first().cloned())
+        {
+            return Ok(last);
+        }
+        let file = files.into_iter().find(|file| id(file) == name);
+        file.ok_or_else(|| ApiError::no_model(name, &self.ids()))
+    }
+
+    /// What each file says about itself; what is no sound model is left out.
+    pub async fn cards(&self) -> Vec<Arc<Card>> {
+        let mut cards = Vec::new();
+        for file in self.files().unwrap_or_default() {
+            match self.cards.of(&file).await {
+                Ok(card) => cards.push(card),
+                Err(error) => tracing::debug!("{error}"),
+            }
+        }
+        cards
+    }
+
+    /// What the file that `name` stands for says about itself.
+    pub async fn card(&self, name: &str) -> Result<Arc<Card>, ApiError> {
+        let card = self.cards.of(&self.file(name)?).await;
+        card.map_err(|error| ApiError::from(&error))
+    }
+
+    /// Frees the model `name` if it is loaded, once it has answered whom it answers. Gives its full name.
+    pub async fn rest(&self, name: Option<&str>) -> Result<String, ApiError> {
+        let file = self.file(name.unwrap_or(DEFAULT))?;
+        let _loading = self.loading.lock().await;
+        let loaded = self.current();
+        if loaded.is_some_and(|engine| engine.info().path == file) {
+            self.drain().await;
+        }
+        Ok(id(&file))
+    }
+
     /// The loaded model.
     pub fn current(&self) -> Option<Arc<Engine>> {
         self.current.read().expect("no panic while held").clone()
@@ -143,6 +192,7 @@ impl Models {
     /// The engine that answers for `name`. Exchanges the loaded model when another one of the folder
     /// is asked for by its name: first it finishes what it has begun. Who asks meanwhile waits in turn.
     pub async fn engine(self: &Arc<Self>, name: Option<&str>) -> Result<Arc<Engine>, ApiError> {
+        let name = name.map(|name| name.strip_suffix(LATEST).unwrap_or(name));
         let wanted = name.filter(|name| *name != DEFAULT);
         let fits = |engine: &Arc<Engine>| {
             engine.runs() && wanted.is_none_or(|wanted| engine.info().id == wanted)
@@ -151,14 +201,7 @@ impl Models {
         if let Some(engine) = self.current().filter(fits).filter(|_| idle) {
             return Ok(engine);
         }
-        let file = match wanted {
-            None => None,
-            Some(wanted) => {
-                let files = self.files().unwrap_or_default();
-                let file = files.into_iter().find(|file| id(file) == wanted);
-                Some(file.ok_or_else(|| ApiError::no_model(wanted, &self.ids()))?)
-            }
-        };
+        let file = wanted.map(|wanted| self.file(wanted)).transpose()?;
         if self.last().is_none() {
             return Err(ApiError::unavailable("the model is being loaded"));
         }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::api_error::ApiError;
-use super::chat::body;
+use super::ask::body;
 use super::fields::Fields;
 
 /// `POST /api/render`: `{"text"}` in Markdown to `{"html"}`, sanitised.

@@ -89,15 +89,8 @@ impl Model {
 
     /// llama.cpp's name of the file's quantization, such as `Q4_K - Medium`.
     pub fn quantization(&self) -> String {
-        // SAFETY: the model lives; the name is a static string.
-        unsafe {
-            let name = sys::llama_ftype_name(sys::llama_model_ftype(self.as_ptr()));
-            if name.is_null() {
-                String::new()
-            } else {
-                CStr::from_ptr(name).to_string_lossy().into_owned()
-            }
-        }
+        // SAFETY: the model lives.
+        file_type_name(unsafe { sys::llama_model_ftype(self.as_ptr()) }.into())
     }
 
     /// The metadata value of `key` as text, if the file has it.
@@ -255,6 +248,22 @@ impl Drop for Model {
     fn drop(&mut self) {
         // SAFETY: nothing else frees it, and contexts borrow the model through an `Arc`.
         unsafe { sys::llama_model_free(self.as_ptr()) }
+    }
+}
+
+/// llama.cpp's name of a `general.file_type`, such as `Q4_K - Medium`.
+pub fn file_type_name(file_type: u64) -> String {
+    let Ok(file_type) = sys::llama_ftype::try_from(file_type) else {
+        return String::new();
+    };
+    // SAFETY: the name of any number is a static string, or null.
+    unsafe {
+        let name = sys::llama_ftype_name(file_type);
+        if name.is_null() {
+            String::new()
+        } else {
+            CStr::from_ptr(name).to_string_lossy().into_owned()
+        }
     }
 }
 

@@ -1,0 +1,109 @@
+//! What the APIs have in common: a request becomes a prompt and settings, and goes to the engine.
+//!
+//! In: the fields that OpenAI's and Ollama's clients send. Out: a running generation, or the error that says
+//! what is wrong with the request. Must never change what was asked.
+
+mod messages;
+mod sampling;
+mod thinking;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, header};
+use cloister_engine::{Client, Conversation, Engine, Generation, Message, Request, Sampling};
+
+use super::api_error::ApiError;
+use super::models::Models;
+pub use messages::messages;
+pub use sampling::{sampling, stop};
+pub use thinking::Thinking;
+
+/// A checked request, whichever API it came by.
+#[derive(Debug)]
+pub struct Ask {
+    pub model: Option<String>,
+    pub source: Source,
+    pub sampling: Sampling,
+    pub max_tokens: Option<usize>,
+    pub stop: Vec<String>,
+    pub thinking: Thinking,
+}
+
+/// What the prompt is made from.
+#[derive(Debug)]
+pub enum Source {
+    /// By the model's template.
+    Messages(Vec<Message>),
+    /// The text as it is, special tokens written out.
+    Raw(String),
+}
+
+impl Ask {
+    /// Puts the request into the queue of the model that it asks for.
+    pub async fn submit(
+        self,
+        models: &Arc<Models>,
+        client: Client,
+    ) -> Result<(Arc<Engine>, Generation), ApiError> {
+        let engine = models.engine(self.model.as_deref()).await?;
+        self.submit_to(engine, models.reasoning_budget(), client)
+            .await
+    }
+
+    /// Puts the request into the queue of `engine`.
+    pub async fn submit_to(
+        self,
+        engine: Arc<Engine>,
+        reasoning_budget: Option<usize>,
+        client: Client,
+    ) -> Result<(Arc<Engine>, Generation), ApiError> {
+        self.thinking.check(engine.info())?;
+        let thinking_budget = self.thinking.budget(reasoning_budget);
+        // Tokenizing a long prompt takes a while; the threads that carry tokens should not wait for it.
+        let submitted = tokio::task::spawn_blocking(move || {
+            let prompt = match self.source {
+                Source::Messages(messages) => engine.prompt(&Conversation {
+                    messages,
+                    think: self.thinking.think,
+                })?,
+                Source::Raw(text) => engine.raw_prompt(&text)?,
+            };
+            let max_tokens = engine.max_tokens(&prompt, self.max_tokens)?;
+            let generation = engine.submit(Request {
+                sampling: self.sampling,
+                thinking_budget,
+                stop: self.stop,
+                ..Request::new(prompt, max_tokens, client)
+            })?;
+            Ok((engine, generation))
+        });
+        let failed = |_| ApiError::invalid("this request cannot be turned into a prompt");
+        submitted.await.map_err(failed)?
+    }
+}
+
+/// The body of a request, which must be JSON.
+pub fn body(headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Result<Bytes, ApiError> {
+    // A form of another site can send any text without asking first, but not this content type.
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    if !kind.to_ascii_lowercase().starts_with("application/json") {
+        return Err(ApiError::invalid(
+            "send the request with the header Content-Type: application/json",
+        ));
+    }
+    bytes.map_err(|error| {
+        if error.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE {
+            ApiError::too_large(format!(
+                "the body is larger than {} MiB",
+                super::MAX_BODY >> 20
+            ))
+        } else {
+            ApiError::invalid(format!("the body did not arrive: {error}"))
+        }
+    })
+}
