@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, watch};
@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use crate::chat::{ChatTemplate, Conversation};
 use crate::error::{LoadError, PromptError, QueueFull};
 use crate::event::Event;
+use crate::grammar::{Grammar, Grammars, Shape, ShapeError};
 use crate::llama::{Batch, Context, ContextParams, KvType, Model, Token, first_error};
 use crate::model::{ModelInfo, id_of};
 use crate::reasoning::Stage;
@@ -88,6 +89,8 @@ pub struct Request {
     pub thinking_budget: Option<usize>,
     /// Text that ends the answer.
     pub stop: Vec<String>,
+    /// What the answer must look like; from [`Engine::grammar`].
+    pub grammar: Option<Grammar>,
     /// Who asks.
     pub client: Client,
 }
@@ -101,6 +104,7 @@ impl Request {
             max_tokens,
             thinking_budget: None,
             stop: Vec::new(),
+            grammar: None,
             client,
         }
     }
@@ -132,6 +136,8 @@ pub struct Stats {
     pub decode_per_second: f64,
     /// Prompt tokens computed since the start.
     pub prompt_tokens: u64,
+    /// Batches computed since the start.
+    pub batches: u64,
     /// Tokens generated since the start.
     pub generated_tokens: u64,
     /// Requests answered since the start.
@@ -148,6 +154,8 @@ pub struct Engine {
     /// Of [`Model::longest_token`], at least 1.
     longest_token: usize,
     tokenizing: Mutex<()>,
+    /// Made when the first request asks for one.
+    grammars: OnceLock<Grammars>,
     jobs: Option<std::sync::mpsc::Sender<Job>>,
     waiting: Arc<AtomicUsize>,
     queue: usize,
@@ -250,6 +258,7 @@ impl Engine {
         Ok(Self {
             longest_token: model.longest_token().max(1),
             tokenizing: Mutex::new(()),
+            grammars: OnceLock::new(),
             model,
             template,
             info,
@@ -326,6 +335,21 @@ impl Engine {
             .unwrap_or_else(PoisonError::into_inner);
         let add_special = self.model.adds_bos();
         self.tokenize(text, add_special)
+    }
+
+    /// What holds an answer to `shape`. Takes as long as compiling that; the first time, as a tree of the
+    /// vocabulary too.
+    ///
+    /// # Errors
+    /// [`ShapeError`]: what of it is wrong or not supported.
+    pub fn grammar(&self, shape: &Shape) -> Result<Grammar, ShapeError> {
+        // One core at most, as for tokenizing.
+        let _turn = self
+            .tokenizing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let make = || Grammars::new(self.model.clone());
+        self.grammars.get_or_init(make).compile(shape)
     }
 
     /// How many tokens an answer to `prompt` may have: `wanted`, or all that the context has room

@@ -105,6 +105,9 @@ pub enum GenerateError {
     /// llama.cpp could not compute the batch.
     #[error("the model could not compute this request (llama_decode returned {0})")]
     Decode(i32),
+    /// The answer cannot be held to the shape that was asked for any further.
+    #[error("the answer could not be held to the shape that was asked for: {0}")]
+    Grammar(String),
     /// The engine is being stopped.
     #[error("the model is being unloaded")]
     Stopped,

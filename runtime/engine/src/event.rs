@@ -80,6 +80,8 @@ pub struct Timings {
     pub predicted_tokens: usize,
     /// From the first token to the last.
     pub predicted: Duration,
+    /// Generated tokens that had to be as they are, and so were not drawn.
+    pub forced_tokens: usize,
 }
 
 impl Timings {

@@ -66,6 +66,8 @@ pub struct Splitter {
     held: String,
     /// White space at the beginning of a thought is dropped until text comes.
     at_start: bool,
+    /// Whether there was a thought.
+    thought: bool,
 }
 
 impl Splitter {
@@ -75,12 +77,18 @@ impl Splitter {
             stage,
             held: String::new(),
             at_start: true,
+            thought: stage == Stage::Thinking,
         }
     }
 
     /// Whether the text so far ends inside a thought.
     pub fn thinking(&self) -> bool {
         self.stage == Stage::Thinking
+    }
+
+    /// Whether a thought has ended and nothing has come after it, not even white space.
+    pub fn just_ended(&self) -> bool {
+        self.stage == Stage::AfterThought && self.held.is_empty() && self.thought
     }
 
     /// Takes the next piece of text and gives out what is certain.
@@ -109,6 +117,7 @@ impl Splitter {
                 };
                 self.held = rest.to_owned();
                 self.stage = stage;
+                self.thought |= stage == Stage::Thinking;
                 true
             }
             Stage::Thinking => {

@@ -228,6 +228,7 @@ impl Scheduler {
             .clear();
         match result {
             Ok(()) => {
+                self.stats.send_modify(|stats| stats.batches += 1);
                 if prefill > 0 {
                     let speed = prefill as f64 / begin.elapsed().as_secs_f64();
                     self.stats.send_modify(|stats| {
@@ -306,11 +307,15 @@ impl Scheduler {
             slot.work = Some(work);
             return;
         };
-        let token = work.sampler.sample(&mut self.context, logits);
-        self.window.tokens += 1;
-        match work.accept(token, &self.model) {
-            None => slot.work = Some(work),
-            Some(reason) => self.finish(work, reason),
+        let before = work.generated();
+        let ended = work.go_on(&mut self.context, logits, &self.model);
+        self.window.tokens += work.generated() - before;
+        match ended {
+            Ok(None) => slot.work = Some(work),
+            Ok(Some(reason)) => self.finish(work, reason),
+            Err(error) => {
+                let _ = work.events.send(Event::Failed(error));
+            }
         }
     }
 

@@ -5,8 +5,10 @@ use std::time::Instant;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::engine::{Client, Request};
+use crate::error::GenerateError;
 use crate::event::{Completion, Event, FinishReason, Timings, Usage};
-use crate::llama::{Model, Pos, Sampler, SeqId, Token};
+use crate::grammar::{Grammar, Next};
+use crate::llama::{Context, Model, Pos, Sampler, SeqId, Token};
 use crate::reasoning::{CLOSING, Parted};
 use crate::text_pipeline::TextPipeline;
 
@@ -67,21 +69,17 @@ pub struct Work {
     pub tokens: Vec<Token>,
     n_prompt: usize,
     taken_over: usize,
-    pub sampler: Sampler,
+    sampler: Sampler,
     max_tokens: usize,
-    thought: Option<Budget>,
+    /// Tokens that the thought may have.
+    budget: Option<usize>,
+    grammar: Option<Grammar>,
     text: TextPipeline,
     started: Instant,
     first_token: Option<Instant>,
     generated: usize,
+    forced: usize,
     reasoning: usize,
-}
-
-/// What is left of a thought that may not go on for ever.
-struct Budget {
-    tokens: usize,
-    /// What closes it.
-    closing: Vec<Token>,
 }
 
 impl Work {
@@ -97,16 +95,15 @@ impl Work {
             taken_over,
             sampler: Sampler::new(&request.sampling, model, seed),
             max_tokens: request.max_tokens,
-            thought: request.thinking_budget.map(|tokens| Budget {
-                tokens,
-                closing: model.tokenize(CLOSING, false),
-            }),
+            budget: request.thinking_budget,
+            grammar: request.grammar,
             text: TextPipeline::new(request.prompt.stage, request.stop),
             n_prompt: request.prompt.tokens.len(),
             tokens: request.prompt.tokens,
             started: Instant::now(),
             first_token: None,
             generated: 0,
+            forced: 0,
             reasoning: 0,
         }
     }
@@ -135,25 +132,102 @@ impl Work {
         });
     }
 
-    /// Takes a drawn token, and what must follow it; sends their text. Gives the reason when it was the last.
-    pub fn accept(&mut self, token: Token, model: &Model) -> Option<FinishReason> {
-        self.first_token.get_or_insert_with(Instant::now);
-        if let Some(reason) = self.take(token, model) {
-            return Some(reason);
-        }
-        let spent = self.reasoning;
-        let over = self.thought.take_if(|thought| spent >= thought.tokens);
-        let over = over.filter(|_| self.text.thinking());
-        for token in over.map_or_else(Vec::new, |thought| thought.closing) {
-            self.sampler.accept(token);
-            if let Some(reason) = self.take(token, model) {
-                return Some(reason);
-            }
-        }
-        None
+    /// Tokens generated so far.
+    pub fn generated(&self) -> usize {
+        self.generated
     }
 
+    /// Goes on from the logits of batch index `i`: takes the next token, and what must follow it; sends their
+    /// text. Gives the reason when that was the end.
+    pub fn go_on(
+        &mut self,
+        context: &mut Context,
+        i: i32,
+        model: &Model,
+    ) -> Result<Option<FinishReason>, GenerateError> {
+        let first = self.first_token.is_none();
+        self.first_token.get_or_insert_with(Instant::now);
+        // The answer may begin with what it must, of which nothing has been read yet.
+        if first && let Some(reason) = self.follow(model) {
+            return Ok(Some(reason));
+        }
+        if self.generated > 0 && first {
+            return Ok(None);
+        }
+        let Some(token) = self.draw(context, i, model)? else {
+            return Ok(Some(FinishReason::Stop));
+        };
+        if let Some(reason) = self.take(token, model) {
+            return Ok(Some(reason));
+        }
+        Ok(self.follow(model))
+    }
+
+    /// Draws a token that the grammar, if there is one and the answer has begun, allows. None at its end.
+    fn draw(
+        &mut self,
+        context: &mut Context,
+        i: i32,
+        model: &Model,
+    ) -> Result<Option<Token>, GenerateError> {
+        let drawn = self.sampler.draw(context, i, None);
+        let (false, Some(grammar)) = (self.text.thinking(), &mut self.grammar) else {
+            return Ok(drawn);
+        };
+        // Most of the time the model keeps to it by itself, and what all may be need not be found out. Drawing
+        // again from what is allowed gives the same odds as drawing from that at first.
+        let fits = |token: &Token| grammar.allows(*token, model.is_end_of_generation(*token));
+        let token = match drawn.filter(fits) {
+            Some(token) => token,
+            None => match grammar.allowed() {
+                Next::End => return Ok(None),
+                Next::Broken(reason) => return Err(GenerateError::Grammar(reason)),
+                Next::OneOf(allowed) => match self.sampler.draw(context, i, Some(&allowed)) {
+                    Some(token) => token,
+                    None => return Ok(None),
+                },
+            },
+        };
+        if !model.is_end_of_generation(token) {
+            grammar.take(token);
+        }
+        Ok(Some(token))
+    }
+
+    /// Takes the tokens that must come now: those that close a thought whose budget is used up, those between
+    /// a thought and an answer that a grammar holds, and those that leave the grammar no choice.
+    fn follow(&mut self, model: &Model) -> Option<FinishReason> {
+        let spent = self.reasoning;
+        let over = self.budget.take_if(|budget| spent >= *budget).is_some();
+        if over
+            && self.text.thinking()
+            && let Some(reason) = self.force(model.tokenize(CLOSING, false), model)
+        {
+            return Some(reason);
+        }
+        if self.grammar.is_none() || self.text.thinking() {
+            return None;
+        }
+        if self.text.thought_has_just_ended()
+            && let Some(reason) = self.force(model.tokenize("\n\n", false), model)
+        {
+            return Some(reason);
+        }
+        let grammar = self.grammar.as_mut()?;
+        let (forced, ended) = (grammar.take_forced(), grammar.ended());
+        self.force(forced, model)
+            .or_else(|| ended.then_some(FinishReason::Stop))
+    }
+
+    /// Takes tokens that are not drawn.
+    fn force(&mut self, tokens: Vec<Token>, model: &Model) -> Option<FinishReason> {
+        self.forced += tokens.len();
+        tokens.into_iter().find_map(|token| self.take(token, model))
+    }
+
+    /// Takes one token: its text goes out, and it is to be computed. Gives the reason when it was the last.
     fn take(&mut self, token: Token, model: &Model) -> Option<FinishReason> {
+        self.sampler.accept(token);
         self.generated += 1;
         if model.is_end_of_generation(token) {
             return Some(FinishReason::Stop);
@@ -185,6 +259,7 @@ impl Work {
             prompt: first - self.started,
             predicted_tokens: self.generated.saturating_sub(1),
             predicted: first.elapsed(),
+            forced_tokens: self.forced,
         };
         let usage = Usage {
             prompt: self.n_prompt,

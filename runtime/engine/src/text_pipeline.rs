@@ -29,6 +29,11 @@ impl TextPipeline {
         self.splitter.thinking()
     }
 
+    /// Whether a thought has ended and nothing has come after it.
+    pub fn thought_has_just_ended(&self) -> bool {
+        self.splitter.just_ended()
+    }
+
     /// Takes the bytes of a token. Gives out what is certain, and whether a stop sequence was met.
     pub fn push(&mut self, bytes: &[u8]) -> (Parted, bool) {
         let text = self.utf8.push(bytes);

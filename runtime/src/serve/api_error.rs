@@ -201,6 +201,10 @@ impl From<GenerateError> for ApiError {
             GenerateError::Decode(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
             }
+            GenerateError::Grammar(_) => Self {
+                code: Some("grammar_too_complex"),
+                ..Self::invalid(error.to_string())
+            },
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod messages;
 mod sampling;
+mod shape;
 mod thinking;
 
 use std::sync::Arc;
@@ -12,12 +13,15 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
-use cloister_engine::{Client, Conversation, Engine, Generation, Message, Request, Sampling};
+use cloister_engine::{
+    Client, Conversation, Engine, Generation, Message, Request, Sampling, Shape, ShapeError,
+};
 
 use super::api_error::ApiError;
 use super::models::Models;
 pub use messages::messages;
 pub use sampling::{sampling, stop};
+pub use shape::{format, response_format};
 pub use thinking::Thinking;
 
 /// A checked request, whichever API it came by.
@@ -29,6 +33,10 @@ pub struct Ask {
     pub max_tokens: Option<usize>,
     pub stop: Vec<String>,
     pub thinking: Thinking,
+    /// What the answer must look like.
+    pub shape: Option<Shape>,
+    /// The field that says so.
+    pub shape_field: &'static str,
 }
 
 /// What the prompt is made from.
@@ -63,11 +71,20 @@ impl Ask {
         let thinking_budget = self.thinking.budget(reasoning_budget);
         // Tokenizing a long prompt takes a while; the threads that carry tokens should not wait for it.
         let submitted = tokio::task::spawn_blocking(move || {
+            let grammar = self.shape.as_ref().map(|shape| {
+                let wrong = |error: ShapeError| {
+                    let field = self.shape_field;
+                    let message = format!("an answer cannot be held to this {field}: {error}");
+                    ApiError::field(field, message)
+                };
+                engine.grammar(shape).map_err(wrong)
+            });
+            let grammar = grammar.transpose()?;
+            // A grammar does not let the model open a thought, so the prompt does where one is to be expected.
+            let expected = grammar.is_some() && engine.info().thinks;
+            let think = self.thinking.think.or(expected.then_some(true));
             let prompt = match self.source {
-                Source::Messages(messages) => engine.prompt(&Conversation {
-                    messages,
-                    think: self.thinking.think,
-                })?,
+                Source::Messages(messages) => engine.prompt(&Conversation { messages, think })?,
                 Source::Raw(text) => engine.raw_prompt(&text)?,
             };
             let max_tokens = engine.max_tokens(&prompt, self.max_tokens)?;
@@ -75,6 +92,7 @@ impl Ask {
                 sampling: self.sampling,
                 thinking_budget,
                 stop: self.stop,
+                grammar,
                 ..Request::new(prompt, max_tokens, client)
             })?;
             Ok((engine, generation))

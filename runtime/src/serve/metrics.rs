@@ -15,7 +15,7 @@ pub async fn metrics(State(models): State<Arc<Models>>) -> impl IntoResponse {
         let stats = engine.stats().borrow().clone();
         (stats, engine.info().n_slots)
     });
-    let rows: [(&str, &str, &str, f64); 9] = [
+    let rows: [(&str, &str, &str, f64); 10] = [
         (
             "requests_finished_total",
             "counter",
@@ -39,6 +39,12 @@ pub async fn metrics(State(models): State<Arc<Models>>) -> impl IntoResponse {
             "counter",
             "Tokens generated.",
             stats.generated_tokens as f64,
+        ),
+        (
+            "batches_total",
+            "counter",
+            "Batches computed.",
+            stats.batches as f64,
         ),
         (
             "slots",

@@ -129,6 +129,18 @@ impl Model {
         unsafe { sys::llama_vocab_is_eog(self.vocab(), token) }
     }
 
+    /// Whether `token` is a control token: no text.
+    pub fn is_control(&self, token: Token) -> bool {
+        // SAFETY: the vocabulary lives; llama.cpp checks the range.
+        unsafe { sys::llama_vocab_is_control(self.vocab(), token) }
+    }
+
+    /// Whether the tokenizer is byte-level BPE, as of Qwen and Llama 3: it adds nothing to a text.
+    pub fn is_byte_level(&self) -> bool {
+        // SAFETY: the vocabulary lives.
+        unsafe { sys::llama_vocab_type(self.vocab()) == sys::LLAMA_VOCAB_TYPE_BPE }
+    }
+
     /// The begin-of-sequence token.
     pub fn bos(&self) -> Option<Token> {
         // SAFETY: the vocabulary lives.

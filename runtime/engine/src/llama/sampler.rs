@@ -74,14 +74,22 @@ impl Sampler {
         }
     }
 
-    /// Draws from the logits of batch index `i` of the last decode call, and remembers the token.
+    /// Draws from the logits of batch index `i` of the last decode call; with `allowed`, from the tokens whose
+    /// bits are set in these words. None where none of them is.
     ///
     /// # Panics
     /// When that token asked for no logits.
-    pub fn sample(&mut self, context: &mut Context, i: i32) -> Token {
+    pub fn draw(
+        &mut self,
+        context: &mut Context,
+        i: i32,
+        allowed: Option<&[u32]>,
+    ) -> Option<Token> {
         let logits = context
             .logits_of(i)
             .expect("the batch asked for these logits");
+        let masked = allowed.map(|words| masked(logits, words));
+        let logits = masked.as_deref().unwrap_or(logits);
         let entry = |(token, logit): (usize, f32)| sys::llama_token_data {
             id: token as Token,
             logit,
@@ -96,6 +104,12 @@ impl Sampler {
         };
         candidates.retain(|candidate| !self.never.contains(&candidate.id));
         candidates.truncate(self.shown.unwrap_or(usize::MAX));
+        if allowed.is_some() {
+            candidates.retain(|candidate| candidate.logit > f32::NEG_INFINITY);
+            if candidates.is_empty() {
+                return None;
+            }
+        }
         if candidates.is_empty() {
             // No logit is a number. Whatever is drawn is wrong; the first token is at least a token.
             candidates.push(entry((0, 0.0)));
@@ -112,17 +126,33 @@ impl Sampler {
             sys::llama_sampler_apply(self.chain.as_ptr(), &mut array);
             let selected = usize::try_from(array.selected).expect("the last sampler selects");
             assert!(selected < array.size, "the selected token is a candidate");
-            let token = (*array.data.add(selected)).id;
-            sys::llama_sampler_accept(self.chain.as_ptr(), token);
-            token
+            Some((*array.data.add(selected)).id)
         }
     }
 
-    /// Remembers a token that was not drawn but follows all the same.
+    /// Remembers a token of the answer, drawn or not.
     pub fn accept(&mut self, token: Token) {
         // SAFETY: the chain lives.
         unsafe { sys::llama_sampler_accept(self.chain.as_ptr(), token) }
     }
+}
+
+/// The logits with all but the allowed ones at minus infinity.
+fn masked(logits: &[f32], words: &[u32]) -> Vec<f32> {
+    let allowed = |token: usize| {
+        let word = words.get(token / 32).copied().unwrap_or(0);
+        word >> (token % 32) & 1 != 0
+    };
+    let logits = logits.iter().enumerate();
+    logits
+        .map(|(token, &logit)| {
+            if allowed(token) {
+                logit
+            } else {
+                f32::NEG_INFINITY
+            }
+        })
+        .collect()
 }
 
 impl Drop for Sampler {

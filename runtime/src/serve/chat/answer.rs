@@ -188,6 +188,7 @@ fn timings(completion: &Completion) -> Value {
         "prompt_ms": millis(timings.prompt),
         "prompt_per_second": timings.prompt_per_second(),
         "predicted_n": completion.usage.completion,
+        "forced_n": timings.forced_tokens,
         "predicted_ms": millis(timings.predicted),
         "predicted_per_second": timings.predicted_per_second(),
     })

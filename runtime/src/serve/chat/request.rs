@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::serve::api_error::ApiError;
-use crate::serve::ask::{Ask, Source, Thinking, messages, sampling, stop};
+use crate::serve::ask::{Ask, Source, Thinking, messages, response_format, sampling, stop};
 use crate::serve::fields::Fields;
 
 /// A checked request.
@@ -47,6 +47,8 @@ impl ChatRequest {
                 max_tokens: new.or(old).map(|n| n as usize),
                 stop: stop(fields.take("stop"))?,
                 thinking: Thinking::parse(&mut fields)?,
+                shape: response_format(fields.take("response_format"))?,
+                shape_field: "response_format",
             },
             stream,
             include_usage,
@@ -73,7 +75,6 @@ impl ChatRequest {
             ("logit_bias", vec![json!({})]),
             ("tools", vec![json!([])]),
             ("tool_choice", vec![json!("none"), json!("auto")]),
-            ("response_format", vec![json!({"type": "text"})]),
             ("modalities", vec![json!(["text"])]),
         ] {
             fields.refuse(name, &harmless)?;
@@ -147,7 +148,7 @@ mod tests {
             ("model", json!(5)),
             ("n", json!(2)),
             ("tools", json!([{"type": "function"}])),
-            ("response_format", json!({"type": "json_object"})),
+            ("response_format", json!("json")),
             ("temprature", json!(1)),
         ] {
             let error = error(with(name, value.clone()));

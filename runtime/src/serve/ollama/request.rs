@@ -6,7 +6,7 @@ use cloister_engine::Message;
 use serde_json::{Value, json};
 
 use crate::serve::api_error::ApiError;
-use crate::serve::ask::{Ask, Source, Thinking, messages, sampling, stop};
+use crate::serve::ask::{Ask, Source, Thinking, format, messages, sampling, stop};
 use crate::serve::fields::Fields;
 
 /// A checked request.
@@ -79,7 +79,7 @@ impl OllamaRequest {
         };
         let keep = keep_alive(fields.take("keep_alive"))?;
         let thinking = Thinking::parse(&mut fields)?;
-        fields.refuse("format", &[json!("")])?;
+        let shape = format(fields.take("format"))?;
         fields.refuse("logprobs", &[json!(false)])?;
         fields.refuse("top_logprobs", &[json!(0)])?;
         // Ollama cuts a conversation that is too long unless told otherwise; here nothing is ever cut.
@@ -133,6 +133,8 @@ impl OllamaRequest {
                 max_tokens: max_tokens.filter(|n| *n >= 0).map(|n| n as usize),
                 stop,
                 thinking,
+                shape,
+                shape_field: "format",
             })),
         };
         Ok(Self { wanted, stream })

@@ -1,0 +1,213 @@
+//! What an answer must look like: a JSON schema, a regular expression or a grammar, held by `llguidance`.
+//!
+//! In: the shape, and the tokens of the answer as they come. Out: which tokens may be next, and which must.
+//! Must never let a text of a request into a log.
+
+use std::sync::Arc;
+
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::toktrie::{InferenceCapabilities, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
+use llguidance::{Logger, Matcher, ParserFactory};
+use serde_json::{Value, json};
+
+use crate::llama::{Model, Token};
+
+/// A shape that an answer can be held to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    /// JSON that this schema allows.
+    JsonSchema(Value),
+    /// Text that this regular expression matches whole, in the syntax of Rust's `regex`.
+    Regex(String),
+    /// Text of this grammar, in llguidance's kind of Lark.
+    Lark(String),
+}
+
+/// Why an answer cannot be held to a shape.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct ShapeError(String);
+
+/// A shape that is ready to hold one answer.
+#[derive(Clone)]
+pub struct Grammar(Matcher);
+
+impl std::fmt::Debug for Grammar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Grammar")
+    }
+}
+
+/// Makes grammars for one vocabulary. Takes a while to make: a tree of all tokens.
+pub struct Grammars(ParserFactory);
+
+impl Grammars {
+    /// For `model`'s vocabulary.
+    pub fn new(model: Arc<Model>) -> Self {
+        let vocabulary = Arc::new(Vocabulary::new(model));
+        let slices = llguidance::earley::SlicedBiasComputer::general_slices();
+        let factory = ParserFactory::new(&(vocabulary as _), capabilities(), &slices);
+        let mut factory = factory.expect("the general slices are sound");
+        factory.quiet();
+        *factory.limits_mut() = ParserLimits {
+            // An error would hold the grammar and the answer so far.
+            verbose_errors: false,
+            ..ParserLimits::default()
+        };
+        Self(factory)
+    }
+
+    /// Compiles `shape`.
+    ///
+    /// # Errors
+    /// Something in it is not supported, or wrong, or so much that it would take too long.
+    pub fn compile(&self, shape: &Shape) -> Result<Grammar, ShapeError> {
+        let grammar = match shape {
+            Shape::JsonSchema(schema) => TopLevelGrammar::from_json_schema(spaced(schema.clone())),
+            Shape::Regex(regex) => TopLevelGrammar::from_regex(regex),
+            Shape::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
+        };
+        let init = llguidance::api::GrammarInit::Serialized(grammar);
+        let (logger, limits) = (Logger::new(0, 0), self.0.limits().clone());
+        // It catches its own panics from here on; compiling does not.
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let parser = self
+                .0
+                .create_parser_from_init_ext(init, logger, capabilities(), limits);
+            Matcher::new(parser)
+        }));
+        let matcher = made.map_err(|_| ShapeError("it cannot be compiled".to_owned()))?;
+        match matcher.get_error() {
+            None => Ok(Grammar(matcher)),
+            Some(error) => Err(ShapeError(error)),
+        }
+    }
+}
+
+fn capabilities() -> InferenceCapabilities {
+    InferenceCapabilities {
+        ff_tokens: true,
+        ..InferenceCapabilities::default()
+    }
+}
+
+/// A schema whose JSON has a space after each comma and colon and no other white space, as most JSON on one
+/// line has: what may be varied, small models vary for ever, and what is fixed need not be drawn.
+fn spaced(mut schema: Value) -> Value {
+    if let Some(object) = schema.as_object_mut() {
+        object.entry("x-guidance").or_insert_with(
+            || json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}),
+        );
+    }
+    schema
+}
+
+/// What may come next.
+pub enum Next {
+    /// The answer is complete: nothing may.
+    End,
+    /// One of these tokens: bit `t` of the words.
+    OneOf(Vec<u32>),
+    /// The grammar has given up, with its reason.
+    Broken(String),
+}
+
+impl Grammar {
+    /// Whether `token` may come next. `ends` when it ends an answer.
+    pub fn allows(&mut self, token: Token, ends: bool) -> bool {
+        if ends {
+            return self.0.is_accepting().unwrap_or(false);
+        }
+        self.0
+            .validate_tokens(&[token as TokenId])
+            .is_ok_and(|n| n == 1)
+    }
+
+    /// All that may come next.
+    pub fn allowed(&mut self) -> Next {
+        if self.0.is_stopped() {
+            return match self.0.stop_reason().is_ok() {
+                true => Next::End,
+                false => Next::Broken(self.broken()),
+            };
+        }
+        match self.0.compute_mask() {
+            Ok(mask) => Next::OneOf(mask.as_slice().to_vec()),
+            Err(_) if self.0.stop_reason().is_ok() => Next::End,
+            Err(_) => Next::Broken(self.broken()),
+        }
+    }
+
+    fn broken(&self) -> String {
+        let error = self.0.get_error();
+        error.unwrap_or_else(|| self.0.stop_reason().to_string())
+    }
+
+    /// Takes a token that it allows.
+    pub fn take(&mut self, token: Token) {
+        // Should it fail, it stands still in an error, which `allowed` tells.
+        let _ = self.0.consume_token(token as TokenId);
+    }
+
+    /// Takes the tokens that must come next, if there is no choice, and gives them.
+    pub fn take_forced(&mut self) -> Vec<Token> {
+        let forced = self.0.consume_ff_tokens();
+        forced.into_iter().map(|token| token as Token).collect()
+    }
+
+    /// Whether nothing may come any more.
+    pub fn ended(&self) -> bool {
+        self.0.is_stopped() && self.0.stop_reason().is_ok()
+    }
+}
+
+/// A model's vocabulary as llguidance sees it.
+struct Vocabulary {
+    model: Arc<Model>,
+    trie: TokTrie,
+}
+
+impl Vocabulary {
+    fn new(model: Arc<Model>) -> Self {
+        let n = model.n_vocab();
+        let words: Vec<Vec<u8>> = (0..n)
+            .map(|token| {
+                let text = model.piece(token, false);
+                if !text.is_empty() && !model.is_control(token) {
+                    return text;
+                }
+                let mut special = vec![TokTrie::SPECIAL_TOKEN_MARKER];
+                special.extend(model.piece(token, true));
+                special
+            })
+            .collect();
+        let ends: Vec<TokenId> = (0..n)
+            .filter(|token| model.is_end_of_generation(*token))
+            .map(|token| token as TokenId)
+            .collect();
+        let eos = ends.first().copied().unwrap_or(0);
+        let mut trie = TokTrie::from(&TokRxInfo::new(n as u32, eos), &words);
+        if !ends.is_empty() {
+            trie = trie.with_eos_tokens(&ends);
+        }
+        Self { model, trie }
+    }
+}
+
+impl TokenizerEnv for Vocabulary {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
+        self.trie.tokenize_with_greedy_fallback(bytes, |text| {
+            let tokens = self.model.tokenize_plain(text, false);
+            tokens.into_iter().map(|token| token as TokenId).collect()
+        })
+    }
+
+    fn tokenize_is_canonical(&self) -> bool {
+        // Others put a space before a text, so that what stands alone is not what stands in the middle.
+        self.model.is_byte_level()
+    }
+}
