@@ -36,6 +36,13 @@ pub fn to_f32(tensor_type: TensorType, bytes: &[u8], values: &mut [f32]) {
         }
         return;
     }
+    // As ggml does it, in SIMD: most checkpoints are of this type.
+    if tensor_type == TensorType::BF16 {
+        for (value, two) in values.iter_mut().zip(bytes.as_chunks::<2>().0) {
+            *value = f32::from_bits(u32::from(u16::from_le_bytes(*two)) << 16);
+        }
+        return;
+    }
     assert_aligned(tensor_type, bytes);
     let to_float = to_float(tensor_type).expect("the caller asked can_be_read");
     // SAFETY: ggml reads the blocks of `values.len()` elements and writes as many F32; the first
@@ -49,7 +56,16 @@ pub fn to_f32(tensor_type: TensorType, bytes: &[u8], values: &mut [f32]) {
     }
 }
 
-/// Quantizes rows of `row_elements` F32 each into `bytes`. `importance`, if given, has one value for
+/// What is known of bytes that were made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Made {
+    /// They mean finite numbers.
+    Finite,
+    /// Their scales may have overflowed.
+    Unchecked,
+}
+
+/// Quantizes rows of `row_elements` F32 each, finite ones, into `bytes`. `importance`, if given, has one value for
 /// each column.
 ///
 /// # Panics
@@ -60,13 +76,14 @@ pub fn from_f32(
     row_elements: u64,
     importance: Option<&[f32]>,
     bytes: &mut [u8],
-) {
+) -> Made {
     let size = tensor_type.bytes_of(values.len() as u64);
     assert_eq!(size, Some(bytes.len() as u64));
     if importance.is_none() && quantizers::quantize(tensor_type, values, bytes) {
-        return;
+        return Made::Finite;
     }
     from_f32_by_ggml(tensor_type, values, row_elements, importance, bytes);
+    Made::Unchecked
 }
 
 /// [`from_f32`], whatever the type, by ggml itself.
@@ -108,8 +125,18 @@ pub fn from_f32_by_ggml(
 
 /// A value as F16, rounded to the nearest, of two the even one.
 pub fn f16_bits(value: f32) -> u16 {
+    #[cfg(target_feature = "f16c")]
+    // SAFETY: the program is compiled for machines that have the instruction.
+    unsafe {
+        use std::arch::x86_64::*;
+        let halves = _mm_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm_set_ss(value));
+        _mm_extract_epi16::<0>(halves) as u16
+    }
+    #[cfg(not(target_feature = "f16c"))]
     // SAFETY: it computes with its argument alone.
-    unsafe { sys::ggml_fp32_to_fp16(value) }
+    unsafe {
+        sys::ggml_fp32_to_fp16(value)
+    }
 }
 
 /// The value of an F16.

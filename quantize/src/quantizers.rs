@@ -23,7 +23,8 @@ const TOO_LARGE: f32 = 1e8;
 const ZERO: f32 = 1e-15;
 
 /// Quantizes `values` into `bytes`, which have the right length for each other. False, with any
-/// bytes, if ggml is to do it: another type, another machine, or numbers at the edge of F32.
+/// bytes, if ggml is to do it: another type, another machine, or numbers at the edge of F32 or, as
+/// scales, of F16. True means that the bytes mean finite numbers.
 pub fn quantize(tensor_type: TensorType, values: &[f32], bytes: &mut [u8]) -> bool {
     if !cfg!(target_arch = "x86_64") {
         return false;
@@ -53,46 +54,58 @@ pub fn quantize(tensor_type: TensorType, values: &[f32], bytes: &mut [u8]) -> bo
 
 /// A scale in F16, then 32 bytes.
 fn q8_0(x: &[f32; 32], block: &mut [u8; 34]) -> bool {
-    let largest = x.iter().fold(0f32, |most, v| most.max(v.abs()));
-    let scale = largest / 127.0;
+    let scale = farthest(x) / 127.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    block[..2].copy_from_slice(&f16_bits(scale).to_le_bytes());
+    let stored = f16_bits(scale);
+    block[..2].copy_from_slice(&stored.to_le_bytes());
     for (byte, v) in block[2..].iter_mut().zip(x) {
-        *byte = (v * inverse).round() as i32 as u8;
+        *byte = nearest((v * inverse).round()) as u8;
     }
-    inverse.is_finite()
+    inverse.is_finite() && is_finite_f16(stored)
+}
+
+/// The greatest distance from zero. As bits, which have its order: that takes no order of comparisons
+/// to keep, and so any SIMD.
+fn farthest(x: &[f32]) -> f32 {
+    let bits = x.iter().map(|v| v.abs().to_bits());
+    f32::from_bits(bits.fold(0, u32::max))
+}
+
+fn is_finite_f16(bits: u16) -> bool {
+    bits & 0x7c00 != 0x7c00
 }
 
 /// A scale in F16, then 16 bytes: the first half of the elements in the low nibbles, the second in
 /// the high ones. The element that is farthest from zero becomes -8.
 fn q4_0(x: &[f32; 32], block: &mut [u8; 18]) -> bool {
-    let (least, most) = x.iter().fold((0f32, 0f32), |(least, most), v| {
-        (least.min(*v), most.max(*v))
-    });
-    let farthest = if most > -least {
-        most
-    } else if most < -least {
-        least
-    } else {
+    let most = farthest(x);
+    let is_there = |v: f32| {
+        let equal = x.iter().map(|other| u32::from(*other == v));
+        equal.fold(0, |any, equal| any | equal) != 0
+    };
+    let farthest = match (is_there(most), is_there(-most)) {
+        (true, false) => most,
+        (false, _) => -most,
         // Both signs reach as far: the first decides. All zeroes have a positive one.
-        let first = x.iter().find(|v| **v != 0.0 && v.abs() == most);
-        first.copied().unwrap_or(0.0)
+        (true, true) if most == 0.0 => 0.0,
+        (true, true) => *x.iter().find(|v| v.abs() == most).unwrap_or(&most),
     };
     let scale = farthest / -8.0;
     let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-    block[..2].copy_from_slice(&f16_bits(scale).to_le_bytes());
-    let nibble = |v: f32| ((v * inverse + 8.5) as i32).min(15) as u8;
+    let stored = f16_bits(scale);
+    block[..2].copy_from_slice(&stored.to_le_bytes());
+    let nibble = |v: f32| nearest((v * inverse + 8.5).trunc()).min(15) as u8;
     let (low, high) = x.split_at(16);
     for ((byte, low), high) in block[2..].iter_mut().zip(low).zip(high) {
         *byte = nibble(*low) | nibble(*high) << 4;
     }
-    inverse.is_finite()
+    inverse.is_finite() && is_finite_f16(stored)
 }
 
 /// 128 bytes of low nibbles, 64 of the two bits above, a byte of scale for each sub-block, and a scale
 /// of the scales in F16.
 fn q6_k(x: &[f32; 256], block: &mut [u8; 210]) -> bool {
-    if x.iter().fold(0f32, |most, v| most.max(v.abs())) > TOO_LARGE {
+    if farthest(x) > TOO_LARGE {
         return false;
     }
     let mut columns = [[0f32; SUB]; SUB];
@@ -143,7 +156,7 @@ fn q6_k(x: &[f32; 256], block: &mut [u8; 210]) -> bool {
         *byte = inner as u8;
     }
     rest[SUB..].copy_from_slice(&outer.to_le_bytes());
-    true
+    is_finite_f16(outer)
 }
 
 /// For each lane the scale, of those around the one that takes the farthest element to -32, with the
@@ -221,7 +234,7 @@ fn fit(columns: &[Lanes<f32>; SUB], inverse: &Lanes<f32>) -> (Lanes<f32>, Lanes<
 }
 
 /// The nearest whole number, of two the even one, for what is below 2^22: added to a number so large
-/// that an F32 there has no room for fractions.
+/// that an F32 there has no room for fractions. A cast, which must mind what is not below, is no SIMD.
 fn nearest(v: f32) -> i32 {
     let sum = v + 12_582_912.0;
     (sum.to_bits() & 0x007f_ffff) as i32 - 0x0040_0000
@@ -257,7 +270,7 @@ mod tests {
                     (5, _) => v.abs(),
                     (6, _) => (v * 8.0).round() / 8.0,
                     (7, _) => (v * 127.0).round() * 0.5,
-                    (8, _) => v * 1e6,
+                    (8, _) => v * 1e5,
                     (9, i) if i > 2 => 0.0,
                     _ => v,
                 });
@@ -290,6 +303,9 @@ mod tests {
         let mut bytes = [0; 1000];
         assert!(!quantize(TensorType::Q8_0, &tiny, &mut bytes[..272]));
         assert!(!quantize(TensorType::Q4_0, &tiny, &mut bytes[..144]));
+        // Its scale is beyond F16.
+        let large = [1e6f32; 256];
+        assert!(!quantize(TensorType::Q4_0, &large, &mut bytes[..144]));
         let huge = [1e30f32; 256];
         assert!(!quantize(TensorType::Q6_K, &huge, &mut bytes[..210]));
         assert!(!quantize(TensorType::Q5_K, &tiny, &mut bytes[..176]));

@@ -6,13 +6,15 @@
 use anyhow::{Result, bail};
 use cloister_gguf::TensorInfo;
 
-use crate::ggml;
+use crate::ggml::{self, Made};
 use crate::imatrix_file::ImatrixFile;
 use crate::source::{Place, Source};
 
-/// Elements that one thread works on at a time: large enough to make the queue cheap, small enough
-/// for their F32 to stay in the cache.
+/// Elements that one thread takes at a time: enough to make the queue cheap.
 const CHUNK_ELEMENTS: u64 = 128 << 10;
+
+/// Elements that are F32 at a time: few enough to stay in the cache that is nearest.
+const TILE_ELEMENTS: u64 = 4 << 10;
 
 /// Whole rows of one tensor that are converted together. They lie in one of its matrices, so that an
 /// expert's rows are never mixed with another's.
@@ -81,42 +83,57 @@ impl Chunk {
     ) -> Result<()> {
         let from = &source.tensors[self.tensor].info;
         let to = target.tensor_type;
-        let elements = (self.rows * from.row_elements()) as usize;
         out.resize((self.rows * target.row_bytes()) as usize, 0);
+        let row_elements = from.row_elements();
+        let tile_rows = (TILE_ELEMENTS / row_elements).clamp(1, self.rows);
+        let tile_elements = (tile_rows * row_elements) as usize;
         if from.tensor_type == to {
             source.rows.read(self.tensor, self.first_row, out)?;
             if ggml::can_be_read(to) {
-                let (_, values) = buffers.of(0, elements);
-                ggml::to_f32(to, out, values);
-                self.check_finite(source, values)?;
+                let (_, values) = buffers.of(0, tile_elements);
+                let tiles = out.chunks((tile_rows * target.row_bytes()) as usize);
+                for (tile, bytes) in tiles.enumerate() {
+                    let values = &mut values[..elements(bytes, from)];
+                    ggml::to_f32(to, bytes, values);
+                    self.check_finite(source, tile * tile_elements, values)?;
+                }
             }
             return Ok(());
         }
-        let (bytes, values) = buffers.of((self.rows * from.row_bytes()) as usize, elements);
-        source.rows.read(self.tensor, self.first_row, bytes)?;
-        ggml::to_f32(from.tensor_type, bytes, values);
-        self.check_finite(source, values)?;
         let importance = match imatrix {
             Some(imatrix) if to.is_quantized() => imatrix.of_matrix(from, self.first_row)?,
             _ => None,
         };
         let importance = importance.as_deref();
-        ggml::from_f32(to, values, from.row_elements(), importance, out);
-        // Scales are F16: weights beyond its range would make a file that answers in NaN.
-        ggml::to_f32(to, out, values);
-        if let Some(at) = not_finite(values) {
-            let place = self.stored_at(source, at);
-            let (file, name) = (place.file.display(), place.tensor);
-            bail!("{file}: tensor {name}: its values are too large for {to}");
+        let (bytes, values) = buffers.of((self.rows * from.row_bytes()) as usize, tile_elements);
+        source.rows.read(self.tensor, self.first_row, bytes)?;
+        let read = bytes.chunks((tile_rows * from.row_bytes()) as usize);
+        let written = out.chunks_mut((tile_rows * target.row_bytes()) as usize);
+        for (tile, (bytes, out)) in read.zip(written).enumerate() {
+            let first = tile * tile_elements;
+            let values = &mut values[..elements(bytes, from)];
+            ggml::to_f32(from.tensor_type, bytes, values);
+            self.check_finite(source, first, values)?;
+            if let Made::Finite = ggml::from_f32(to, values, row_elements, importance, out) {
+                continue;
+            }
+            // Scales are F16: weights beyond its range would make a file that answers in NaN.
+            ggml::to_f32(to, out, values);
+            if let Some(at) = not_finite(values) {
+                let place = self.stored_at(source, first + at);
+                let (file, name) = (place.file.display(), place.tensor);
+                bail!("{file}: tensor {name}: its values are too large for {to}");
+            }
         }
         Ok(())
     }
 
-    fn check_finite(&self, source: &Source, values: &[f32]) -> Result<()> {
+    /// `first` is the number of the first of `values` within the chunk.
+    fn check_finite(&self, source: &Source, first: usize, values: &[f32]) -> Result<()> {
         let Some(at) = not_finite(values) else {
             return Ok(());
         };
-        let place = self.stored_at(source, at);
+        let place = self.stored_at(source, first + at);
         bail!(
             "{}: tensor {}: {} at row {}, column {}; the checkpoint is damaged",
             place.file.display(),
@@ -135,7 +152,18 @@ impl Chunk {
     }
 }
 
+/// Elements in bytes of whole rows.
+fn elements(bytes: &[u8], of: &TensorInfo) -> usize {
+    bytes.len() / of.row_bytes() as usize * of.row_elements() as usize
+}
+
 fn not_finite(values: &[f32]) -> Option<usize> {
+    // Without an early end, for SIMD: the farthest from zero, as bits, which have its order.
+    let bits = |v: &f32| v.to_bits() & 0x7fff_ffff;
+    let farthest = values.iter().map(bits).fold(0, u32::max);
+    if f32::from_bits(farthest).is_finite() {
+        return None;
+    }
     values.iter().position(|v| !v.is_finite())
 }
 
