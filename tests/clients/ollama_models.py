@@ -31,7 +31,7 @@ assert running[0].expires_at > datetime.now(timezone.utc), running
 for spelling in (name, f"{name}:latest"):
     shown = client.show(spelling)
     assert shown.details == details, shown
-    assert shown.capabilities == ["completion"], shown
+    assert shown.capabilities == ["completion", "tools"], shown
     assert "<|im_start|>" in shown.template, shown.template
     info = shown.modelinfo
     assert info["general.architecture"] == "llama" and info["llama.context_length"] == 8192, info

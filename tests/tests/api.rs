@@ -307,7 +307,7 @@ fn a_request_that_cannot_be_met_as_asked_gets_an_error_that_says_so() {
             "stop",
             vec![json!(7), json!([7]), json!([""]), json!(vec!["x"; 17])],
         ),
-        ("tools", vec![json!([{"type": "function"}])]),
+        ("tools", vec![json!("light"), json!({})]),
         (
             "messages",
             vec![json!([]), json!("Hi"), json!({}), json!(null)],

@@ -42,7 +42,7 @@ fn the_thought_has_a_field_of_its_own() {
     let show = serve.post("/api/show", &json!({"model": "tiny-r1"}).to_string());
     assert_eq!(
         show.json()["capabilities"],
-        json!(["completion", "thinking"])
+        json!(["completion", "tools", "thinking"])
     );
     let text = |lines: &[Value], pointer: &str| -> String {
         let pieces = lines

@@ -16,6 +16,7 @@ use crate::model::{ModelInfo, id_of};
 use crate::reasoning::Stage;
 use crate::sampling::Sampling;
 use crate::scheduler::{Job, Scheduler};
+use crate::tools::{self, Hold, Tool, ToolChoice};
 
 /// How an engine is set up. The defaults are meant to be used.
 #[derive(Clone, Debug)]
@@ -89,8 +90,10 @@ pub struct Request {
     pub thinking_budget: Option<usize>,
     /// Text that ends the answer.
     pub stop: Vec<String>,
-    /// What the answer must look like; from [`Engine::grammar`].
-    pub grammar: Option<Grammar>,
+    /// What the answer must look like, from where on; from [`Engine::grammar`] or [`Engine::tool_grammar`].
+    pub grammar: Option<(Grammar, Hold)>,
+    /// Names of the tools whose calls are read out of the answer.
+    pub calls: Vec<String>,
     /// Who asks.
     pub client: Client,
 }
@@ -105,6 +108,7 @@ impl Request {
             thinking_budget: None,
             stop: Vec::new(),
             grammar: None,
+            calls: Vec::new(),
             client,
         }
     }
@@ -350,6 +354,22 @@ impl Engine {
             .unwrap_or_else(PoisonError::into_inner);
         let make = || Grammars::new(self.model.clone());
         self.grammars.get_or_init(make).compile(shape)
+    }
+
+    /// What holds an answer that may call `tools`, and beside them has `shape`, and from where on.
+    ///
+    /// # Errors
+    /// As [`Engine::grammar`].
+    pub fn tool_grammar(
+        &self,
+        tools: &[Tool],
+        choice: &ToolChoice,
+        parallel: bool,
+        shape: Option<&Shape>,
+    ) -> Result<(Grammar, Hold), ShapeError> {
+        let (shape, hold) =
+            tools::shape(tools, choice, parallel, shape).map_err(ShapeError::new)?;
+        Ok((self.grammar(&shape)?, hold))
     }
 
     /// How many tokens an answer to `prompt` may have: `wanted`, or all that the context has room

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::GenerateError;
+use crate::tools::ToolCall;
 
 /// One step of a request's life. After [`Event::Done`] or [`Event::Failed`] nothing follows.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub enum Event {
         /// Of the thought before it.
         reasoning: String,
     },
+    /// The model calls a tool.
+    Call(ToolCall),
     /// The answer is complete.
     Done(Completion),
     /// There will be no answer.
@@ -41,6 +44,8 @@ pub enum Event {
 pub enum FinishReason {
     /// The model ended its turn, or a stop sequence came.
     Stop,
+    /// The model ended its turn, in which it called tools.
+    ToolCalls,
     /// `max_tokens` or the context was used up.
     Length,
 }

@@ -28,6 +28,12 @@ pub enum Shape {
 #[error("{0}")]
 pub struct ShapeError(String);
 
+impl ShapeError {
+    pub(crate) fn new(reason: &str) -> Self {
+        Self(reason.to_owned())
+    }
+}
+
 /// A shape that is ready to hold one answer.
 #[derive(Clone)]
 pub struct Grammar(Matcher);
@@ -93,7 +99,7 @@ fn capabilities() -> InferenceCapabilities {
 
 /// A schema whose JSON has a space after each comma and colon and no other white space, as most JSON on one
 /// line has: what may be varied, small models vary for ever, and what is fixed need not be drawn.
-fn spaced(mut schema: Value) -> Value {
+pub fn spaced(mut schema: Value) -> Value {
     if let Some(object) = schema.as_object_mut() {
         object.entry("x-guidance").or_insert_with(
             || json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}),
@@ -141,6 +147,13 @@ impl Grammar {
     fn broken(&self) -> String {
         let error = self.0.get_error();
         error.unwrap_or_else(|| self.0.stop_reason().to_string())
+    }
+
+    /// Takes text that has come before it began to hold, as tokens that need not be those which were drawn.
+    pub fn take_text(&mut self, text: &str, model: &Model) {
+        for token in model.tokenize_plain(text, false) {
+            self.take(token);
+        }
     }
 
     /// Takes a token that it allows.

@@ -25,6 +25,7 @@ mod scheduler;
 mod slot;
 mod stop;
 mod text_pipeline;
+mod tools;
 mod top_k;
 
 pub use card::Card;
@@ -39,3 +40,4 @@ pub use model::{ModelInfo, id_of};
 pub use reasoning::Stage;
 pub use rehearsal::rehearse;
 pub use sampling::{InvalidSampling, Sampling};
+pub use tools::{Hold, Tool, ToolCall, ToolChoice};

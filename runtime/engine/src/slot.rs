@@ -10,7 +10,8 @@ use crate::event::{Completion, Event, FinishReason, Timings, Usage};
 use crate::grammar::{Grammar, Next};
 use crate::llama::{Context, Model, Pos, Sampler, SeqId, Token};
 use crate::reasoning::{CLOSING, Parted};
-use crate::text_pipeline::TextPipeline;
+use crate::text_pipeline::{Said, TextPipeline};
+use crate::tools::Hold;
 
 /// One sequence of the KV cache. Keeps its tokens after a request, so that the next turn of the same
 /// conversation need not compute them again.
@@ -74,6 +75,8 @@ pub struct Work {
     /// Tokens that the thought may have.
     budget: Option<usize>,
     grammar: Option<Grammar>,
+    /// Whether the grammar begins to hold with the first call.
+    waits_for_call: bool,
     text: TextPipeline,
     started: Instant,
     first_token: Option<Instant>,
@@ -96,8 +99,9 @@ impl Work {
             sampler: Sampler::new(&request.sampling, model, seed),
             max_tokens: request.max_tokens,
             budget: request.thinking_budget,
-            grammar: request.grammar,
-            text: TextPipeline::new(request.prompt.stage, request.stop),
+            waits_for_call: matches!(request.grammar, Some((_, Hold::Call))),
+            grammar: request.grammar.map(|(grammar, _)| grammar),
+            text: TextPipeline::new(request.prompt.stage, request.stop, &request.calls),
             n_prompt: request.prompt.tokens.len(),
             tokens: request.prompt.tokens,
             started: Instant::now(),
@@ -171,7 +175,8 @@ impl Work {
         model: &Model,
     ) -> Result<Option<Token>, GenerateError> {
         let drawn = self.sampler.draw(context, i, None);
-        let (false, Some(grammar)) = (self.text.thinking(), &mut self.grammar) else {
+        let free = self.text.thinking() || self.waits_for_call;
+        let (false, Some(grammar)) = (free, &mut self.grammar) else {
             return Ok(drawn);
         };
         // Most of the time the model keeps to it by itself, and what all may be need not be found out. Drawing
@@ -208,7 +213,11 @@ impl Work {
         if self.grammar.is_none() || self.text.thinking() {
             return None;
         }
-        if self.text.thought_has_just_ended()
+        if self.waits_for_call {
+            let (begun, grammar) = (self.text.call_begun()?, self.grammar.as_mut()?);
+            grammar.take_text(begun, model);
+            self.waits_for_call = false;
+        } else if self.text.thought_has_just_ended()
             && let Some(reason) = self.force(model.tokenize("\n\n", false), model)
         {
             return Some(reason);
@@ -240,8 +249,8 @@ impl Work {
         if self.text.thinking() {
             self.reasoning += 1;
         }
-        let (parted, stopped) = self.text.push(&bytes);
-        self.send_text(parted);
+        let (said, stopped) = self.text.push(&bytes);
+        self.send_said(said);
         if stopped {
             return Some(FinishReason::Stop);
         }
@@ -251,8 +260,12 @@ impl Work {
 
     /// Sends what text was held back, and the end.
     pub fn finish(mut self, finish_reason: FinishReason) -> Timings {
-        let parted = self.text.finish();
-        self.send_text(parted);
+        let said = self.text.finish();
+        self.send_said(said);
+        let finish_reason = match finish_reason {
+            FinishReason::Stop if self.text.called() => FinishReason::ToolCalls,
+            reason => reason,
+        };
         let first = self.first_token.unwrap_or(self.started);
         let timings = Timings {
             prompt_tokens: self.n_prompt - self.taken_over,
@@ -275,12 +288,13 @@ impl Work {
         timings
     }
 
-    fn send_text(&self, parted: Parted) {
-        if !parted.content.is_empty() || !parted.reasoning.is_empty() {
-            self.send(Event::Text {
-                content: parted.content,
-                reasoning: parted.reasoning,
-            });
+    fn send_said(&self, said: Said) {
+        let Parted { content, reasoning } = said.text;
+        if !content.is_empty() || !reasoning.is_empty() {
+            self.send(Event::Text { content, reasoning });
+        }
+        for call in said.calls {
+            self.send(Event::Call(call));
         }
     }
 

@@ -7,6 +7,7 @@ mod messages;
 mod sampling;
 mod shape;
 mod thinking;
+mod tools;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
 use cloister_engine::{
-    Client, Conversation, Engine, Generation, Message, Request, Sampling, Shape, ShapeError,
+    Client, Conversation, Engine, Generation, Hold, Message, Request, Sampling, Shape, ShapeError,
 };
 
 use super::api_error::ApiError;
@@ -23,6 +24,7 @@ pub use messages::messages;
 pub use sampling::{sampling, stop};
 pub use shape::{format, response_format};
 pub use thinking::Thinking;
+pub use tools::Tools;
 
 /// A checked request, whichever API it came by.
 #[derive(Debug)]
@@ -35,7 +37,9 @@ pub struct Ask {
     pub thinking: Thinking,
     /// What the answer must look like.
     pub shape: Option<Shape>,
-    /// The field that says so.
+    /// What the model may call.
+    pub tools: Option<Tools>,
+    /// The field that says what it must look like.
     pub shape_field: &'static str,
 }
 
@@ -71,20 +75,38 @@ impl Ask {
         let thinking_budget = self.thinking.budget(reasoning_budget);
         // Tokenizing a long prompt takes a while; the threads that carry tokens should not wait for it.
         let submitted = tokio::task::spawn_blocking(move || {
-            let grammar = self.shape.as_ref().map(|shape| {
-                let wrong = |error: ShapeError| {
-                    let field = self.shape_field;
-                    let message = format!("an answer cannot be held to this {field}: {error}");
-                    ApiError::field(field, message)
-                };
-                engine.grammar(shape).map_err(wrong)
-            });
-            let grammar = grammar.transpose()?;
+            let grammar = match (&self.tools, &self.shape) {
+                (None, None) => None,
+                (None, Some(shape)) => {
+                    let grammar = engine.grammar(shape);
+                    Some((
+                        grammar.map_err(|e| unfit(self.shape_field, &e))?,
+                        Hold::Answer,
+                    ))
+                }
+                (Some(tools), shape) => {
+                    if let Some(shape) = shape {
+                        // Told apart, so that the error names the right field.
+                        let alone = engine.grammar(shape);
+                        alone.map_err(|e| unfit(self.shape_field, &e))?;
+                    }
+                    let (choice, shape) = (&tools.choice, shape.as_ref());
+                    let held = engine.tool_grammar(&tools.tools, choice, tools.parallel, shape);
+                    Some(held.map_err(|e| unfit("tools", &e))?)
+                }
+            };
+            let tools = self.tools.map_or_else(Vec::new, |tools| tools.tools);
+            let calls = tools.iter().map(|tool| tool.name.clone()).collect();
             // A grammar does not let the model open a thought, so the prompt does where one is to be expected.
-            let expected = grammar.is_some() && engine.info().thinks;
+            let held = matches!(grammar, Some((_, Hold::Answer)));
+            let expected = held && engine.info().thinks;
             let think = self.thinking.think.or(expected.then_some(true));
             let prompt = match self.source {
-                Source::Messages(messages) => engine.prompt(&Conversation { messages, think })?,
+                Source::Messages(messages) => engine.prompt(&Conversation {
+                    messages,
+                    think,
+                    tools,
+                })?,
                 Source::Raw(text) => engine.raw_prompt(&text)?,
             };
             let max_tokens = engine.max_tokens(&prompt, self.max_tokens)?;
@@ -93,6 +115,7 @@ impl Ask {
                 thinking_budget,
                 stop: self.stop,
                 grammar,
+                calls,
                 ..Request::new(prompt, max_tokens, client)
             })?;
             Ok((engine, generation))
@@ -100,6 +123,13 @@ impl Ask {
         let failed = |_| ApiError::invalid("this request cannot be turned into a prompt");
         submitted.await.map_err(failed)?
     }
+}
+
+fn unfit(field: &str, error: &ShapeError) -> ApiError {
+    ApiError::field(
+        field,
+        format!("an answer cannot be held to these {field}: {error}"),
+    )
 }
 
 /// The body of a request, which must be JSON.

@@ -58,6 +58,7 @@ async fn whole(engine: &Engine, mut generation: Generation) -> Result<Value, Api
         match event {
             Event::Queued { .. } | Event::Prefill { .. } => {}
             Event::Text { content, reasoning } => answer.push(&content, &reasoning),
+            Event::Call(call) => answer.call(&call),
             Event::Done(completion) => return Ok(answer.finish(&completion)),
             Event::Failed(error) => return Err(error.into()),
         }
@@ -84,6 +85,7 @@ fn stream(
                 }
                 Event::Queued { .. } | Event::Prefill { .. } => {}
                 Event::Text { content, reasoning } => yield data(chunks.text(&content, &reasoning)),
+                Event::Call(call) => yield data(chunks.call(&call)),
                 Event::Done(completion) => {
                     if let Some(begin) = chunks.begin() {
                         yield data(begin);

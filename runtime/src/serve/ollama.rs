@@ -99,8 +99,9 @@ async fn respond(
                 match event {
                     Event::Queued { .. } | Event::Prefill { .. } => {}
                     Event::Text { content, reasoning } => yield answer.piece(&content, &reasoning),
+                    Event::Call(call) => yield answer.calls(&[call]),
                     Event::Done(completion) => {
-                        yield answer.end("", "", &completion, began.elapsed(), loading);
+                        yield answer.end(answer.piece("", ""), &completion, began.elapsed(), loading);
                         return;
                     }
                     Event::Failed(error) => {
@@ -112,7 +113,7 @@ async fn respond(
             yield OllamaError::unloaded().to_json();
         }));
     }
-    let (mut text, mut thought) = (String::new(), String::new());
+    let (mut text, mut thought, mut calls) = (String::new(), String::new(), Vec::new());
     while let Some(event) = generation.next().await {
         match event {
             Event::Queued { .. } | Event::Prefill { .. } => {}
@@ -120,8 +121,14 @@ async fn respond(
                 text += &content;
                 thought += &reasoning;
             }
+            Event::Call(call) => calls.push(call),
             Event::Done(completion) => {
-                let answer = answer.end(&text, &thought, &completion, began.elapsed(), loading);
+                let mut said = answer.piece(&text, &thought);
+                if !calls.is_empty() {
+                    said["message"]["tool_calls"] =
+                        answer.calls(&calls)["message"]["tool_calls"].take();
+                }
+                let answer = answer.end(said, &completion, began.elapsed(), loading);
                 return Ok(Json(answer).into_response());
             }
             Event::Failed(error) => return Err(error.into()),

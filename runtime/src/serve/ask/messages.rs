@@ -3,6 +3,7 @@
 use cloister_engine::Message;
 use serde_json::{Value, json};
 
+use super::tools::calls;
 use crate::serve::api_error::ApiError;
 use crate::serve::fields::Fields;
 
@@ -31,11 +32,11 @@ fn message(value: Value, at: &str) -> Result<Message, ApiError> {
     let role = match fields.text("role")?.as_deref() {
         // OpenAI's newer name for the system's.
         Some("developer") => "system".to_owned(),
-        Some(role @ ("system" | "user" | "assistant")) => role.to_owned(),
+        Some(role @ ("system" | "user" | "assistant" | "tool")) => role.to_owned(),
         Some(role) => {
             return Err(ApiError::unsupported(
                 format!("{at}.role"),
-                format!("the role {role:?} is not supported: use system, user or assistant"),
+                format!("the role {role:?} is not supported: use system, user, assistant or tool"),
             ));
         }
         None => {
@@ -46,7 +47,9 @@ fn message(value: Value, at: &str) -> Result<Message, ApiError> {
         }
     };
     let content_at = format!("{at}.content");
+    let calls = calls(fields.take("tool_calls"), at)?;
     let content = match fields.take("content") {
+        None if !calls.is_empty() => String::new(),
         Some(Value::String(text)) => text,
         Some(Value::Array(parts)) => parts
             .into_iter()
@@ -60,6 +63,9 @@ fn message(value: Value, at: &str) -> Result<Message, ApiError> {
         }
     };
     let mut message = Message::new(role, content);
+    if message.role == "assistant" {
+        message.calls = calls;
+    }
     // OpenAI has no name for it; these are llama-server's, OpenRouter's and Ollama's.
     for name in ["reasoning_content", "reasoning", "thinking"] {
         let reasoning = fields.text(name)?;
@@ -68,8 +74,16 @@ fn message(value: Value, at: &str) -> Result<Message, ApiError> {
         }
     }
     // A client may send back what it got; the template has no place for these.
-    fields.ignore(&["name", "refusal", "annotations", "audio", "function_call"]);
-    fields.refuse("tool_calls", &[json!([])])?;
+    fields.ignore(&[
+        "name",
+        "tool_name",
+        "tool_call_id",
+        "refusal",
+        "annotations",
+        "audio",
+        "function_call",
+    ]);
+    fields.refuse("images", &[json!([])])?;
     fields.finish()?;
     Ok(message)
 }

@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use cloister_engine::{Completion, FinishReason};
+use cloister_engine::{Completion, FinishReason, ToolCall};
 use serde_json::{Value, json};
 
 /// What every chunk of one answer carries.
@@ -45,6 +45,7 @@ pub struct Answer {
     head: Head,
     content: String,
     reasoning: String,
+    calls: Vec<Value>,
 }
 
 impl Answer {
@@ -53,6 +54,7 @@ impl Answer {
             head: Head::new(model),
             content: String::new(),
             reasoning: String::new(),
+            calls: Vec::new(),
         }
     }
 
@@ -61,10 +63,20 @@ impl Answer {
         self.reasoning += reasoning;
     }
 
+    pub fn call(&mut self, call: &ToolCall) {
+        self.calls.push(called(call));
+    }
+
     pub fn finish(self, completion: &Completion) -> Value {
         let mut message = json!({"role": "assistant", "content": self.content});
         if !self.reasoning.is_empty() {
             message["reasoning_content"] = self.reasoning.into();
+        }
+        if !self.calls.is_empty() {
+            if message["content"] == "" {
+                message["content"] = Value::Null;
+            }
+            message["tool_calls"] = self.calls.into();
         }
         let choices = json!([{
             "index": 0,
@@ -83,6 +95,7 @@ impl Answer {
 pub struct Chunks {
     head: Head,
     began: bool,
+    called: usize,
 }
 
 impl Chunks {
@@ -90,6 +103,7 @@ impl Chunks {
         Self {
             head: Head::new(model),
             began: false,
+            called: 0,
         }
     }
 
@@ -128,12 +142,27 @@ impl Chunks {
         chunk
     }
 
+    /// What the first chunk says of all.
+    fn opened(&mut self) -> Value {
+        match std::mem::replace(&mut self.began, true) {
+            false => json!({"role": "assistant"}),
+            true => json!({}),
+        }
+    }
+
+    /// A call of a tool, in a chunk of its own.
+    pub fn call(&mut self, call: &ToolCall) -> Value {
+        let mut delta = self.opened();
+        let mut called = called(call);
+        called["index"] = self.called.into();
+        self.called += 1;
+        delta["tool_calls"] = json!([called]);
+        self.delta(delta, None)
+    }
+
     /// New text; the first carries the role.
     pub fn text(&mut self, content: &str, reasoning: &str) -> Value {
-        let mut delta = json!({});
-        if !std::mem::replace(&mut self.began, true) {
-            delta["role"] = "assistant".into();
-        }
+        let mut delta = self.opened();
         if !reasoning.is_empty() {
             delta["reasoning_content"] = reasoning.into();
         }
@@ -163,9 +192,19 @@ impl Chunks {
     }
 }
 
+/// A call as clients read it: with a name of its own, and its arguments as text.
+fn called(call: &ToolCall) -> Value {
+    json!({
+        "id": format!("call_{:016x}", RandomState::new().build_hasher().finish()),
+        "type": "function",
+        "function": {"name": call.name, "arguments": call.arguments.to_string()},
+    })
+}
+
 fn finish_reason(completion: &Completion) -> &'static str {
     match completion.finish_reason {
         FinishReason::Stop => "stop",
+        FinishReason::ToolCalls => "tool_calls",
         FinishReason::Length => "length",
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::serve::api_error::ApiError;
-use crate::serve::ask::{Ask, Source, Thinking, messages, response_format, sampling, stop};
+use crate::serve::ask::{Ask, Source, Thinking, Tools, messages, response_format, sampling, stop};
 use crate::serve::fields::Fields;
 
 /// A checked request.
@@ -48,6 +48,7 @@ impl ChatRequest {
                 stop: stop(fields.take("stop"))?,
                 thinking: Thinking::parse(&mut fields)?,
                 shape: response_format(fields.take("response_format"))?,
+                tools: Tools::parse(&mut fields)?,
                 shape_field: "response_format",
             },
             stream,
@@ -62,7 +63,6 @@ impl ChatRequest {
             "service_tier",
             "safety_identifier",
             "prompt_cache_key",
-            "parallel_tool_calls",
             "keep_alive",
             "cache_prompt",
             "timings_per_token",
@@ -73,8 +73,6 @@ impl ChatRequest {
             ("logprobs", vec![json!(false)]),
             ("top_logprobs", vec![json!(0)]),
             ("logit_bias", vec![json!({})]),
-            ("tools", vec![json!([])]),
-            ("tool_choice", vec![json!("none"), json!("auto")]),
             ("modalities", vec![json!(["text"])]),
         ] {
             fields.refuse(name, &harmless)?;
@@ -147,7 +145,7 @@ mod tests {
             ("messages", json!("hi")),
             ("model", json!(5)),
             ("n", json!(2)),
-            ("tools", json!([{"type": "function"}])),
+            ("tools", json!("light")),
             ("response_format", json!("json")),
             ("temprature", json!(1)),
         ] {
@@ -161,7 +159,7 @@ mod tests {
     fn a_message_that_no_template_can_take_is_named() {
         let at = |message: Value| error(json!({"messages": [message]}))["param"].clone();
         assert_eq!(
-            at(json!({"role": "tool", "content": "x"})),
+            at(json!({"role": "emperor", "content": "x"})),
             "messages[0].role"
         );
         assert_eq!(at(json!({"content": "x"})), "messages[0].role");

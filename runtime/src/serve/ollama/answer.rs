@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use cloister_engine::{Completion, FinishReason};
+use cloister_engine::{Completion, FinishReason, ToolCall};
 use serde_json::{Value, json};
 
 use super::{nanos, timestamp};
@@ -53,21 +53,30 @@ impl Answer {
         answer
     }
 
-    /// The end, with the text that has not been given out. `total` is since the request came, `loading` the
+    /// Calls of tools.
+    pub fn calls(&self, calls: &[ToolCall]) -> Value {
+        let call =
+            |call: &ToolCall| json!({"function": {"name": call.name, "arguments": call.arguments}});
+        let mut answer = self.piece("", "");
+        answer["message"]["tool_calls"] = calls.iter().map(call).collect();
+        answer
+    }
+
+    /// The end, with what has not been `said` before it. `total` is since the request came, `loading` the
     /// share of it that the model took to be there.
     pub fn end(
         &self,
-        content: &str,
-        thought: &str,
+        said: Value,
         completion: &Completion,
         total: Duration,
         loading: Duration,
     ) -> Value {
-        let mut answer = self.piece(content, thought);
+        let mut answer = said;
         let (usage, timings) = (completion.usage, completion.timings);
         answer["done"] = true.into();
         answer["done_reason"] = match completion.finish_reason {
-            FinishReason::Stop => "stop",
+            // Ollama has no other word for the end of a turn with calls.
+            FinishReason::Stop | FinishReason::ToolCalls => "stop",
             FinishReason::Length => "length",
         }
         .into();

@@ -113,7 +113,8 @@ pub async fn show(
     let file = file.map_err(|error| ApiError::unavailable(error.to_string()))?;
     let mut info = model_info(&file.metadata, verbose);
     info.insert("general.parameter_count".to_owned(), card.n_params.into());
-    let mut capabilities = vec!["completion"];
+    // A model whose template has no place for tools is told of them in its system message.
+    let mut capabilities = vec!["completion", "tools"];
     if card.thinks {
         capabilities.push("thinking");
     }

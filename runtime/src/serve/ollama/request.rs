@@ -6,7 +6,7 @@ use cloister_engine::Message;
 use serde_json::{Value, json};
 
 use crate::serve::api_error::ApiError;
-use crate::serve::ask::{Ask, Source, Thinking, format, messages, sampling, stop};
+use crate::serve::ask::{Ask, Source, Thinking, Tools, format, messages, sampling, stop};
 use crate::serve::fields::Fields;
 
 /// A checked request.
@@ -41,8 +41,8 @@ impl OllamaRequest {
             Some(Value::Array(list)) if list.is_empty() => None,
             given => Some(Source::Messages(messages(given)?)),
         };
-        fields.refuse("tools", &[json!([])])?;
-        Self::parse(fields, source)
+        let tools = Tools::parse(&mut fields)?;
+        Self::parse(fields, source, tools)
     }
 
     /// Parses and checks a body of `/api/generate`.
@@ -68,10 +68,10 @@ impl OllamaRequest {
         fields.refuse("template", &[json!("")])?;
         fields.refuse("context", &[json!([])])?;
         fields.refuse("images", &[json!([])])?;
-        Self::parse(fields, source)
+        Self::parse(fields, source, None)
     }
 
-    fn parse(mut fields: Fields, source: Option<Source>) -> Result<Self> {
+    fn parse(mut fields: Fields, source: Option<Source>, tools: Option<Tools>) -> Result<Self> {
         let model = fields.text("model")?;
         let stream = match fields.has("stream") {
             false => true,
@@ -134,6 +134,7 @@ impl OllamaRequest {
                 stop,
                 thinking,
                 shape,
+                tools,
                 shape_field: "format",
             })),
         };
