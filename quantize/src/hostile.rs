@@ -4,6 +4,9 @@
 //! The fuzz targets in `tests/fuzz` call them with what they think of; the tests below with changed
 //! copies of sound files.
 
+#[cfg(test)]
+mod allocations;
+
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -350,8 +353,61 @@ mod tests {
         assert_eq!(ImatrixFile::open(&path).unwrap().sizes().len(), 2);
     }
 
+    /// What a reader may hold beside the file: buffers of fixed sizes.
+    const FIXED: usize = 256 << 10;
+
+    /// A header with a vocabulary, as the real ones are large by it.
+    fn vocabulary() -> Vec<u8> {
+        use cloister_gguf::{Array, Metadata, Writer};
+        let mut metadata = Metadata::default();
+        metadata.set("general.architecture", "llama");
+        let tokens: Vec<String> = (0..100_000).map(|i| format!("token{i}")).collect();
+        metadata.set(
+            "tokenizer.ggml.tokens",
+            Array::String(tokens.iter().collect()),
+        );
+        metadata.set("tokenizer.ggml.token_type", Array::I32(vec![1; 100_000]));
+        metadata.set("tokenizer.ggml.scores", Array::F32(vec![0.5; 100_000]));
+        let folder = temporary_folder();
+        let path = folder.path().join("m.gguf");
+        let writer = Writer::create(&path, &metadata, Vec::new()).unwrap();
+        writer.finish().unwrap();
+        fs::read(path).unwrap()
+    }
+
     #[test]
-    fn no_change_of_a_sound_file_makes_a_reader_panic() {
+    fn a_header_takes_no_more_memory_than_it_has_bytes() {
+        let sound = vocabulary();
+        let folder = temporary_folder();
+        let path = folder.path().join("m.gguf");
+        let mut random = Random(0x9E37_79B9_7F4A_7C15);
+        for round in 0..300 {
+            let mut bytes = sound.clone();
+            // The first rounds lie in the counts and lengths of the beginning, the rest anywhere.
+            match round {
+                0 => {}
+                1..150 => {
+                    let at = 8 + round;
+                    let len = bytes.len() as u64;
+                    let lie = [len - 200, len / 4, len / 8, 1 << 31, 1 << 62, u64::MAX];
+                    let lie = lie[random.below(lie.len())];
+                    bytes[at..at + 8].copy_from_slice(&lie.to_le_bytes());
+                }
+                _ => random.change(&mut bytes),
+            }
+            write(&path, &bytes);
+            let asked = allocations::of(|| drop(Gguf::open_header(&path)));
+            assert!(
+                asked.most <= bytes.len() + FIXED,
+                "round {round}: {asked:?} of {}",
+                bytes.len()
+            );
+        }
+    }
+
+    #[test]
+    fn no_change_of_a_sound_file_makes_a_reader_panic_or_ask_for_more_than_the_file() {
+        let beside: usize = CHECKPOINT.iter().map(|(_, bytes)| bytes.len()).sum();
         for (name, seed) in seeds() {
             let read = match name {
                 "gguf" => gguf,
@@ -368,10 +424,17 @@ mod tests {
                 for _ in 0..=random.below(4) {
                     random.change(&mut bytes);
                 }
-                if std::panic::catch_unwind(|| read(&bytes)).is_err() {
-                    let shown = String::from_utf8_lossy(&bytes);
-                    panic!("{name}, round {round}: {shown}");
-                }
+                let mut sound = true;
+                let asked = allocations::of(|| {
+                    sound = std::panic::catch_unwind(|| read(&bytes)).is_ok();
+                });
+                let shown = String::from_utf8_lossy(&bytes);
+                assert!(sound, "{name}, round {round}: {shown}");
+                let files = bytes.len() + beside;
+                assert!(
+                    asked.largest <= files + FIXED,
+                    "{name}, round {round}: {asked:?} for {files} bytes: {shown}"
+                );
             }
         }
     }

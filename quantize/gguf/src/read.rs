@@ -401,10 +401,15 @@ impl<R: Read> HeaderReader<'_, R> {
             }
             8 => {
                 self.need(count.saturating_mul(8), key)?;
-                let mut strings = StringArray::default();
-                for _ in 0..count {
-                    strings.push(&self.string(key)?);
+                let mut strings = StringArray::with_capacity(count as usize);
+                for others in (0..count).rev() {
+                    let length = self.u64(key)?;
+                    // Of each that follows, at least the length.
+                    self.need(length.saturating_add(others * 8), key)?;
+                    let left = (self.left() - length - others * 8) as usize;
+                    self.fill(strings.push_zeros(length as usize, left), key)?;
                 }
+                strings.shrink();
                 Array::String(strings)
             }
             10 => Array::U64(self.numbers(key, count, u64::from_le_bytes)?),

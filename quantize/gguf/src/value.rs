@@ -53,6 +53,31 @@ impl StringArray {
         self.ends.push(self.bytes.len());
     }
 
+    /// An empty array with room for the ends of so many strings.
+    pub(crate) fn with_capacity(strings: usize) -> StringArray {
+        StringArray {
+            bytes: Vec::new(),
+            ends: Vec::with_capacity(strings),
+        }
+    }
+
+    /// Adds a string of `length` zeros, to be filled, and takes room for no more than `left` bytes of
+    /// those that may follow.
+    pub(crate) fn push_zeros(&mut self, length: usize, left: usize) -> &mut [u8] {
+        let (start, room) = (self.bytes.len(), self.bytes.capacity());
+        if room - start < length {
+            self.bytes.reserve_exact(length + left.min(room));
+        }
+        self.bytes.resize(start + length, 0);
+        self.ends.push(self.bytes.len());
+        &mut self.bytes[start..]
+    }
+
+    /// Gives back the room that no string took.
+    pub(crate) fn shrink(&mut self) {
+        self.bytes.shrink_to_fit();
+    }
+
     /// The number of strings.
     pub fn len(&self) -> usize {
         self.ends.len()
