@@ -1,9 +1,10 @@
 //! The engine's front: load a model, turn messages into a prompt, submit, listen.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
@@ -13,9 +14,10 @@ use crate::event::Event;
 use crate::grammar::{Grammar, Grammars, Shape, ShapeError};
 use crate::llama::{Batch, Context, ContextParams, KvType, Model, Token, first_error};
 use crate::model::{ModelInfo, id_of};
+use crate::queue::{Admission, Job};
 use crate::reasoning::Stage;
 use crate::sampling::Sampling;
-use crate::scheduler::{Job, Scheduler};
+use crate::scheduler::Scheduler;
 use crate::tools::{self, Hold, Tool, ToolChoice};
 
 /// How an engine is set up. The defaults are meant to be used.
@@ -65,8 +67,18 @@ impl Default for Options {
 }
 
 /// Who asks. What one client's prompt left in a slot is never used for another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client(pub String);
+
+/// Who waits for an answer, first who goes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// A person.
+    #[default]
+    Interactive,
+    /// A program that can wait while a person does.
+    Automation,
+}
 
 /// Tokens ready for the model.
 #[derive(Clone, Debug)]
@@ -96,6 +108,10 @@ pub struct Request {
     pub calls: Vec<String>,
     /// Who asks.
     pub client: Client,
+    /// Whether somebody waits for it.
+    pub priority: Priority,
+    /// When the answer is of no use any more: then it ends, whether it has begun or not.
+    pub deadline: Option<Instant>,
 }
 
 impl Request {
@@ -110,6 +126,8 @@ impl Request {
             grammar: None,
             calls: Vec::new(),
             client,
+            priority: Priority::default(),
+            deadline: None,
         }
     }
 }
@@ -161,8 +179,7 @@ pub struct Engine {
     /// Made when the first request asks for one.
     grammars: OnceLock<Grammars>,
     jobs: Option<std::sync::mpsc::Sender<Job>>,
-    waiting: Arc<AtomicUsize>,
-    queue: usize,
+    waiting: Arc<Admission>,
     stats: watch::Receiver<Stats>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -245,7 +262,7 @@ impl Engine {
         let (jobs, inbox) = std::sync::mpsc::channel();
         let (stats_sender, stats) = watch::channel(Stats::default());
         let stopping = Arc::new(AtomicBool::new(false));
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::new(Admission::new(options.queue));
         let scheduler = Scheduler::new(
             model.clone(),
             context,
@@ -268,7 +285,6 @@ impl Engine {
             info,
             jobs: Some(jobs),
             waiting,
-            queue: options.queue,
             stats,
             stopping,
             thread: Some(thread),
@@ -396,22 +412,11 @@ impl Engine {
     /// Puts a request into the queue.
     ///
     /// # Errors
-    /// [`QueueFull`] when as many wait as may.
+    /// [`QueueFull`] when as many wait as may, or as many of this client.
     pub fn submit(&self, request: Request) -> Result<Generation, QueueFull> {
-        let admitted = self
-            .waiting
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |waiting| {
-                (waiting < self.queue).then_some(waiting + 1)
-            });
-        if let Err(waiting) = admitted {
-            return Err(QueueFull { waiting });
-        }
+        self.waiting.enter(&request.client)?;
         let (sender, events) = mpsc::unbounded_channel();
-        let job = Job {
-            request,
-            events: sender,
-            announced: 0,
-        };
+        let job = Job::new(request, sender);
         // Should the scheduler be gone, the job's sender is dropped with it and the receiver ends.
         let _ = self.jobs.as_ref().expect("taken only on drop").send(job);
         Ok(Generation { events })

@@ -108,6 +108,9 @@ pub enum GenerateError {
     /// The answer cannot be held to the shape that was asked for any further.
     #[error("the answer could not be held to the shape that was asked for: {0}")]
     Grammar(String),
+    /// The answer would have come too late.
+    #[error("the answer was not complete by the deadline of its request")]
+    Deadline,
     /// The engine is being stopped.
     #[error("the model is being unloaded")]
     Stopped,

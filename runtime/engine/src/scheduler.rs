@@ -1,8 +1,10 @@
 //! The one thread that owns the llama context: takes requests from the queue into slots, computes
 //! all slots together batch by batch, draws tokens, and forgets who has gone away.
+//!
+//! A prompt is read in slices between the steps of running answers: for the time that a slice took, and a
+//! little more, the next steps are the answers' alone.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,22 +12,22 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use crate::engine::{Request, Stats};
+use crate::engine::{Client, Stats};
 use crate::error::GenerateError;
 use crate::event::{Event, FinishReason};
 use crate::llama::{Batch, Context, DecodeError, Model, Token};
+use crate::queue::{Admission, Job, Queue};
 use crate::slot::{Slot, Work};
 
-/// A request and the channel that it is answered on.
-pub struct Job {
-    pub request: Request,
-    pub events: UnboundedSender<Event>,
-    /// The queue position that it was told last; 0 before the first.
-    pub announced: usize,
-}
+/// How long a slice of a prompt may keep running answers waiting, and how many tokens the first one has, when
+/// it is not known yet how long they take.
+const SLICE: Duration = Duration::from_millis(150);
+const FIRST_SLICE: usize = 64;
+/// Fewer tokens at a time are not worth it, and more fill no larger part of a matrix.
+const SLICES: std::ops::RangeInclusive<usize> = 16..=512;
 
-/// Prompt tokens per batch while other slots decode: bounds how long their next token waits.
-const PREFILL_BESIDE_DECODE: usize = 128;
+/// The time that a slice took, running answers get back times this.
+const OWED: f64 = 1.15;
 
 /// Tokens that a slot may compute in each step while it answers: the one that was drawn, and what had to follow.
 const MOST_PER_STEP: usize = 16;
@@ -48,15 +50,19 @@ pub struct Scheduler {
     context: Context,
     batch: Batch,
     slots: Vec<Slot>,
-    queue: VecDeque<Job>,
+    queue: Queue,
     inbox: Receiver<Job>,
     /// Shared with the front, which admits by it: jobs sent and not yet in a slot.
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Admission>,
     stopping: Arc<AtomicBool>,
     /// Whom a cancel may interrupt: the requests in the batch, while it is one worth interrupting.
     interruptible: Arc<Mutex<Vec<UnboundedSender<Event>>>>,
     stats: watch::Sender<Stats>,
     window: Window,
+    /// Time that running answers are owed before the next slice of a prompt.
+    owed: Duration,
+    /// Prompt tokens of the next slice beside running answers.
+    slice: usize,
 }
 
 /// Tokens generated since speeds were published last.
@@ -71,7 +77,7 @@ impl Scheduler {
         mut context: Context,
         n_slots: u32,
         inbox: Receiver<Job>,
-        waiting: Arc<AtomicUsize>,
+        waiting: Arc<Admission>,
         stats: watch::Sender<Stats>,
         stopping: Arc<AtomicBool>,
     ) -> Self {
@@ -90,7 +96,9 @@ impl Scheduler {
             slots: (0..n_slots as i32).map(Slot::new).collect(),
             model,
             context,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
+            owed: Duration::ZERO,
+            slice: FIRST_SLICE,
             inbox,
             waiting,
             stopping,
@@ -106,7 +114,7 @@ impl Scheduler {
     /// Works until the engine is dropped.
     pub fn run(mut self) {
         while self.receive() {
-            self.drop_cancelled();
+            self.drop_gone();
             self.assign();
             self.publish();
             self.step();
@@ -116,7 +124,7 @@ impl Scheduler {
                 let _ = work.events.send(Event::Failed(GenerateError::Stopped));
             }
         }
-        for job in self.queue.drain(..) {
+        for job in self.queue.drain() {
             let _ = job.events.send(Event::Failed(GenerateError::Stopped));
         }
     }
@@ -127,7 +135,7 @@ impl Scheduler {
         if idle {
             self.publish();
             match self.inbox.recv() {
-                Ok(job) => self.queue.push_back(job),
+                Ok(job) => self.queue.push(job),
                 Err(_) => return false,
             }
             self.window = Window {
@@ -137,37 +145,49 @@ impl Scheduler {
         }
         loop {
             match self.inbox.try_recv() {
-                Ok(job) => self.queue.push_back(job),
+                Ok(job) => self.queue.push(job),
                 Err(TryRecvError::Empty) => return !self.stopping.load(Ordering::Relaxed),
                 Err(TryRecvError::Disconnected) => return false,
             }
         }
     }
 
-    fn drop_cancelled(&mut self) {
-        let before = self.queue.len();
-        self.queue.retain(|job| !job.events.is_closed());
-        let mut gone = before - self.queue.len();
-        self.waiting.fetch_sub(gone, Ordering::SeqCst);
+    /// Drops who has gone away, and whose time is over.
+    fn drop_gone(&mut self) {
+        let now = Instant::now();
+        let mut gone = 0;
+        for job in self.queue.drop_gone(now) {
+            self.waiting.leave(&job.request.client);
+            gone += 1;
+        }
         if gone > 0 {
             self.announce_positions();
         }
         for slot in &mut self.slots {
-            if slot.work.as_ref().is_some_and(Work::cancelled) {
-                slot.work = None;
+            let over = |work: &mut Work| work.cancelled() || work.too_late(now);
+            if slot.work.take_if(over).is_some() {
                 gone += 1;
             }
         }
         if gone > 0 {
-            self.stats
-                .send_modify(|stats| stats.cancelled += gone as u64);
+            self.stats.send_modify(|stats| stats.cancelled += gone);
         }
+    }
+
+    /// Whom the slots answer.
+    fn busy(&self) -> Vec<Client> {
+        let busy = self.slots.iter().filter(|slot| slot.work.is_some());
+        busy.filter_map(|slot| slot.owner.clone()).collect()
     }
 
     /// Moves requests from the queue into free slots, each into the one that knows most of it.
     fn assign(&mut self) {
         let mut changed = false;
-        while let Some(job) = self.queue.front() {
+        while self.slots.iter().any(|slot| slot.work.is_none()) {
+            let Some(job) = self.queue.next(&self.busy()) else {
+                break;
+            };
+            self.waiting.leave(&job.request.client);
             // Of equals the last wins, so backwards: llama.cpp batches neighbours only, and low slots
             // that work are neighbours.
             let free = self.slots.iter_mut().rev();
@@ -179,9 +199,7 @@ impl Scheduler {
                     usize::MAX - slot.cached.len(),
                 )
             });
-            let Some(slot) = best else { break };
-            let job = self.queue.pop_front().expect("looked at above");
-            self.waiting.fetch_sub(1, Ordering::SeqCst);
+            let slot = best.expect("one is free");
             let shared = slot.shared_prefix(&job.request);
             let shared = self.context.truncate(slot.seq, shared);
             slot.cached.truncate(shared);
@@ -197,13 +215,8 @@ impl Scheduler {
     }
 
     fn announce_positions(&mut self) {
-        for (i, job) in self.queue.iter_mut().enumerate() {
-            let position = i + 1;
-            if job.announced != position {
-                job.announced = position;
-                let _ = job.events.send(Event::Queued { position });
-            }
-        }
+        let busy = self.busy();
+        self.queue.announce(&busy);
     }
 
     /// Computes one batch of all slots and deals out its results.
@@ -229,8 +242,15 @@ impl Scheduler {
         match result {
             Ok(()) => {
                 self.stats.send_modify(|stats| stats.batches += 1);
+                let took = begin.elapsed();
+                self.owed = match prefill {
+                    0 => self.owed.saturating_sub(took),
+                    _ => took.mul_f64(OWED),
+                };
                 if prefill > 0 {
-                    let speed = prefill as f64 / begin.elapsed().as_secs_f64();
+                    let speed = prefill as f64 / took.as_secs_f64();
+                    let slice = (speed * SLICE.as_secs_f64()) as usize;
+                    self.slice = slice.clamp(*SLICES.start(), *SLICES.end());
                     self.stats.send_modify(|stats| {
                         stats.prefill_per_second = speed;
                         stats.prompt_tokens += prefill as u64;
@@ -260,8 +280,12 @@ impl Scheduler {
             }
         }
         let mut room = self.batch.room();
-        if !planned.is_empty() {
-            room = room.min(PREFILL_BESIDE_DECODE);
+        if planned.is_empty() {
+            self.owed = Duration::ZERO;
+        } else if self.owed > Duration::ZERO {
+            return planned;
+        } else {
+            room = room.min(self.slice);
         }
         for i in 0..self.slots.len() {
             if room > 0 && !answers(&self.slots[i]) {

@@ -72,6 +72,7 @@ pub struct Work {
     taken_over: usize,
     sampler: Sampler,
     max_tokens: usize,
+    deadline: Option<Instant>,
     /// Tokens that the thought may have.
     budget: Option<usize>,
     grammar: Option<Grammar>,
@@ -98,6 +99,7 @@ impl Work {
             taken_over,
             sampler: Sampler::new(&request.sampling, model, seed),
             max_tokens: request.max_tokens,
+            deadline: request.deadline,
             budget: request.thinking_budget,
             waits_for_call: matches!(request.grammar, Some((_, Hold::Call))),
             grammar: request.grammar.map(|(grammar, _)| grammar),
@@ -114,6 +116,15 @@ impl Work {
 
     pub fn cancelled(&self) -> bool {
         self.events.is_closed()
+    }
+
+    /// Whether its deadline has passed; tells that to who waits.
+    pub fn too_late(&self, now: Instant) -> bool {
+        let late = self.deadline.is_some_and(|deadline| now >= deadline);
+        if late {
+            self.send(Event::Failed(GenerateError::Deadline));
+        }
+        late
     }
 
     /// Whether the prompt is still being read.

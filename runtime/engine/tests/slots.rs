@@ -1,10 +1,11 @@
 //! Slots, queue and cancel, on a real model.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use cloister_engine::{
-    Client, Engine, Event, FinishReason, Generation, Message, Options, PromptError, Request,
-    Sampling,
+    Client, Engine, Event, FinishReason, GenerateError, Generation, Message, Options, Priority,
+    PromptError, Request, Sampling,
 };
 
 fn engine(options: &Options) -> Engine {
@@ -223,6 +224,126 @@ async fn who_waits_hears_their_place_and_a_full_queue_refuses() {
     ));
     drop(running);
     assert_eq!(listen(third).await.reason, FinishReason::Length);
+}
+
+/// One slot, and a request in it that does not end by itself; who comes now waits.
+async fn busy_engine(queue: usize) -> (Engine, Generation) {
+    let engine = engine(&Options {
+        n_ctx: Some(2048),
+        n_slots: 1,
+        queue,
+        ..Options::default()
+    });
+    let mut request = ask(&engine, "Count.", 2000, "a");
+    request.sampling.ignore_eos = true;
+    let mut running = engine.submit(request).expect("room");
+    assert!(matches!(running.next().await, Some(Event::Prefill { .. })));
+    (engine, running)
+}
+
+/// The place that a request hears of next.
+async fn place(generation: &mut Generation) -> usize {
+    match generation.next().await {
+        Some(Event::Queued { position }) => position,
+        event => panic!("{event:?} is no place"),
+    }
+}
+
+#[tokio::test]
+async fn who_waits_in_person_is_answered_before_an_automation() {
+    let (engine, running) = busy_engine(8).await;
+    let submit = |priority, client| {
+        let mut request = ask(&engine, "Hi.", 4, client);
+        request.priority = priority;
+        engine.submit(request).expect("room")
+    };
+    let mut automation = submit(Priority::Automation, "b");
+    assert_eq!(place(&mut automation).await, 1);
+    let mut person = submit(Priority::Interactive, "c");
+    assert_eq!(place(&mut person).await, 1);
+    assert_eq!(place(&mut automation).await, 2);
+    drop(running);
+    assert_eq!(listen(person).await.reason, FinishReason::Length);
+    assert_eq!(listen(automation).await.reason, FinishReason::Length);
+}
+
+#[tokio::test]
+async fn a_client_with_many_requests_does_not_keep_another_waiting() {
+    let (engine, running) = busy_engine(8).await;
+    let submit = |client| engine.submit(ask(&engine, "Hi.", 4, client));
+    let mut many: Vec<Generation> = (0..6).map(|_| submit("a").expect("room")).collect();
+    assert_eq!(place(&mut many[0]).await, 1);
+    // A quarter of the queue is for others, who come next, for "a" is answered already.
+    assert!(submit("a").is_err());
+    let mut other = submit("b").expect("room");
+    assert_eq!(place(&mut other).await, 1);
+    assert_eq!(place(&mut many[0]).await, 2);
+    submit("c").expect("room");
+    drop(running);
+    assert_eq!(listen(other).await.reason, FinishReason::Length);
+    for generation in many {
+        assert_eq!(listen(generation).await.reason, FinishReason::Length);
+    }
+}
+
+#[tokio::test]
+async fn a_request_ends_at_its_deadline_waiting_or_running() {
+    let (engine, running) = busy_engine(8).await;
+    let submit = |after: Duration| {
+        let mut request = ask(&engine, "Hi.", 2000, "b");
+        request.sampling.ignore_eos = true;
+        request.deadline = Some(Instant::now() + after);
+        engine.submit(request).expect("room")
+    };
+    let failed = async |mut generation: Generation| loop {
+        match generation.next().await {
+            Some(Event::Failed(error)) => return error,
+            Some(Event::Done(_)) | None => panic!("it was not ended"),
+            _ => {}
+        }
+    };
+    let waiting = failed(submit(Duration::from_millis(50))).await;
+    assert!(matches!(waiting, GenerateError::Deadline), "{waiting}");
+    drop(running);
+    let answered = failed(submit(Duration::from_millis(200))).await;
+    assert!(matches!(answered, GenerateError::Deadline), "{answered}");
+    let mut stats = engine.stats();
+    let idle = stats.wait_for(|stats| stats.busy == 0 && stats.waiting == 0);
+    idle.await.expect("the engine lives");
+}
+
+#[tokio::test]
+async fn between_the_slices_of_a_long_prompt_a_running_answer_has_steps_of_its_own() {
+    let engine = engine(&Options {
+        n_ctx: Some(2048),
+        n_slots: 2,
+        // However busy the machine is, a step takes its time and no barrier's.
+        n_threads: Some(1),
+        ..Options::default()
+    });
+    let mut request = ask(&engine, "Count.", 2000, "a");
+    request.sampling.ignore_eos = true;
+    let mut running = engine.submit(request).expect("room");
+    while !matches!(running.next().await, Some(Event::Text { .. })) {}
+    let mut long = engine
+        .submit(ask(&engine, &"word ".repeat(1200), 1, "b"))
+        .expect("room");
+    let (mut slices, mut pieces) = (0, 0);
+    loop {
+        tokio::select! {
+            event = long.next() => match event {
+                Some(Event::Prefill { .. }) => slices += 1,
+                Some(Event::Done(_)) => break,
+                _ => {}
+            },
+            _ = running.next() => pieces += 1,
+        }
+    }
+    assert!(slices > 5, "{slices}");
+    assert!(
+        pieces > 3 * slices,
+        "{pieces} pieces of the answer beside {slices} slices"
+    );
 }
 
 #[tokio::test]

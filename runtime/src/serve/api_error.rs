@@ -198,6 +198,10 @@ impl From<GenerateError> for ApiError {
     fn from(error: GenerateError) -> Self {
         match error {
             GenerateError::Stopped => Self::unavailable(error.to_string()),
+            GenerateError::Deadline => Self {
+                code: Some("deadline_exceeded"),
+                ..Self::new(StatusCode::REQUEST_TIMEOUT, error.to_string())
+            },
             GenerateError::Decode(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
             }

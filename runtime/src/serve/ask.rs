@@ -10,16 +10,18 @@ mod thinking;
 mod tools;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
 use cloister_engine::{
-    Client, Conversation, Engine, Generation, Hold, Message, Request, Sampling, Shape, ShapeError,
+    Conversation, Engine, Generation, Hold, Message, Priority, Request, Sampling, Shape, ShapeError,
 };
 
 use super::api_error::ApiError;
 use super::models::Models;
+use super::peer::Asker;
 pub use messages::messages;
 pub use sampling::{sampling, stop};
 pub use shape::{format, response_format};
@@ -37,6 +39,10 @@ pub struct Ask {
     pub thinking: Thinking,
     /// What the answer must look like.
     pub shape: Option<Shape>,
+    /// Whether somebody waits for the answer, where the request says so.
+    pub priority: Option<Priority>,
+    /// When the answer is of no use any more.
+    pub deadline: Option<Instant>,
     /// What the model may call.
     pub tools: Option<Tools>,
     /// The field that says what it must look like.
@@ -57,10 +63,10 @@ impl Ask {
     pub async fn submit(
         self,
         models: &Arc<Models>,
-        client: Client,
+        asker: Asker,
     ) -> Result<(Arc<Engine>, Generation), ApiError> {
         let engine = models.engine(self.model.as_deref()).await?;
-        self.submit_to(engine, models.reasoning_budget(), client)
+        self.submit_to(engine, models.reasoning_budget(), asker)
             .await
     }
 
@@ -69,7 +75,7 @@ impl Ask {
         self,
         engine: Arc<Engine>,
         reasoning_budget: Option<usize>,
-        client: Client,
+        asker: Asker,
     ) -> Result<(Arc<Engine>, Generation), ApiError> {
         self.thinking.check(engine.info())?;
         let thinking_budget = self.thinking.budget(reasoning_budget);
@@ -114,9 +120,11 @@ impl Ask {
                 sampling: self.sampling,
                 thinking_budget,
                 stop: self.stop,
+                priority: self.priority.unwrap_or(asker.priority),
+                deadline: self.deadline,
                 grammar,
                 calls,
-                ..Request::new(prompt, max_tokens, client)
+                ..Request::new(prompt, max_tokens, asker.client)
             })?;
             Ok((engine, generation))
         });

@@ -32,14 +32,14 @@ pub async fn completions(
     headers: HeaderMap,
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let client = peer.client(&headers);
+    let asker = peer.asker(&headers);
     let request = ChatRequest::parse(&body(&headers, bytes)?)?;
     let (streamed, progress, usage) = (
         request.stream,
         request.return_progress,
         request.include_usage,
     );
-    let (engine, generation) = request.ask.submit(&models, client).await?;
+    let (engine, generation) = request.ask.submit(&models, asker).await?;
     if streamed {
         let stream = stream(engine, generation, progress, usage);
         return Ok(Sse::new(stream)

@@ -92,6 +92,9 @@ pub struct ServeOptions {
     /// Element type of the KV cache [default: f16].
     #[arg(long, env = "CLOISTER_KV_TYPE", value_name = "TYPE")]
     kv_type: Option<KvTypeName>,
+    /// Requests that may wait for a slot [default: 64]; further ones are refused.
+    #[arg(long, env = "CLOISTER_QUEUE", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    queue: Option<u32>,
     /// Most tokens of a thought, where a request does not say otherwise [default: no limit].
     #[arg(long, env = "CLOISTER_REASONING_BUDGET", value_name = "N")]
     reasoning_budget: Option<usize>,
@@ -116,6 +119,7 @@ impl ServeOptions {
         let limits = [
             ("ctx", self.ctx.map(u64::from), 32, u64::from(u32::MAX)),
             ("slots", self.slots.map(u64::from), 1, 64),
+            ("queue", self.queue.map(u64::from), 1, 4096),
             ("threads", self.threads.map(|n| n as u64), 1, u64::MAX),
         ];
         for (name, given, least, most) in limits {
@@ -147,6 +151,7 @@ impl ServeOptions {
             slots: self.slots.or(other.slots),
             threads: self.threads.or(other.threads),
             kv_type: self.kv_type.or(other.kv_type),
+            queue: self.queue.or(other.queue),
             reasoning_budget: self.reasoning_budget.or(other.reasoning_budget),
             no_kernels: self.no_kernels || other.no_kernels,
         }
@@ -166,6 +171,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         n_ctx: options.ctx,
         n_slots: options.slots.unwrap_or(Options::default().n_slots),
         n_threads: options.threads,
+        queue: options
+            .queue
+            .map_or(Options::default().queue, |n| n as usize),
         kv_type: match options.kv_type {
             None | Some(KvTypeName::F16) => KvType::F16,
             Some(KvTypeName::Q8_0) => KvType::Q8_0,

@@ -20,13 +20,13 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use cloister_engine::{Client, Event};
+use cloister_engine::Event;
 use futures_core::Stream;
 use serde_json::Value;
 
 use super::ask::body;
 use super::models::Models;
-use super::peer::Peer;
+use super::peer::{Asker, Peer};
 use answer::{Answer, Shape};
 use error::OllamaError;
 use request::{OllamaRequest, Wanted};
@@ -53,7 +53,7 @@ async fn chat(
     bytes: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
     let request = OllamaRequest::chat(&body(&headers, bytes)?)?;
-    respond(&models, request, peer.client(&headers), Shape::Chat).await
+    respond(&models, request, peer.asker(&headers), Shape::Chat).await
 }
 
 /// `POST /api/generate`.
@@ -64,13 +64,13 @@ async fn generate(
     bytes: std::result::Result<Bytes, BytesRejection>,
 ) -> Result<Response> {
     let request = OllamaRequest::generate(&body(&headers, bytes)?)?;
-    respond(&models, request, peer.client(&headers), Shape::Generate).await
+    respond(&models, request, peer.asker(&headers), Shape::Generate).await
 }
 
 async fn respond(
     models: &Arc<Models>,
     request: OllamaRequest,
-    client: Client,
+    asker: Asker,
     shape: Shape,
 ) -> Result<Response> {
     let began = Instant::now();
@@ -88,7 +88,7 @@ async fn respond(
     };
     let engine = models.engine(ask.model.as_deref()).await?;
     let loading = began.elapsed();
-    let submitted = ask.submit_to(engine, models.reasoning_budget(), client);
+    let submitted = ask.submit_to(engine, models.reasoning_budget(), asker);
     let (engine, mut generation) = submitted.await?;
     let answer = Answer::new(shape, &engine.info().id);
     if request.stream {

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
-use cloister_engine::Client;
+use cloister_engine::{Client, Priority};
 use tokio::net::UnixListener;
 
 use super::api_error::ApiError;
@@ -17,6 +17,13 @@ use super::names::Names;
 
 /// A local program that asks for others names each of them by this header.
 const ASKER: &str = "cloister-asker";
+
+/// Who asks, and how much of a hurry that is unless they say.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    pub client: Client,
+    pub priority: Priority,
+}
 
 /// The other end of one connection.
 #[derive(Clone, Debug)]
@@ -28,9 +35,22 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// Who asks. A local program that asks for others carries messages, as the bridge does: a person at the page
+    /// goes first.
+    pub fn asker(&self, headers: &HeaderMap) -> Asker {
+        let for_others = matches!(self, Self::LocalUser(_)) && headers.contains_key(ASKER);
+        Asker {
+            client: self.client(headers),
+            priority: match for_others {
+                true => Priority::Automation,
+                false => Priority::Interactive,
+            },
+        }
+    }
+
     /// The client of a request: an address, or a local user, or one of those for whom a local user asks.
     /// A name that is claimed can only divide a user's own requests, never reach another user's.
-    pub fn client(&self, headers: &HeaderMap) -> Client {
+    fn client(&self, headers: &HeaderMap) -> Client {
         Client(match self {
             Self::Address(ip) => ip.to_string(),
             Self::LocalUser(user) => {
@@ -127,6 +147,8 @@ mod tests {
         headers.insert(ASKER, "panel/answers".parse().expect("valid"));
         assert_eq!(local.client(&headers).0, "uid 7 for panel/answers");
         assert_eq!(phone.client(&headers).0, "10.0.0.1");
+        assert_eq!(local.asker(&headers).priority, Priority::Automation);
+        assert_eq!(phone.asker(&headers).priority, Priority::Interactive);
     }
 
     #[test]

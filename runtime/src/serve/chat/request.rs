@@ -1,10 +1,16 @@
 //! What a client asks for, checked field by field.
 
+use std::time::{Duration, Instant};
+
+use cloister_engine::Priority;
 use serde_json::json;
 
 use crate::serve::api_error::ApiError;
 use crate::serve::ask::{Ask, Source, Thinking, Tools, messages, response_format, sampling, stop};
 use crate::serve::fields::Fields;
+
+/// Longest time until a deadline, in milliseconds: a day.
+const MAX_DEADLINE: i64 = 24 * 60 * 60 * 1000;
 
 /// A checked request.
 #[derive(Debug)]
@@ -49,6 +55,8 @@ impl ChatRequest {
                 thinking: Thinking::parse(&mut fields)?,
                 shape: response_format(fields.take("response_format"))?,
                 tools: Tools::parse(&mut fields)?,
+                priority: priority(fields.text("service_tier")?)?,
+                deadline: deadline(fields.integer("deadline_ms", 1, MAX_DEADLINE)?),
                 shape_field: "response_format",
             },
             stream,
@@ -60,7 +68,6 @@ impl ChatRequest {
             "user",
             "metadata",
             "store",
-            "service_tier",
             "safety_identifier",
             "prompt_cache_key",
             "keep_alive",
@@ -80,6 +87,24 @@ impl ChatRequest {
         fields.finish()?;
         Ok(request)
     }
+}
+
+/// OpenAI's tiers: `flex` is for work that can wait.
+fn priority(tier: Option<String>) -> Result<Option<Priority>, ApiError> {
+    match tier.as_deref() {
+        None | Some("auto") => Ok(None),
+        Some("default" | "priority") => Ok(Some(Priority::Interactive)),
+        Some("flex") => Ok(Some(Priority::Automation)),
+        Some(tier) => Err(ApiError::field(
+            "service_tier",
+            format!("service_tier must be auto, default, priority or flex, not {tier:?}"),
+        )),
+    }
+}
+
+/// The point in time that is so many milliseconds away.
+fn deadline(milliseconds: Option<i64>) -> Option<Instant> {
+    milliseconds.map(|ms| Instant::now() + Duration::from_millis(ms.unsigned_abs()))
 }
 
 #[cfg(test)]

@@ -134,6 +134,8 @@ impl OllamaRequest {
                 stop,
                 thinking,
                 shape,
+                priority: None,
+                deadline: None,
                 tools,
                 shape_field: "format",
             })),

@@ -1,0 +1,146 @@
+//! Who waits for a slot, and who is next: interactive requests before automations, then who has least.
+//!
+//! In: jobs as they are submitted. Out: the next one, and each one's place. Must never let one client keep the
+//! others out: neither of a slot nor of the queue.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Instant;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::engine::{Client, Priority, Request};
+use crate::error::{GenerateError, QueueFull};
+use crate::event::Event;
+
+/// A request and the channel that it is answered on.
+pub struct Job {
+    pub request: Request,
+    pub events: UnboundedSender<Event>,
+    /// The place that it was told last; 0 before the first.
+    announced: usize,
+}
+
+impl Job {
+    pub fn new(request: Request, events: UnboundedSender<Event>) -> Self {
+        Self {
+            request,
+            events,
+            announced: 0,
+        }
+    }
+}
+
+/// Counts who waits, for the front, which admits by it.
+pub struct Admission {
+    /// Requests that may wait.
+    room: usize,
+    waiting: Mutex<HashMap<Client, usize>>,
+}
+
+impl Admission {
+    pub fn new(room: usize) -> Self {
+        Self {
+            room,
+            waiting: Mutex::default(),
+        }
+    }
+
+    /// Counts one more of `client`, unless there is no room. A part of the room is never one client's.
+    pub fn enter(&self, client: &Client) -> Result<(), QueueFull> {
+        let mut waiting = self.waiting();
+        let all: usize = waiting.values().sum();
+        let own = waiting.get(client).copied().unwrap_or(0);
+        if all >= self.room || own >= self.room - self.room / 4 {
+            return Err(QueueFull { waiting: all });
+        }
+        *waiting.entry(client.clone()).or_default() += 1;
+        Ok(())
+    }
+
+    /// Counts one less.
+    pub fn leave(&self, client: &Client) {
+        let mut waiting = self.waiting();
+        if let Some(n) = waiting.get_mut(client) {
+            *n -= 1;
+            if *n == 0 {
+                waiting.remove(client);
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Client, usize>> {
+        self.waiting.lock().expect("no panic while held")
+    }
+}
+
+/// The jobs that wait, in the order of their coming.
+#[derive(Default)]
+pub struct Queue(Vec<Job>);
+
+impl Queue {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn push(&mut self, job: Job) {
+        self.0.push(job);
+    }
+
+    /// Takes the job that is next, where the slots answer `busy`, a client once for each of its requests.
+    pub fn next(&mut self, busy: &[Client]) -> Option<Job> {
+        let next = *self.order(busy).first()?;
+        Some(self.0.remove(next))
+    }
+
+    /// Drops who has gone away and who has waited too long; gives both.
+    pub fn drop_gone(&mut self, now: Instant) -> Vec<Job> {
+        let gone = |job: &mut Job| {
+            let late = job.request.deadline.is_some_and(|deadline| now >= deadline);
+            if late {
+                let _ = job.events.send(Event::Failed(GenerateError::Deadline));
+            }
+            late || job.events.is_closed()
+        };
+        self.0.extract_if(.., gone).collect()
+    }
+
+    /// Everybody who waits.
+    pub fn drain(&mut self) -> impl Iterator<Item = Job> {
+        self.0.drain(..)
+    }
+
+    /// Tells everybody whose place has changed.
+    pub fn announce(&mut self, busy: &[Client]) {
+        for (i, job) in self.order(busy).into_iter().enumerate() {
+            let (job, position) = (&mut self.0[job], i + 1);
+            if job.announced != position {
+                job.announced = position;
+                let _ = job.events.send(Event::Queued { position });
+            }
+        }
+    }
+
+    /// The jobs in the order in which they would get slots.
+    fn order(&self, busy: &[Client]) -> Vec<usize> {
+        let mut has: HashMap<&Client, usize> = HashMap::new();
+        for client in busy {
+            *has.entry(client).or_default() += 1;
+        }
+        // Who has a slot counts as served once for each, and so does who is earlier in this order.
+        let mut rounds: HashMap<(&Client, Priority), usize> = HashMap::new();
+        let mut order: Vec<(Priority, usize, usize)> = Vec::new();
+        for (i, job) in self.0.iter().enumerate() {
+            let (client, priority) = (&job.request.client, job.request.priority);
+            let round = rounds.entry((client, priority)).or_default();
+            order.push((priority, has.get(client).unwrap_or(&0) + *round, i));
+            *round += 1;
+        }
+        order.sort_unstable();
+        order.into_iter().map(|(_, _, i)| i).collect()
+    }
+}
