@@ -23,9 +23,11 @@ pub enum ErrorCode {
     Unsupported,
     /// Too many asks are waiting; try again later.
     Busy,
-    /// The ask's Message Expiry passed while it waited.
+    /// The ask's Message Expiry or deadline passed while it waited.
     Expired,
-    /// The engine is not there, still loading, or went away; or the bridge is stopping.
+    /// An ask of this id was answered, longer ago than its answer is kept.
+    Answered,
+    /// The engine is not there, still loading, or went away. Such an ask waits: nobody is told.
     Unavailable,
     /// The engine failed in a way it did not name.
     Internal,
@@ -38,6 +40,9 @@ pub struct AskError {
     pub code: ErrorCode,
     /// For people: what, and what to do.
     pub message: String,
+    /// Seconds after which it is worth trying again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
 }
 
 impl AskError {
@@ -46,6 +51,18 @@ impl AskError {
         Self {
             code,
             message: message.into(),
+            retry_after: None,
+        }
+    }
+
+    /// That so many wait already; and when a place will probably be free.
+    pub fn busy(waiting: u64, retry_after: u64) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(
+                ErrorCode::Busy,
+                format!("{waiting} asks wait here already; ask again in {retry_after} s"),
+            )
         }
     }
 
@@ -76,6 +93,8 @@ pub struct Reply {
     pub usage: Value,
     /// Times and speeds as the engine gives them; null if it never came so far.
     pub timings: Value,
+    /// Fields of the ask that nobody knows.
+    pub ignored: Vec<String>,
 }
 
 impl Reply {
@@ -90,6 +109,8 @@ impl Reply {
             finish_reason: &'a Option<String>,
             usage: &'a Value,
             timings: &'a Value,
+            #[serde(skip_serializing_if = "<[String]>::is_empty")]
+            ignored: &'a [String],
         }
         json(&Payload {
             id: id.to_string(),
@@ -98,8 +119,31 @@ impl Reply {
             finish_reason: &self.finish_reason,
             usage: &self.usage,
             timings: &self.timings,
+            ignored: &self.ignored,
         })
     }
+}
+
+/// The bare text of an answer's payload; none in an error's.
+pub fn bare_text(payload: &[u8]) -> Option<Bytes> {
+    #[derive(serde::Deserialize)]
+    struct Text {
+        text: String,
+    }
+    serde_json::from_slice(payload)
+        .ok()
+        .map(|Text { text }| text.into())
+}
+
+/// The id in a payload.
+pub fn id_of(payload: &[u8]) -> Option<AskId> {
+    #[derive(serde::Deserialize)]
+    struct Id {
+        id: String,
+    }
+    serde_json::from_slice(payload)
+        .ok()
+        .map(|Id { id }| AskId::stored(id))
 }
 
 /// A piece of a reply as it came.
@@ -170,6 +214,18 @@ mod tests {
             r#"{"id":"a1","error":{"code":"context_length_exceeded","message":"too long"}}"#
         );
         assert!(text(&error.payload(None)).starts_with(r#"{"id":null,"#));
+    }
+
+    #[test]
+    fn the_bare_text_is_the_answers_and_never_an_errors() {
+        let reply = Reply {
+            text: "hi \"you\"".into(),
+            ..Reply::default()
+        };
+        assert_eq!(bare_text(&reply.payload(&id())).unwrap(), "hi \"you\"");
+        let error = AskError::busy(3, 7).payload(Some(&id()));
+        assert_eq!(bare_text(&error), None);
+        assert!(text(&error).contains(r#""retry_after":7"#));
     }
 
     #[test]

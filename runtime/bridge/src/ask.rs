@@ -2,8 +2,8 @@
 //!
 //! In: the payload of an `ask` message. Out: an [`Ask`], or a [`Refused`] that says what is wrong
 //! with which field. Pure: nothing is sent here.
-//! Must never guess: an unknown field, a field given twice or a field that cannot be honoured is an
-//! error, not something to skip.
+//! Must never guess: a field given twice, of a wrong type or that cannot be honoured is an error, not
+//! something to skip. A field that nobody knows is skipped, and named in the answer.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
@@ -19,12 +19,46 @@ pub const MAX_ASK_BYTES: usize = 1024 * 1024;
 pub struct Ask {
     /// Its id, its own or made here.
     pub id: AskId,
+    /// Whether it brought that id.
+    pub own_id: bool,
+    /// Whether it is a bare text, whose answer is wanted as one too.
+    pub bare: bool,
     /// The body of `POST /v1/chat/completions`.
     pub request: Value,
     /// Whether its pieces are wanted on `stream/<id>`.
     pub stream: bool,
     /// Where the JSON wants the answer.
     pub reply_to: Option<String>,
+    /// When it is too late to begin, in milliseconds since 1970.
+    pub deadline: Option<i64>,
+    /// Fields that nobody knows.
+    pub ignored: Vec<String>,
+}
+
+/// How a payload is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As JSON if it starts with `{`.
+    Either,
+    /// As JSON, by its Content Type.
+    Json,
+    /// As text, by its Content Type.
+    Text,
+}
+
+impl Form {
+    /// What an MQTT 5 Content Type says of the payload.
+    pub fn of(content_type: Option<&str>) -> Self {
+        let content_type = content_type.unwrap_or_default();
+        let kind = content_type.split(';').next().unwrap_or_default().trim();
+        if kind.eq_ignore_ascii_case("application/json") {
+            Self::Json
+        } else if kind.eq_ignore_ascii_case("text/plain") {
+            Self::Text
+        } else {
+            Self::Either
+        }
+    }
 }
 
 /// An ask that cannot be put to the engine.
@@ -38,8 +72,9 @@ pub struct Refused {
     pub error: AskError,
 }
 
-/// Reads an ask. A payload that starts with `{` is JSON, every other is the prompt itself.
-pub fn parse(payload: &[u8], topics: &Topics) -> Result<Ask, Refused> {
+/// Reads an ask. Unless its form is given, a payload that starts with `{` is JSON, every other is the
+/// prompt itself.
+pub fn parse(payload: &[u8], form: Form, topics: &Topics) -> Result<Ask, Refused> {
     let unreadable = |message: String| Refused {
         id: None,
         reply_to: None,
@@ -56,12 +91,21 @@ pub fn parse(payload: &[u8], topics: &Topics) -> Result<Ask, Refused> {
     if text.trim().is_empty() {
         return Err(unreadable("the ask is empty".into()));
     }
-    if !text.trim_start().starts_with('{') {
+    let json = match form {
+        Form::Either => text.trim_start().starts_with('{'),
+        Form::Json => true,
+        Form::Text => false,
+    };
+    if !json {
         return Ok(Ask {
             id: AskId::random(),
+            own_id: false,
+            bare: true,
             request: request(user_message(text), Map::new()),
             stream: false,
             reply_to: None,
+            deadline: None,
+            ignored: Vec::new(),
         });
     }
     let Fields(fields) = serde_json::from_str(text)
@@ -95,13 +139,18 @@ fn from_fields(fields: Vec<(String, Value)>, topics: &Topics) -> Result<Ask, Ref
             _ => {}
         }
     }
+    let own_id = id.is_some();
     let id = id.unwrap_or_else(AskId::random);
     match body(&fields) {
-        Ok((request, stream)) => Ok(Ask {
+        Ok(body) => Ok(Ask {
             id,
-            request,
-            stream,
+            own_id,
+            bare: false,
+            request: body.request,
+            stream: body.stream,
             reply_to,
+            deadline: body.deadline,
+            ignored: body.ignored,
         }),
         Err(error) => Err(Refused {
             id: Some(id),
@@ -111,11 +160,20 @@ fn from_fields(fields: Vec<(String, Value)>, topics: &Topics) -> Result<Ask, Ref
     }
 }
 
-/// Checks every field and returns the engine's request and whether a stream is wanted. A field that
-/// is null counts as left out.
-fn body(fields: &[(String, Value)]) -> Result<(Value, bool), AskError> {
+/// What the fields say, but for id and reply topic.
+struct Body {
+    request: Value,
+    stream: bool,
+    deadline: Option<i64>,
+    ignored: Vec<String>,
+}
+
+/// Checks every field. One that is null counts as left out.
+fn body(fields: &[(String, Value)]) -> Result<Body, AskError> {
     let mut messages = None;
     let mut stream = false;
+    let mut deadline = None;
+    let mut ignored = Vec::new();
     let mut options = Map::new();
     let mut seen: Vec<&str> = Vec::new();
     for (name, value) in fields {
@@ -123,12 +181,6 @@ fn body(fields: &[(String, Value)]) -> Result<(Value, bool), AskError> {
             return Err(bad_request(format!("the field \"{name}\" is given twice")));
         }
         seen.push(name);
-        if !KNOWN_FIELDS.contains(&name.as_str()) {
-            return Err(bad_request(format!(
-                "the field \"{name}\" is unknown; known are {}",
-                KNOWN_FIELDS.join(", ")
-            )));
-        }
         if value.is_null() {
             continue;
         }
@@ -191,26 +243,33 @@ fn body(fields: &[(String, Value)]) -> Result<(Value, bool), AskError> {
                     format!("\"{name}\" cannot be honoured yet; leave it out"),
                 ));
             }
+            "deadline" => {
+                // Up to the year 5138, which also shows a time in milliseconds for what it is.
+                let seconds = value
+                    .as_f64()
+                    .filter(|seconds| (1e9..1e11).contains(seconds))
+                    .ok_or_else(|| {
+                        bad_request(
+                            "\"deadline\" must be a Unix time, in seconds since 1970; for a time from now on, use the Message Expiry of MQTT 5",
+                        )
+                    })?;
+                deadline = Some((seconds * 1000.0) as i64);
+            }
+            "id" | "reply_to" => {}
+            // Told in the answer, so a bounded number of names of bounded length.
+            _ if ignored.len() < 16 => ignored.push(name.chars().take(64).collect()),
             _ => {}
         }
     }
     let messages =
         messages.ok_or_else(|| bad_request("neither \"prompt\" nor \"messages\" is given"))?;
-    Ok((request(messages, options), stream))
+    Ok(Body {
+        request: request(messages, options),
+        stream,
+        deadline,
+        ignored,
+    })
 }
-
-const KNOWN_FIELDS: [&str; 10] = [
-    "id",
-    "prompt",
-    "messages",
-    "model",
-    "stream",
-    "max_tokens",
-    "temperature",
-    "think",
-    "format",
-    "reply_to",
-];
 
 fn user_message(prompt: &str) -> Value {
     json!([{"role": "user", "content": prompt}])
@@ -272,7 +331,8 @@ mod tests {
     use cloister_program::node::Node;
 
     fn read(payload: &[u8]) -> Result<Ask, Refused> {
-        parse(payload, &Topics::of(&Node::parse("n").unwrap()))
+        let topics = Topics::of(&Node::parse("n").unwrap(), &[]);
+        parse(payload, Form::Either, &topics)
     }
 
     fn refusal(payload: &str) -> Refused {
@@ -339,11 +399,6 @@ mod tests {
     fn what_is_wrong_is_named_with_its_field() {
         for (payload, code, named) in [
             (
-                r#"{"prompt":"hi","max_token":5}"#,
-                ErrorCode::BadRequest,
-                "max_token",
-            ),
-            (
                 r#"{"prompt":"hi","prompt":"ho"}"#,
                 ErrorCode::BadRequest,
                 "prompt",
@@ -404,6 +459,21 @@ mod tests {
                 "temperature",
             ),
             (
+                r#"{"prompt":"a","deadline":60}"#,
+                ErrorCode::BadRequest,
+                "deadline",
+            ),
+            (
+                r#"{"prompt":"a","deadline":1789000000000}"#,
+                ErrorCode::BadRequest,
+                "deadline",
+            ),
+            (
+                r#"{"prompt":"a","deadline":"soon"}"#,
+                ErrorCode::BadRequest,
+                "deadline",
+            ),
+            (
                 r#"{"prompt":"a","think":false}"#,
                 ErrorCode::Unsupported,
                 "think",
@@ -432,9 +502,36 @@ mod tests {
 
     #[test]
     fn the_error_is_told_under_the_id_and_on_the_topic_that_the_ask_named() {
-        let refused = refusal(r#"{"nonsense":1,"id":"q8","reply_to":"me"}"#);
+        let refused = refusal(r#"{"prompt":1,"id":"q8","reply_to":"me"}"#);
         assert_eq!(refused.id, Some(AskId::parse("q8").unwrap()));
         assert_eq!(refused.reply_to.as_deref(), Some("me"));
+    }
+
+    #[test]
+    fn a_field_that_nobody_knows_is_skipped_and_named() {
+        let ask = read(br#"{"prompt":"hi","max_token":5,"room":null}"#).unwrap();
+        assert_eq!(ask.ignored, ["max_token"]);
+        assert_eq!(ask.request["max_token"], Value::Null);
+    }
+
+    #[test]
+    fn a_deadline_is_kept_in_milliseconds() {
+        let ask = read(br#"{"prompt":"hi","deadline":1789000000.5}"#).unwrap();
+        assert_eq!(ask.deadline, Some(1_789_000_000_500));
+    }
+
+    #[test]
+    fn a_content_type_decides_how_it_is_read() {
+        let topics = Topics::of(&Node::parse("n").unwrap(), &[]);
+        let text = parse(
+            b"{not JSON}",
+            Form::of(Some("text/plain; charset=utf-8")),
+            &topics,
+        );
+        assert!(text.unwrap().bare);
+        let json = parse(b"not JSON", Form::of(Some("application/JSON")), &topics);
+        assert_eq!(json.unwrap_err().error.code, ErrorCode::BadRequest);
+        assert_eq!(Form::of(Some("image/png")), Form::Either);
     }
 
     #[test]

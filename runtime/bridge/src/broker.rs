@@ -1,8 +1,8 @@
 //! The connection to the broker, kept up for as long as the bridge runs.
 //!
-//! In: messages of the two topics that are listened to, and payloads to publish. Out: each message
-//! once, to a closure, which is then acknowledged; each answer, until the broker has acknowledged it,
-//! through any number of lost connections.
+//! In: messages of the topics that are listened to, and payloads to publish. Out: each message, with a
+//! receipt that acknowledges it; each answer, until the broker has acknowledged it, through any number
+//! of lost connections.
 //! Must never log a payload or a password, and must never write one log line per try: one for each
 //! change is enough.
 //!
@@ -16,12 +16,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
@@ -43,8 +43,14 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// A connection that held this long was a good one: the next loss starts with the first pause again.
 const GOOD_CONNECTION: Duration = Duration::from_secs(5);
 
-/// More than MQTT adds to topic, correlation data and payload, in bytes.
-const PACKET_OVERHEAD: usize = 32;
+/// The pause after the broker said that it has no room for a message.
+const QUOTA_PAUSE: Duration = Duration::from_secs(1);
+
+/// More than MQTT adds to topic, properties and payload, in bytes.
+const PACKET_OVERHEAD: usize = 96;
+
+/// How many messages may come in before the first of them is acknowledged.
+const MAX_UNACKNOWLEDGED: u16 = 64;
 
 /// A message of a topic that is listened to.
 #[derive(Debug)]
@@ -53,8 +59,15 @@ pub struct Message {
     pub topic: String,
     /// What it says.
     pub payload: Bytes,
+    /// Its number in the session, and whether the broker says that it may have sent it before; none at
+    /// QoS 0.
+    pub packet: Option<(u16, bool)>,
     /// Whether the broker kept it from before we listened.
     pub retained: bool,
+    /// MQTT 5 Content Type.
+    pub content_type: Option<String>,
+    /// MQTT 5 User Properties.
+    pub user_properties: Vec<(String, String)>,
     /// MQTT 5 Response Topic.
     pub response_topic: Option<String>,
     /// MQTT 5 Correlation Data.
@@ -74,18 +87,37 @@ enum Ack {
     V5(rumqttc_v5::ManualAck),
 }
 
+/// Acknowledges a message. Without that, the broker sends it again after the next lost connection.
+pub struct Receipt {
+    ack: Option<Ack>,
+    connection: u64,
+    to: mpsc::UnboundedSender<(u64, Ack)>,
+}
+
+impl Receipt {
+    /// Tells the broker that the message is in safe hands. From any thread.
+    pub fn give(self) {
+        if let Some(ack) = self.ack {
+            // Nobody takes it only at the end of the process.
+            let _ = self.to.send((self.connection, ack));
+        }
+    }
+}
+
 enum Happening {
     Connected {
         /// The most bytes that the broker takes in one packet, where it can say so.
         largest_packet: Option<u32>,
     },
-    Message(Message, Option<Ack>),
+    Message(Box<Message>, Option<Ack>),
     Other,
 }
 
 enum Lost {
     /// The broker does not let us in, and says why.
     Refused(String),
+    /// Somebody else connected under our name.
+    TakenOver,
     /// The broker cannot be reached, or the connection broke.
     Failed(String),
     /// We said goodbye.
@@ -93,15 +125,31 @@ enum Lost {
 }
 
 struct Outgoing {
-    topic: String,
+    target: Target,
     payload: Bytes,
     retain: bool,
-    correlation: Option<Bytes>,
+    content_type: Option<&'static str>,
+}
+
+impl Outgoing {
+    fn plain(topic: String, payload: Bytes, retain: bool) -> Self {
+        Self {
+            target: Target {
+                topic,
+                ..Target::default()
+            },
+            payload,
+            retain,
+            content_type: None,
+        }
+    }
 }
 
 enum NotPublished {
     /// The session went away before the broker acknowledged it; publish again.
     Lost,
+    /// The broker has no room for it now.
+    NoRoom,
     /// The broker will not have it.
     Rejected(String),
     /// We said goodbye.
@@ -138,7 +186,7 @@ impl Client {
         }
     }
 
-    async fn subscribe(&self, topics: [String; 2]) -> Result<(), String> {
+    async fn subscribe(&self, topics: Vec<String>) -> Result<(), String> {
         match self {
             Self::V4(client) => v4::subscribe(client, topics).await,
             Self::V5(client) => v5::subscribe(client, topics).await,
@@ -175,7 +223,6 @@ pub struct Publisher {
     client: Client,
     status_topic: String,
     listening: Arc<watch::Sender<bool>>,
-    undelivered: Arc<watch::Sender<usize>>,
     largest_packet: Arc<AtomicU32>,
 }
 
@@ -183,42 +230,57 @@ impl Publisher {
     /// Whether the broker takes a packet with this payload. One that it does not take ends the
     /// connection, and would be sent again on the next.
     pub fn fits(&self, target: &Target, payload: &Bytes) -> bool {
+        let properties: usize = target
+            .user_properties
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 5)
+            .sum();
         let correlation = target.correlation.as_ref().map_or(0, Bytes::len);
-        let packet = target.topic.len() + correlation + payload.len() + PACKET_OVERHEAD;
+        let packet =
+            target.topic.len() + properties + correlation + payload.len() + PACKET_OVERHEAD;
         packet as u64 <= u64::from(self.largest_packet.load(Ordering::Relaxed))
     }
 
-    /// Publishes an answer at QoS 1, again after each lost session, until the broker has it.
-    pub fn deliver(&self, target: Target, payload: Bytes) {
+    /// Publishes an answer at QoS 1, again after each lost session, and returns when the broker has it
+    /// or says that it will never take it. False if we said goodbye before.
+    pub async fn deliver(&self, target: Target, payload: Bytes) -> bool {
         if !self.fits(&target, &payload) {
             error!("an answer is dropped: the broker takes no packet of that size");
-            return;
+            return true;
         }
-        let publisher = self.clone();
-        self.undelivered.send_modify(|n| *n += 1);
-        tokio::spawn(async move {
-            let outgoing = Outgoing {
-                topic: target.topic,
-                payload,
-                retain: false,
-                correlation: target.correlation,
-            };
-            publisher.publish_until_taken(&outgoing).await;
-            publisher.undelivered.send_modify(|n| *n -= 1);
-        });
+        let content_type = if target.bare {
+            "text/plain; charset=utf-8"
+        } else {
+            "application/json"
+        };
+        self.publish_until_taken(&Outgoing {
+            target,
+            payload,
+            retain: false,
+            content_type: Some(content_type),
+        })
+        .await
     }
 
-    async fn publish_until_taken(&self, outgoing: &Outgoing) {
+    /// Has the broker forget what it retains on this topic.
+    pub async fn clear(&self, topic: String) {
+        self.publish_until_taken(&Outgoing::plain(topic, Bytes::new(), true))
+            .await;
+    }
+
+    async fn publish_until_taken(&self, outgoing: &Outgoing) -> bool {
         loop {
             match self.client.publish(outgoing).await {
-                Ok(()) | Err(NotPublished::Ended) => return,
+                Ok(()) => return true,
+                Err(NotPublished::Ended) => return false,
                 Err(NotPublished::Lost) => {}
+                Err(NotPublished::NoRoom) => sleep(QUOTA_PAUSE).await,
                 Err(NotPublished::Rejected(why)) => {
                     error!(
-                        topic = outgoing.topic,
+                        topic = outgoing.target.topic,
                         "the broker will not take a message: {why}"
                     );
-                    return;
+                    return true;
                 }
             }
         }
@@ -227,12 +289,7 @@ impl Publisher {
     /// Publishes something of passing interest at QoS 0: dropped while there is no connection.
     pub fn offer(&self, topic: String, payload: Bytes, retain: bool) {
         if *self.listening.borrow() {
-            self.client.offer(&Outgoing {
-                topic,
-                payload,
-                retain,
-                correlation: None,
-            });
+            self.client.offer(&Outgoing::plain(topic, payload, retain));
         }
     }
 
@@ -242,20 +299,14 @@ impl Publisher {
     }
 
     async fn say(&self, status: &'static str) {
-        let outgoing = Outgoing {
-            topic: self.status_topic.clone(),
-            payload: Bytes::from_static(status.as_bytes()),
-            retain: true,
-            correlation: None,
-        };
+        let payload = Bytes::from_static(status.as_bytes());
+        let outgoing = Outgoing::plain(self.status_topic.clone(), payload, true);
         self.publish_until_taken(&outgoing).await;
     }
 
-    /// Says goodbye: waits until every answer is delivered, publishes `offline`, disconnects. While
-    /// there is no connection this waits for one, so its caller must bound its time.
+    /// Says goodbye: publishes `offline`, disconnects. While there is no connection this waits for one,
+    /// so its caller must bound its time.
     pub async fn close(&self) {
-        // The sender lives in `self`: this ends when the count is zero.
-        let _ = self.undelivered.subscribe().wait_for(|n| *n == 0).await;
         self.say("offline").await;
         self.client.disconnect().await;
     }
@@ -295,7 +346,6 @@ pub fn prepare(
         client,
         status_topic: connect.status_topic,
         listening: Arc::new(watch::Sender::new(false)),
-        undelivered: Arc::new(watch::Sender::new(0)),
         largest_packet: Arc::new(AtomicU32::new(u32::MAX)),
     };
     let link = Link {
@@ -319,9 +369,24 @@ enum Told {
 impl Link {
     /// Connects, listens, and connects again after each loss, until [`Publisher::close`].
     ///
-    /// `on_message` must be quick: no message moves while it runs. The message is acknowledged when
-    /// it returns.
-    pub async fn run(mut self, mut on_message: impl FnMut(Message)) {
+    /// `on_message` must be quick: no message moves while it runs.
+    pub async fn run<Taken: Future<Output = ()>>(
+        mut self,
+        mut on_message: impl FnMut(Message, Receipt) -> Taken,
+    ) {
+        let connection = Arc::new(AtomicU64::new(0));
+        let (receipts, mut given) = mpsc::unbounded_channel();
+        let client = self.publisher.client.clone();
+        let current = Arc::clone(&connection);
+        tokio::spawn(async move {
+            while let Some((connection, ack)) = given.recv().await {
+                // The number of a message is its own in one connection only: after it, the broker sends
+                // again what was not acknowledged, under the same number or, without a session, not at all.
+                if connection == current.load(Ordering::Relaxed) {
+                    client.acknowledge(ack);
+                }
+            }
+        });
         let mut told = Told::Nothing;
         let mut pause = FIRST_PAUSE;
         let mut connected_at = None;
@@ -337,14 +402,28 @@ impl Link {
                     self.subscribe();
                 }
                 Ok(Happening::Message(message, ack)) => {
-                    on_message(message);
-                    if let Some(ack) = ack {
-                        self.publisher.client.acknowledge(ack);
-                    }
+                    let receipt = Receipt {
+                        ack,
+                        connection: connection.load(Ordering::Relaxed),
+                        to: receipts.clone(),
+                    };
+                    on_message(*message, receipt).await;
                 }
                 Ok(Happening::Other) => {}
                 Err(Lost::Ended) => return,
+                Err(Lost::TakenOver) => {
+                    connection.fetch_add(1, Ordering::Relaxed);
+                    self.publisher.listening.send_replace(false);
+                    error!(
+                        "the broker at {} gave our connection to another program of the same name: two bridges have this node's name; give one of them another with --node; trying again in {} s",
+                        self.address,
+                        REFUSED_PAUSE.as_secs()
+                    );
+                    told = Told::Down;
+                    sleep(jittered(REFUSED_PAUSE)).await;
+                }
                 Err(Lost::Refused(why)) => {
+                    connection.fetch_add(1, Ordering::Relaxed);
                     self.publisher.listening.send_replace(false);
                     if told != Told::Refused {
                         error!(
@@ -357,6 +436,7 @@ impl Link {
                     sleep(REFUSED_PAUSE).await;
                 }
                 Err(Lost::Failed(why)) => {
+                    connection.fetch_add(1, Ordering::Relaxed);
                     self.publisher.listening.send_replace(false);
                     if told != Told::Down {
                         warn!(
@@ -389,15 +469,16 @@ impl Link {
     /// Subscribes and reports `online`, beside the event loop, which has to move for it.
     fn subscribe(&self) {
         let publisher = self.publisher.clone();
-        let topics = [self.topics.ask(), self.topics.cancel()];
+        let filters = self.topics.filters();
         tokio::spawn(async move {
-            match publisher.client.subscribe(topics.clone()).await {
+            let shown = filters.join(", ");
+            match publisher.client.subscribe(filters).await {
                 Ok(()) => {
                     publisher.listening.send_replace(true);
-                    info!("listening on {}", topics[0]);
+                    info!("listening on {shown}");
                     publisher.say("online").await;
                 }
-                Err(why) => error!("the broker does not let us listen on {}: {why}", topics[0]),
+                Err(why) => error!("the broker does not let us listen on {shown}: {why}"),
             }
         });
     }

@@ -51,7 +51,7 @@ impl Engine {
     /// that holds what was said so far even if this future is dropped.
     pub async fn chat(
         &self,
-        request: &Value,
+        request: &str,
         asker: Option<&str>,
         reply: &mut Reply,
         mut on_event: impl FnMut(Heard),
@@ -61,7 +61,7 @@ impl Engine {
                 Method::POST,
                 "/v1/chat/completions",
                 asker,
-                request.to_string(),
+                request.to_owned(),
             )
             .await?;
         let mut done = false;
@@ -94,7 +94,7 @@ impl Engine {
         }
         if reply.finish_reason.is_none() {
             return Err(unavailable(
-                "the engine went away in the middle of the answer; ask again",
+                "the engine went away in the middle of the answer",
             ));
         }
         Ok(())
@@ -137,7 +137,7 @@ impl Engine {
                 self.socket.display()
             ))
         })?;
-        let gone = |_| unavailable("the engine closed the connection; ask again");
+        let gone = |_| unavailable("the engine closed the connection");
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(gone)?;
         // Its errors also come out of the request and of the body.
@@ -194,8 +194,7 @@ impl EventStream {
     /// The next events; `None` at the end of the body.
     async fn next(&mut self) -> Result<Option<Vec<sse::Event>>, AskError> {
         while let Some(frame) = self.body.frame().await {
-            let frame =
-                frame.map_err(|_| unavailable("the engine closed the connection; ask again"))?;
+            let frame = frame.map_err(|_| unavailable("the engine closed the connection"))?;
             if let Some(data) = frame.data_ref() {
                 return self
                     .parser
@@ -293,6 +292,7 @@ mod tests {
                 finish_reason: Some("stop".into()),
                 usage: json!({"completion_tokens": 2}),
                 timings: json!({"predicted_n": 2}),
+                ignored: Vec::new(),
             }
         );
     }
@@ -333,7 +333,7 @@ mod tests {
         let engine = Engine::at("/nonexistent/socket".into());
         let mut reply = Reply::default();
         let error = engine
-            .chat(&json!({}), None, &mut reply, |_| {})
+            .chat("{}", None, &mut reply, |_| {})
             .await
             .unwrap_err();
         assert_eq!(error.code, ErrorCode::Unavailable);

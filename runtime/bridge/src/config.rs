@@ -7,12 +7,15 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use cloister_program::config_file;
 use cloister_program::node::Node;
 use serde::Deserialize;
+
+use crate::answers::Limits;
 
 /// MQTT on one side, the Unix socket of `cloister serve` on the other.
 #[derive(Parser)]
@@ -33,6 +36,18 @@ pub struct Args {
     /// The MQTT version to speak [default: 5]
     #[arg(long, env = "CLOISTER_MQTT_VERSION")]
     mqtt_version: Option<MqttVersion>,
+    /// Pools to share work in, by commas: each ask on cloister/pool/<POOL>/ask goes to one of their boxes
+    #[arg(long, env = "CLOISTER_POOLS", value_delimiter = ',')]
+    pools: Option<Vec<String>>,
+    /// How many asks may wait; one more is told `busy` [default: 10000]
+    #[arg(long, env = "CLOISTER_MAX_WAITING")]
+    max_waiting: Option<u64>,
+    /// Seconds for which an answer is kept after the broker has it, for those who ask again [default: 60]
+    #[arg(long, env = "CLOISTER_KEEP_ANSWERS")]
+    keep_answers: Option<u64>,
+    /// What the topics must begin with on which askers may want answers, by commas [default: any]
+    #[arg(long, env = "CLOISTER_REPLY_PREFIXES", value_delimiter = ',')]
+    reply_prefixes: Option<Vec<String>>,
     /// A cloister.toml whose [bridge] table holds these options by the same names
     #[arg(long, env = "CLOISTER_CONFIG")]
     config: Option<PathBuf>,
@@ -64,6 +79,12 @@ pub struct Settings {
     pub node: Node,
     /// The MQTT version.
     pub mqtt_version: MqttVersion,
+    /// Pools to share work in.
+    pub pools: Vec<Node>,
+    /// What the journal may keep.
+    pub limits: Limits,
+    /// What a reply topic must begin with; anything, if empty.
+    pub reply_prefixes: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -75,6 +96,13 @@ struct BridgeTable {
     node: Option<String>,
     #[serde(rename = "mqtt-version")]
     mqtt_version: Option<MqttVersion>,
+    pools: Option<Vec<String>>,
+    #[serde(rename = "max-waiting")]
+    max_waiting: Option<u64>,
+    #[serde(rename = "keep-answers")]
+    keep_answers: Option<u64>,
+    #[serde(rename = "reply-prefixes")]
+    reply_prefixes: Option<Vec<String>>,
 }
 
 impl Settings {
@@ -113,6 +141,23 @@ impl Settings {
                 .mqtt_version
                 .or(table.mqtt_version)
                 .unwrap_or(MqttVersion::V5),
+            pools: args
+                .pools
+                .or(table.pools)
+                .unwrap_or_default()
+                .iter()
+                .map(|pool| {
+                    Node::parse(pool).map_err(|why| anyhow::anyhow!("the pool {pool:?}: {why}"))
+                })
+                .collect::<Result<_>>()?,
+            limits: Limits {
+                unanswered: args.max_waiting.or(table.max_waiting).unwrap_or(10_000),
+                keep: Duration::from_secs(args.keep_answers.or(table.keep_answers).unwrap_or(60)),
+            },
+            reply_prefixes: args
+                .reply_prefixes
+                .or(table.reply_prefixes)
+                .unwrap_or_default(),
         })
     }
 }

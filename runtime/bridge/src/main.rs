@@ -11,6 +11,7 @@ mod bridge;
 mod broker;
 mod client;
 mod config;
+mod journal;
 mod sse;
 mod state;
 mod topics;
@@ -31,6 +32,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use crate::bridge::Bridge;
 use crate::client::Engine;
 use crate::config::{Args, Settings};
+use crate::journal::Journal;
 use crate::topics::Topics;
 
 /// How long a clean end may take before the bridge just goes; the last will then says `offline`.
@@ -79,7 +81,8 @@ async fn serve(settings: Settings) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
 
-    let topics = Topics::of(&settings.node);
+    let topics = Topics::of(&settings.node, &settings.pools).allow_replies(settings.reply_prefixes);
+    let (journal, journal_thread) = Journal::open(&settings.state, settings.limits)?;
     let engine = Arc::new(Engine::at(settings.socket));
     let (publisher, link) = broker::prepare(
         &settings.broker,
@@ -87,9 +90,18 @@ async fn serve(settings: Settings) -> Result<()> {
         format!("cloister-{}", settings.node),
         &topics,
     );
-    let bridge = Bridge::between(topics.clone(), Arc::clone(&engine), publisher.clone());
+    let bridge = Bridge::between(
+        topics.clone(),
+        Arc::clone(&engine),
+        publisher.clone(),
+        journal.clone(),
+    );
     let taker = Arc::clone(&bridge);
-    let link = tokio::spawn(link.run(move |message| taker.take(message)));
+    let link = tokio::spawn(link.run(move |message, receipt| {
+        let taker = Arc::clone(&taker);
+        async move { taker.take(message, receipt).await }
+    }));
+    tokio::spawn(Arc::clone(&bridge).work());
     let listening = publisher.listening();
     let mut first = listening.clone();
     tokio::spawn(async move {
@@ -99,23 +111,32 @@ async fn serve(settings: Settings) -> Result<()> {
             tracing::warn!("cannot tell that the bridge is ready: {error}");
         }
     });
-    tokio::spawn(state::report(engine, publisher.clone(), topics));
+    tokio::spawn(state::report(
+        engine,
+        publisher.clone(),
+        topics,
+        Arc::clone(&bridge),
+        journal.clone(),
+    ));
 
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     info!("stopping");
-    if !*listening.borrow() {
-        return Ok(());
+    bridge.stop().await;
+    if *listening.borrow() {
+        let farewell = async {
+            publisher.close().await;
+            link.await
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            info!("stopped without a farewell to the broker");
+        }
     }
-    let farewell = async {
-        bridge.stop().await;
-        publisher.close().await;
-        link.await
-    };
-    if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
-        info!("stopped without a farewell to the broker");
+    journal.end().await;
+    if journal_thread.join().is_err() {
+        anyhow::bail!("the journal's thread ended before its time");
     }
     Ok(())
 }

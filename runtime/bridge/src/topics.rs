@@ -1,6 +1,6 @@
 //! Topic names: what the bridge listens to, where it speaks, and what may stand in a name.
 //!
-//! In: a node name, an ask's id, a reply topic that a stranger asks for.
+//! In: a node name, the pools that it shares work in, an ask's id, a reply topic that a stranger asks for.
 //! Out: full topic names, or why a name cannot be used.
 //! Must never hand out a topic with a wildcard in it, or one that leads an answer back to an `ask`.
 
@@ -13,6 +13,9 @@ pub const MAX_ID_CHARS: usize = 128;
 
 /// The longest topic that MQTT can carry, in bytes.
 const MAX_TOPIC_BYTES: usize = 65_535;
+
+/// What stands in place of an id where something else than one answer goes.
+const RESERVED_IDS: [&str; 3] = ["invalid", "last", "text"];
 
 /// The name of one ask, chosen by who asks or made here; one topic level.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +38,22 @@ impl AskId {
                 "the id holds {bad:?}, which no topic level may hold"
             ));
         }
+        if RESERVED_IDS.contains(&id) {
+            return Err(format!(
+                "the id {id:?} is the name of another topic under answer/; take another"
+            ));
+        }
         Ok(Self(id.into()))
+    }
+
+    /// An id that was checked before it was written down.
+    pub fn stored(id: String) -> Self {
+        Self(id)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 
     /// A new id of 16 hexadecimal digits, for an ask that brought none.
@@ -53,32 +71,106 @@ impl fmt::Display for AskId {
     }
 }
 
-/// The topics under `cloister/<node>/`.
+/// Who was asked: this box by its name, or one of its pools, of which any box may answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// This box.
+    Own,
+    /// The pool of this name.
+    Pool(String),
+}
+
+impl Place {
+    /// The pool's name, if it is one.
+    pub fn pool(&self) -> Option<&str> {
+        match self {
+            Self::Own => None,
+            Self::Pool(pool) => Some(pool),
+        }
+    }
+
+    /// The place that [`Place::pool`] was written down of.
+    pub fn stored(pool: Option<String>) -> Self {
+        pool.map_or(Self::Own, Self::Pool)
+    }
+}
+
+/// What a topic that is listened to is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Asks come in.
+    Ask(Place),
+    /// Ids to be cancelled come in.
+    Cancel(Place),
+    /// Whatever comes in ends all that was asked over MQTT.
+    Stop,
+}
+
+/// The topics under `cloister/<node>/` and `cloister/pool/<pool>/`.
 #[derive(Clone, Debug)]
 pub struct Topics {
     prefix: String,
+    pools: Vec<String>,
+    reply_prefixes: Vec<String>,
 }
 
 impl Topics {
-    /// The topics of the box named `node`.
-    pub fn of(node: &Node) -> Self {
+    /// The topics of the box named `node`, which shares work in these pools.
+    pub fn of(node: &Node, pools: &[Node]) -> Self {
         Self {
             prefix: format!("cloister/{node}/"),
+            pools: pools.iter().map(Node::to_string).collect(),
+            reply_prefixes: Vec::new(),
         }
+    }
+
+    /// Allows answers only on topics that begin so, besides the box's own; all for an empty list.
+    pub fn allow_replies(mut self, prefixes: Vec<String>) -> Self {
+        self.reply_prefixes = prefixes;
+        self
     }
 
     fn named(&self, leaf: &str) -> String {
         format!("{}{leaf}", self.prefix)
     }
 
-    /// Where asks come in.
-    pub fn ask(&self) -> String {
-        self.named("ask")
+    fn at(&self, place: &Place, leaf: &str) -> String {
+        match place {
+            Place::Own => self.named(leaf),
+            Place::Pool(pool) => format!("cloister/pool/{pool}/{leaf}"),
+        }
     }
 
-    /// Where ids to be cancelled come in.
-    pub fn cancel(&self) -> String {
-        self.named("cancel")
+    /// What is listened to, as filters: of a pool, the broker gives each ask to one box.
+    pub fn filters(&self) -> Vec<String> {
+        let own = ["ask", "cancel", "stop"].map(|leaf| self.named(leaf));
+        let pools = self.pools.iter().flat_map(|pool| {
+            let place = Place::Pool(pool.clone());
+            [
+                format!("$share/{pool}/{}", self.at(&place, "ask")),
+                self.at(&place, "cancel"),
+            ]
+        });
+        own.into_iter().chain(pools).collect()
+    }
+
+    /// What a message on this topic is for.
+    pub fn purpose(&self, topic: &str) -> Option<Purpose> {
+        if let Some(leaf) = topic.strip_prefix(&self.prefix) {
+            return match leaf {
+                "ask" => Some(Purpose::Ask(Place::Own)),
+                "cancel" => Some(Purpose::Cancel(Place::Own)),
+                "stop" => Some(Purpose::Stop),
+                _ => None,
+            };
+        }
+        let (pool, leaf) = topic.strip_prefix("cloister/pool/")?.split_once('/')?;
+        let place = Place::Pool(self.pools.iter().find(|known| *known == pool)?.clone());
+        match leaf {
+            "ask" => Some(Purpose::Ask(place)),
+            "cancel" => Some(Purpose::Cancel(place)),
+            _ => None,
+        }
     }
 
     /// Where `online` and `offline` stand, retained.
@@ -92,18 +184,28 @@ impl Topics {
     }
 
     /// Where the answer to one ask goes unless it names another topic.
-    pub fn answer(&self, id: &AskId) -> String {
-        self.named(&format!("answer/{id}"))
+    pub fn answer(&self, place: &Place, id: &AskId) -> String {
+        self.at(place, &format!("answer/{id}"))
     }
 
     /// Where an ask is told off whose id cannot be read or cannot stand in a topic.
-    pub fn answer_invalid(&self) -> String {
-        self.named("answer/invalid")
+    pub fn answer_invalid(&self, place: &Place) -> String {
+        self.at(place, "answer/invalid")
+    }
+
+    /// Where each answer goes too that goes to no topic of an asker's own.
+    pub fn answer_last(&self) -> String {
+        self.named("answer/last")
+    }
+
+    /// Where the bare text of the answer to a bare text goes.
+    pub fn answer_text(&self, place: &Place) -> String {
+        self.at(place, "answer/text")
     }
 
     /// Where the pieces of an answer go as they come.
-    pub fn stream(&self, id: &AskId) -> String {
-        self.named(&format!("stream/{id}"))
+    pub fn stream(&self, place: &Place, id: &AskId) -> String {
+        self.at(place, &format!("stream/{id}"))
     }
 
     /// Checks a topic that an ask wants its answer on; the error says why it cannot be had.
@@ -129,10 +231,23 @@ impl Topics {
         let ours = topic
             .strip_prefix(&self.prefix)
             .is_some_and(|rest| !rest.starts_with("answer/"));
-        let an_ask = topic.starts_with("cloister/") && topic.ends_with("/ask");
-        if ours || an_ask {
+        let levels: Vec<&str> = topic.split('/').collect();
+        let listened = matches!(levels[..], ["cloister", .., "ask" | "cancel" | "stop"]);
+        if ours || listened {
             return Err(format!(
                 "the reply topic {topic:?} is one that boxes listen or report on; take another"
+            ));
+        }
+        let allowed = self.reply_prefixes.is_empty()
+            || topic.starts_with(&self.prefix)
+            || self
+                .reply_prefixes
+                .iter()
+                .any(|prefix| topic.starts_with(prefix));
+        if !allowed {
+            return Err(format!(
+                "the reply topic {topic:?} begins with none of those that this box allows: {}",
+                self.reply_prefixes.join(", ")
             ));
         }
         Ok(())
@@ -156,6 +271,9 @@ mod tests {
             "a\u{7}",
             "\u{0}",
             "x".repeat(129).as_str(),
+            "invalid",
+            "last",
+            "text",
         ] {
             assert!(AskId::parse(bad).is_err(), "{bad:?}");
         }
@@ -170,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_reply_topic_leads_neither_back_to_an_ask_nor_into_the_brokers_own() {
-        let topics = Topics::of(&Node::parse("n").unwrap());
+        let topics = Topics::of(&Node::parse("n").unwrap(), &[]);
         for good in [
             "replies/me",
             "cloister/n/answer/x",
@@ -196,5 +314,48 @@ mod tests {
         ] {
             assert!(topics.check_reply_to(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn replies_can_be_confined_to_some_topics() {
+        let topics = Topics::of(&Node::parse("n").unwrap(), &[])
+            .allow_replies(vec!["home/".into(), "replies".into()]);
+        for good in ["home/x", "replies/y", "cloister/n/answer/x"] {
+            assert!(topics.check_reply_to(good).is_ok(), "{good:?}");
+        }
+        let error = topics.check_reply_to("zigbee/door/set").unwrap_err();
+        assert!(error.contains("home/, replies"), "{error}");
+    }
+
+    #[test]
+    fn a_pools_asks_are_shared_and_known_by_their_topic() {
+        let node = |name| Node::parse(name).unwrap();
+        let topics = Topics::of(&node("n"), &[node("p")]);
+        assert_eq!(
+            topics.filters(),
+            [
+                "cloister/n/ask",
+                "cloister/n/cancel",
+                "cloister/n/stop",
+                "$share/p/cloister/pool/p/ask",
+                "cloister/pool/p/cancel"
+            ]
+        );
+        let pool = Place::Pool("p".into());
+        for (topic, purpose) in [
+            ("cloister/n/ask", Some(Purpose::Ask(Place::Own))),
+            ("cloister/n/stop", Some(Purpose::Stop)),
+            ("cloister/pool/p/ask", Some(Purpose::Ask(pool.clone()))),
+            (
+                "cloister/pool/p/cancel",
+                Some(Purpose::Cancel(pool.clone())),
+            ),
+            ("cloister/pool/q/ask", None),
+            ("cloister/n/state", None),
+        ] {
+            assert_eq!(topics.purpose(topic), purpose, "{topic}");
+        }
+        let id = AskId::parse("7").unwrap();
+        assert_eq!(topics.answer(&pool, &id), "cloister/pool/p/answer/7");
     }
 }

@@ -74,10 +74,10 @@ listener {port} 127.0.0.1
 allow_anonymous true
 persistence false
 user root
-max_inflight_messages 20
-max_queued_messages 1000
-max_queued_bytes 16777216
-max_packet_size 1048576
+max_inflight_messages 64
+max_queued_messages 20000
+max_queued_bytes 67108864
+max_packet_size 4194304
 log_dest stderr
 log_type error
 log_type warning

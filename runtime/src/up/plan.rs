@@ -39,6 +39,14 @@ struct BridgeTable {
     node: Option<String>,
     #[serde(rename = "mqtt-version")]
     _mqtt_version: Option<String>,
+    #[serde(rename = "pools")]
+    _pools: Option<Vec<String>>,
+    #[serde(rename = "max-waiting")]
+    _max_waiting: Option<u64>,
+    #[serde(rename = "keep-answers")]
+    _keep_answers: Option<u64>,
+    #[serde(rename = "reply-prefixes")]
+    _reply_prefixes: Option<Vec<String>>,
 }
 
 /// What to serve.

@@ -57,16 +57,20 @@ pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result
             largest_packet: None,
         }),
         Ok(Event::Incoming(Packet::Publish(publish))) => {
+            let packet = (publish.pkid != 0).then_some((publish.pkid, publish.dup));
             let ack = client.prepare_ack(&publish).map(Ack::V4);
             let message = Message {
                 topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                 payload: publish.payload,
+                packet,
                 retained: publish.retain,
+                content_type: None,
+                user_properties: Vec::new(),
                 response_topic: None,
                 correlation: None,
                 expiry_seconds: None,
             };
-            Ok(Happening::Message(message, ack))
+            Ok(Happening::Message(Box::new(message), ack))
         }
         Ok(_) => Ok(Happening::Other),
         Err(ConnectionError::RequestsDone) => Err(Lost::Ended),
@@ -77,8 +81,10 @@ pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result
     }
 }
 
-pub(super) async fn subscribe(client: &AsyncClient, topics: [String; 2]) -> Result<(), String> {
-    let filters = topics.map(|topic| SubscribeFilterInput::new(topic, QoS::AtLeastOnce));
+pub(super) async fn subscribe(client: &AsyncClient, topics: Vec<String>) -> Result<(), String> {
+    let filters = topics
+        .into_iter()
+        .map(|topic| SubscribeFilterInput::new(topic, QoS::AtLeastOnce));
     let notice = client
         .subscribe_many_tracked(filters)
         .await
@@ -92,7 +98,7 @@ pub(super) async fn subscribe(client: &AsyncClient, topics: [String; 2]) -> Resu
 pub(super) async fn publish(client: &AsyncClient, outgoing: &Outgoing) -> Result<(), NotPublished> {
     let notice = client
         .publish_tracked(
-            outgoing.topic.clone(),
+            outgoing.target.topic.clone(),
             outgoing.payload.clone(),
             options(outgoing, QoS::AtLeastOnce),
         )
@@ -110,7 +116,7 @@ pub(super) async fn publish(client: &AsyncClient, outgoing: &Outgoing) -> Result
 pub(super) fn offer(client: &AsyncClient, outgoing: &Outgoing) {
     // Refused only when the event loop is gone, at the end of the process.
     let _ = client.try_publish(
-        outgoing.topic.clone(),
+        outgoing.target.topic.clone(),
         outgoing.payload.clone(),
         options(outgoing, QoS::AtMostOnce),
     );

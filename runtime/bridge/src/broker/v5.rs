@@ -3,16 +3,18 @@
 use std::sync::{Mutex, MutexGuard};
 
 use rumqttc_v5::mqttbytes::QoS;
-use rumqttc_v5::mqttbytes::v5::{ConnectReturnCode, LastWill, Packet, PublishProperties};
+use rumqttc_v5::mqttbytes::v5::{
+    ConnectReturnCode, DisconnectReasonCode, LastWill, Packet, PubAckReason, PublishProperties,
+};
 use rumqttc_v5::{
     AckMode, AsyncClient, ConnectionError, Event, EventLoop, ManualAck, MqttOptions,
     PersistedAckMode, PersistedSession, PublishNoticeError, PublishOptions, SessionMode,
-    SessionStore, SessionStoreKey, SubscribeFilterInput,
+    SessionStore, SessionStoreKey, StateError, SubscribeFilterInput,
 };
 
 use super::{
-    Ack, Connect, Happening, KEEP_ALIVE_SECONDS, Lost, Message, NotPublished, Outgoing, Stored,
-    dial,
+    Ack, Connect, Happening, KEEP_ALIVE_SECONDS, Lost, MAX_UNACKNOWLEDGED, Message, NotPublished,
+    Outgoing, Stored, dial,
 };
 
 /// How long the broker keeps asks for a bridge that is away, in seconds: one day.
@@ -21,6 +23,13 @@ const SESSION_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
 /// The largest packet taken, in bytes; the broker is told. Above what an ask may have, so that a
 /// somewhat too long ask gets its error; below what would hurt a small board.
 const MAX_PACKET_BYTES: u32 = 16 * 1024 * 1024;
+
+/// How many answers may be on their way to the broker unacknowledged. The library keeps a place for
+/// each: its own default costs 14 MB.
+const MAX_INFLIGHT: u16 = 100;
+
+/// The Payload Format Indicator of text.
+const UTF_8: u8 = 1;
 
 pub(super) fn connect(connect: &Connect) -> (AsyncClient, EventLoop) {
     let address = connect.broker.address;
@@ -38,6 +47,8 @@ pub(super) fn connect(connect: &Connect) -> (AsyncClient, EventLoop) {
             saved: Mutex::default(),
         })
         .set_ack_mode(AckMode::Manual)
+        .set_receive_maximum(Some(MAX_UNACKNOWLEDGED))
+        .set_outgoing_inflight_upper_limit(MAX_INFLIGHT)
         .set_max_packet_size(Some(MAX_PACKET_BYTES))
         .set_last_will(LastWill::new(
             connect.status_topic.clone(),
@@ -58,17 +69,21 @@ pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result
             largest_packet: connack.properties.and_then(|given| given.max_packet_size),
         }),
         Ok(Event::Incoming(Packet::Publish(publish))) => {
+            let packet = (publish.pkid != 0).then_some((publish.pkid, publish.dup));
             let ack = client.prepare_ack(&publish).map(Ack::V5);
             let properties = publish.properties.unwrap_or_default();
             let message = Message {
                 topic: String::from_utf8_lossy(&publish.topic).into_owned(),
                 payload: publish.payload,
+                packet,
                 retained: publish.retain,
+                content_type: properties.content_type,
+                user_properties: properties.user_properties,
                 response_topic: properties.response_topic,
                 correlation: properties.correlation_data,
                 expiry_seconds: properties.message_expiry_interval,
             };
-            Ok(Happening::Message(message, ack))
+            Ok(Happening::Message(Box::new(message), ack))
         }
         Ok(_) => Ok(Happening::Other),
         Err(ConnectionError::RequestsDone) => Err(Lost::Ended),
@@ -77,12 +92,28 @@ pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result
             | ConnectReturnCode::NotAuthorized
             | ConnectReturnCode::Banned),
         )) => Err(Lost::Refused(format!("{code:?}"))),
+        Err(ConnectionError::MqttState(StateError::ServerDisconnect {
+            reason_code: DisconnectReasonCode::SessionTakenOver,
+            ..
+        })) => Err(Lost::TakenOver),
+        Err(ConnectionError::MqttState(StateError::ServerDisconnect {
+            reason_code,
+            reason_string,
+        })) => Err(Lost::Failed(format!(
+            "the broker ends the connection: {reason_code:?} {}",
+            reason_string.unwrap_or_default()
+        ))),
+        Err(ConnectionError::ConnectionRefused(code)) => Err(Lost::Failed(format!(
+            "the broker does not take the connection: {code:?}"
+        ))),
         Err(error) => Err(Lost::Failed(error.to_string())),
     }
 }
 
-pub(super) async fn subscribe(client: &AsyncClient, topics: [String; 2]) -> Result<(), String> {
-    let filters = topics.map(|topic| SubscribeFilterInput::new(topic, QoS::AtLeastOnce));
+pub(super) async fn subscribe(client: &AsyncClient, topics: Vec<String>) -> Result<(), String> {
+    let filters = topics
+        .into_iter()
+        .map(|topic| SubscribeFilterInput::new(topic, QoS::AtLeastOnce));
     let notice = client
         .subscribe_many_tracked(filters)
         .await
@@ -96,7 +127,7 @@ pub(super) async fn subscribe(client: &AsyncClient, topics: [String; 2]) -> Resu
 pub(super) async fn publish(client: &AsyncClient, outgoing: &Outgoing) -> Result<(), NotPublished> {
     let notice = client
         .publish_tracked(
-            outgoing.topic.clone(),
+            outgoing.target.topic.clone(),
             outgoing.payload.clone(),
             options(outgoing, QoS::AtLeastOnce),
         )
@@ -107,6 +138,7 @@ pub(super) async fn publish(client: &AsyncClient, outgoing: &Outgoing) -> Result
         .await
         .map_err(|error| match error {
             PublishNoticeError::SessionReset | PublishNoticeError::Recv => NotPublished::Lost,
+            PublishNoticeError::V5PubAck(PubAckReason::QuotaExceeded) => NotPublished::NoRoom,
             error => NotPublished::Rejected(error.to_string()),
         })
 }
@@ -114,7 +146,7 @@ pub(super) async fn publish(client: &AsyncClient, outgoing: &Outgoing) -> Result
 pub(super) fn offer(client: &AsyncClient, outgoing: &Outgoing) {
     // Refused only when the event loop is gone, at the end of the process.
     let _ = client.try_publish(
-        outgoing.topic.clone(),
+        outgoing.target.topic.clone(),
         outgoing.payload.clone(),
         options(outgoing, QoS::AtMostOnce),
     );
@@ -122,13 +154,13 @@ pub(super) fn offer(client: &AsyncClient, outgoing: &Outgoing) {
 
 fn options(outgoing: &Outgoing, qos: QoS) -> PublishOptions {
     let options = PublishOptions::new(qos).retain(outgoing.retain);
-    match &outgoing.correlation {
-        None => options,
-        correlation => options.properties(PublishProperties {
-            correlation_data: correlation.clone(),
-            ..PublishProperties::default()
-        }),
-    }
+    options.properties(PublishProperties {
+        payload_format_indicator: outgoing.content_type.map(|_| UTF_8),
+        content_type: outgoing.content_type.map(str::to_owned),
+        correlation_data: outgoing.target.correlation.clone(),
+        user_properties: outgoing.target.user_properties.clone(),
+        ..PublishProperties::default()
+    })
 }
 
 pub(super) fn acknowledge(client: &AsyncClient, ack: ManualAck) {
@@ -158,7 +190,7 @@ impl Session {
             client_id: self.client_id.clone(),
             clean_start: false,
             session_expiry_interval: Some(SESSION_EXPIRY_SECONDS),
-            outgoing_inflight_upper_limit: None,
+            outgoing_inflight_upper_limit: Some(MAX_INFLIGHT),
             ack_mode: PersistedAckMode::Manual,
             last_pkid: 0,
             last_puback: 0,

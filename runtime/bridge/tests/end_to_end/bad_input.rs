@@ -50,10 +50,16 @@ fn every_bad_ask_gets_one_clear_error_and_the_bridge_goes_on() {
                 "prompt",
             ),
             (
-                br#"{"id":"e3","prompt":"a","typo":1}"#,
+                br#"{"id":"e3","prompt":"a","deadline":60}"#,
                 "cloister/n/answer/e3",
                 "bad_request",
-                "typo",
+                "deadline",
+            ),
+            (
+                br#"{"id":"last","prompt":"a"}"#,
+                invalid,
+                "bad_request",
+                "last",
             ),
             (
                 br#"{"id":"e4","prompt":"a","max_tokens":-5}"#,
@@ -222,17 +228,26 @@ fn what_is_asked_is_never_logged() {
     let answers = broker.listen(&["cloister/n/answer/#", "cloister/n/status"]);
     answers.wait_online();
     for payload in [
-        "a secret prompt",
-        r#"{"id":"secret","prompt":"secret","secret":"secret"}"#,
+        r#"{"id":"secret","prompt":"secret","stream":"secret"}"#,
         "{secret",
-        r#"{"id":"fine","prompt":"secret","reply_to":"cloister/n/answer/secret2"}"#,
+        r#"{"id":"fine","prompt":"secret","reply_to":"$secret"}"#,
     ] {
         broker.publish("cloister/n/ask", payload);
         answers.next();
     }
-    broker.publish_with("cloister/n/ask", b"secret", &["-r"]);
+    // These wait for an engine.
+    broker.publish("cloister/n/ask", "a secret prompt");
+    broker.publish_with(
+        "cloister/n/ask",
+        br#"{"id":"w","prompt":"secret"}"#,
+        &["-r"],
+    );
     broker.publish("cloister/n/cancel", "secret");
-    answers.next();
+    broker.publish("cloister/n/cancel", "w");
+    assert_eq!(
+        answers.next_on("cloister/n/answer/w").json()["finish_reason"],
+        "cancelled"
+    );
     assert!(bridge.log().contains("an ask is refused"));
     assert!(!bridge.log().contains("secret"), "{}", bridge.log());
 }

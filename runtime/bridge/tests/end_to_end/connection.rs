@@ -1,5 +1,6 @@
 //! The bridge and its broker: coming, going, and what stands on the broker meanwhile.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
@@ -35,24 +36,31 @@ fn status_is_online_while_the_bridge_lives_and_offline_after_it_stopped_or_was_k
 }
 
 #[test]
-fn without_an_engine_every_ask_is_told_so_and_the_state_shows_no_model() {
+fn without_an_engine_an_ask_waits_until_it_is_late_and_the_state_shows_no_model() {
     for version in BOTH_VERSIONS {
         let folder = TempDir::new().unwrap();
         let broker = Broker::start();
         let mut bridge = Bridge::start_online(&broker, folder.path(), version);
         let heard = broker.listen(&["cloister/n/answer/#"]);
-        broker.publish("cloister/n/ask", "hello");
-        assert_eq!(heard.next().error_code(), "unavailable");
+        let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(2);
+        let soon = soon.duration_since(std::time::UNIX_EPOCH).unwrap();
+        let ask = format!(
+            r#"{{"id":"late","prompt":"hello","deadline":{}}}"#,
+            soon.as_secs_f64()
+        );
+        broker.publish("cloister/n/ask", &ask);
         for _ in 0..2 {
-            // Not kept: the same id may be tried again.
-            broker.publish("cloister/n/ask", r#"{"id":"again","prompt":"hello"}"#);
-            assert_eq!(
-                heard.next_on("cloister/n/answer/again").error_code(),
-                "unavailable"
-            );
+            let told = heard.next_on("cloister/n/answer/late");
+            assert_eq!(told.error_code(), "expired");
+            // A repeat gets the same.
+            broker.publish("cloister/n/ask", &ask);
         }
-        let state = broker.listen(&["cloister/n/state"]);
-        assert!(state.next().json()["model"].is_null());
+        let states = broker.listen(&["cloister/n/state"]);
+        eventually("the state shows it", || {
+            let state = states.next().json();
+            assert!(state["model"].is_null());
+            (state["asks"]["answered"] == 1 && state["asks"]["waiting"] == 0).then_some(())
+        });
         bridge.stop();
     }
 }
@@ -127,16 +135,26 @@ fn an_ask_sent_while_the_bridge_is_away_is_answered_when_it_is_back() {
 }
 
 #[test]
-fn a_retained_ask_is_not_run_again_at_every_start() {
+fn a_retained_ask_is_answered_once_and_cleared() {
     for version in BOTH_VERSIONS {
         let folder = TempDir::new().unwrap();
         let broker = Broker::start();
         broker.publish_with("cloister/n/ask", br#"{"id":"retained"}"#, &["-r"]);
         let answers = broker.listen(&["cloister/n/answer/#"]);
         let mut bridge = Bridge::start_online(&broker, folder.path(), version);
-        broker.publish("cloister/n/ask", r#"{"id":"fresh"}"#);
-        assert_eq!(answers.next().topic, "cloister/n/answer/fresh");
-        assert_eq!(lines_with(&bridge.log(), "retained"), 1);
+        assert_eq!(answers.next().topic, "cloister/n/answer/retained");
+        eventually("the bridge clears it", || {
+            let asks = broker.listen(&["cloister/n/ask"]);
+            broker.publish("cloister/n/ask", r#"{"id":"fresh"}"#);
+            (asks.next().json()["id"] == "fresh").then_some(())
+        });
+        bridge.stop();
+        let later = broker.listen(&["cloister/n/answer/#", "cloister/n/status"]);
+        let mut bridge = Bridge::start(&broker, folder.path(), version);
+        later.wait_online();
+        broker.publish("cloister/n/ask", r#"{"id":"after"}"#);
+        assert_eq!(later.next().topic, "cloister/n/answer/after");
+        assert_eq!(lines_with(&bridge.log(), "retain"), 0);
         bridge.stop();
     }
 }
@@ -166,16 +184,21 @@ fn systemd_is_told_once_the_bridge_listens() {
 }
 
 #[test]
-fn the_state_folder_is_made_and_stays_empty() {
+fn the_state_folder_holds_the_journal_and_nobody_else_may_look_into_it() {
     let folder = TempDir::new().unwrap();
     let broker = Broker::start();
     let mut bridge = Bridge::start_online(&broker, folder.path(), "5");
     let answers = broker.listen(&["cloister/n/answer/#"]);
-    broker.publish("cloister/n/ask", "hello");
+    broker.publish("cloister/n/ask", "{}");
     answers.next();
     bridge.stop();
     let state = folder.path().join("state");
-    assert_eq!(std::fs::read_dir(state).unwrap().count(), 0);
+    let mode = std::fs::metadata(&state).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0);
+    for file in std::fs::read_dir(state).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert!(name.starts_with("journal.sqlite"), "{name}");
+    }
 }
 
 #[test]

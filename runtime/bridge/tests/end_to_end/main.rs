@@ -9,5 +9,7 @@ mod parts;
 
 mod bad_input;
 mod connection;
+mod kills;
 mod paho;
+mod survive;
 mod with_engine;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up on it. No figure is judged by it.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks again and again until there is an answer.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
@@ -49,6 +49,11 @@ impl Process {
                 .spawn()
                 .unwrap_or_else(|error| panic!("cannot start {program:?}: {error}")),
         )
+    }
+
+    /// Guards a child that was started elsewhere.
+    pub fn guard(child: Child) -> Self {
+        Self(child)
     }
 
     pub fn signal(&self, name: &str) {
@@ -138,7 +143,7 @@ impl Broker {
     fn configure(&self, access: &str) {
         // `user root`: else Mosquitto, started by root, gives up the right to read its own files.
         let text = format!(
-            "user root\nlistener {} 127.0.0.1\npersistence false\n{access}",
+            "user root\nlistener {} 127.0.0.1\npersistence false\nmax_queued_messages 20000\n{access}",
             self.port
         );
         std::fs::write(self.folder.path().join("mosquitto.conf"), text).unwrap();
@@ -207,10 +212,15 @@ impl Broker {
 
     /// Listens with `mosquitto_sub`; returns once it is subscribed.
     pub fn listen(&self, topics: &[&str]) -> Listener {
+        self.listen_as("%t\t%D\t%p", topics)
+    }
+
+    /// The same with another format: topic, anything, payload, between tabs.
+    pub fn listen_as(&self, format: &str, topics: &[&str]) -> Listener {
         let probe = format!("probe/{}", free_port());
         self.publish_with(&probe, b"1", &["-r"]);
         let mut command = self.client("mosquitto_sub");
-        command.args(["-V", "5", "-q", "1", "-F", "%t\t%D\t%p", "-t", &probe]);
+        command.args(["-V", "5", "-q", "1", "-F", format, "-t", &probe]);
         for topic in topics {
             command.args(["-t", topic]);
         }
@@ -308,10 +318,20 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub fn next(&self) -> Heard {
+    fn any(&self) -> Heard {
         self.received
             .recv_timeout(PATIENCE)
             .expect("a message comes")
+    }
+
+    /// The next message but for the copies on `answer/last`.
+    pub fn next(&self) -> Heard {
+        loop {
+            let heard = self.any();
+            if heard.topic != "cloister/n/answer/last" {
+                return heard;
+            }
+        }
     }
 
     /// Waits until the bridge says that it listens.
@@ -322,7 +342,7 @@ impl Listener {
     /// The next message on this topic; what comes before on others is dropped.
     pub fn next_on(&self, topic: &str) -> Heard {
         loop {
-            let heard = self.next();
+            let heard = self.any();
             if heard.topic == topic {
                 return heard;
             }
@@ -360,11 +380,17 @@ impl Bridge {
         let log = File::create(folder.join("bridge.log")).unwrap();
         let process = Process::start(env!("CARGO_BIN_EXE_cloister-bridge"), |command| {
             command
-                .args(["--broker", url, "--node", "n", "--mqtt-version", version])
+                .args(["--broker", url, "--mqtt-version", version])
                 .arg("--socket")
                 .arg(socket(folder))
                 .arg("--state")
-                .arg(folder.join("state"))
+                // A journal for each version: a test may ask the same of both.
+                .arg(folder.join(if version == "5" {
+                    "state"
+                } else {
+                    "state-3.1.1"
+                }))
+                .env("CLOISTER_NODE", "n")
                 .stderr(log);
             with(command);
         });
@@ -474,11 +500,12 @@ impl Engine {
     }
 }
 
-/// Runs a script of this folder with the Python that has paho-mqtt; returns what it printed.
-pub fn python(script: &str, arguments: &[&str]) -> String {
+/// A script of this folder with the Python that has paho-mqtt.
+pub fn python_command(script: &str) -> Command {
     let venv = std::env::var_os("CLOISTER_VENV")
         .map_or_else(|| repository().join(".cloister/venv"), PathBuf::from);
-    let output = Command::new("setpriv")
+    let mut command = Command::new("setpriv");
+    command
         .args(["--pdeathsig", "KILL"])
         .arg(venv.join("bin/python"))
         .arg(
@@ -486,6 +513,13 @@ pub fn python(script: &str, arguments: &[&str]) -> String {
                 .join("tests/end_to_end")
                 .join(script),
         )
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs such a script; returns what it printed.
+pub fn python(script: &str, arguments: &[&str]) -> String {
+    let output = python_command(script)
         .args(arguments)
         .stderr(Stdio::inherit())
         .output()

@@ -1,0 +1,105 @@
+//! Nothing is lost, whatever is killed: `serve`, the bridge and Mosquitto, with kill -9, at random, while
+//! many asks are on their way. For `kills`, and at length for `thousand_asks`.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::parts::{Bridge, Broker, Engine, Process, python_command};
+
+/// Asks, kills each part so often, and holds what came against what was promised.
+pub fn survive(asks: usize, kills_of_each: usize, pause: std::ops::Range<u64>) {
+    let folder = TempDir::new().unwrap();
+    let mut broker = Broker::start();
+    let mut bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let mut engine = Some(Engine::start(folder.path()));
+    let mut asker = python_command("asker.py")
+        .args([&broker.port.to_string(), &asks.to_string()])
+        .args(["cloister/n/ask", "cloister/n/answer/", "again"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = asker.stdout.take().unwrap();
+    let _asker = Process::guard(asker);
+    let heard = std::thread::spawn(move || {
+        let mut heard: HashMap<String, Vec<String>> = HashMap::new();
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let line: Value = serde_json::from_str(&line).unwrap();
+            let text = |name: &str| line[name].as_str().unwrap().to_string();
+            heard.entry(text("id")).or_default().push(text("payload"));
+        }
+        heard
+    });
+
+    let mut seed = u64::from(std::process::id()) | 1;
+    println!("seed {seed}");
+    let mut random = move |below: u64| {
+        // Marsaglia's xorshift.
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed % below
+    };
+    let mut left = [kills_of_each; 3];
+    while left.iter().any(|left| *left > 0) {
+        std::thread::sleep(Duration::from_millis(
+            pause.start + random(pause.end - pause.start),
+        ));
+        let part = random(3) as usize;
+        if left[part] == 0 {
+            continue;
+        }
+        left[part] -= 1;
+        match part {
+            0 => {
+                bridge.process.kill();
+                bridge = Bridge::start(&broker, folder.path(), "5");
+            }
+            1 => {
+                engine.take();
+                engine = Some(Engine::start(folder.path()));
+            }
+            _ => {
+                broker.down();
+                std::thread::sleep(Duration::from_millis(random(500)));
+                broker.up();
+            }
+        }
+    }
+    let begin = Instant::now();
+    while !heard.is_finished() {
+        assert!(
+            begin.elapsed() < Duration::from_secs(60 * 30),
+            "some ask is never answered: {}",
+            bridge.log()
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let heard = heard.join().unwrap();
+    let mut repeats = 0;
+    for n in 0..asks {
+        let answers = heard
+            .get(&format!("k{n}"))
+            .unwrap_or_else(|| panic!("k{n} was never answered"));
+        let answer: Value = serde_json::from_str(&answers[0]).unwrap();
+        assert!(answer["text"].is_string(), "{answer}");
+        for again in answers {
+            // An answer that is erased by now is told to be.
+            let again: Value = serde_json::from_str(again).unwrap();
+            if again["error"]["code"] != "answered" {
+                assert_eq!(again, answer, "k{n} was answered twice, differently");
+            }
+        }
+        assert!(
+            answers.len() <= 1 + 3 * kills_of_each,
+            "k{n} came {} times",
+            answers.len()
+        );
+        repeats += answers.len() - 1;
+    }
+    println!("{asks} asks, each part killed {kills_of_each} times, {repeats} answers came again");
+}

@@ -1,0 +1,12 @@
+//! A thousand asks, and each part killed fifty times: only `tests/run --long` runs this.
+
+#[path = "end_to_end/parts.rs"]
+#[allow(dead_code)] // The other end-to-end tests use the rest.
+mod parts;
+#[path = "end_to_end/survive.rs"]
+mod survive;
+
+#[test]
+fn a_thousand_asks_have_their_one_answer_through_fifty_kills_of_each() {
+    survive::survive(1000, 50, 500..3000);
+}
