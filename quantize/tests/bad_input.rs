@@ -334,6 +334,33 @@ fn a_tensor_that_the_index_promises_and_the_shard_lacks() {
 }
 
 #[test]
+fn a_shard_that_is_missing_or_one_too_many() {
+    let [first, second] = [1, 2].map(|i| format!("model-0000{i}-of-00002.safetensors"));
+    let missing = |index: bool| {
+        let folder = Folder::of("tiny-r1-qwen");
+        fs::remove_file(folder.path().join(&second)).unwrap();
+        if !index {
+            fs::remove_file(folder.path().join("model.safetensors.index.json")).unwrap();
+        }
+        folder
+    };
+    assert_refused(missing(true).path(), &[&second, "cannot open"]);
+    assert_refused(missing(false).path(), &[&second, "this shard is missing"]);
+
+    let folder = Folder::of("tiny-r1-qwen");
+    let extra = "model-00003-of-00003.safetensors";
+    fs::copy(folder.path().join(&first), folder.path().join(extra)).unwrap();
+    assert_refused(folder.path(), &[extra, "is not in", "index.json"]);
+
+    let folder = Folder::of("tiny-r1-qwen");
+    let norm = "model.norm.weight";
+    folder.change("model.safetensors.index.json", |index| {
+        index["weight_map"].as_object_mut().unwrap().remove(norm);
+    });
+    assert_refused(folder.path(), &[norm, "is not in", "index.json"]);
+}
+
+#[test]
 fn a_safetensors_header_that_lies() {
     let folder = Folder::of("tiny-llama3");
     let path = folder.path().join("model.safetensors");
@@ -358,6 +385,9 @@ fn a_safetensors_header_that_lies() {
     );
     lie(&|h| h[norm]["data_offsets"] = json!([1u64 << 40, (1u64 << 40) + 256]));
     assert_refused(folder.path(), &["model.safetensors", norm, "cut short"]);
+    // Two tensors in one place.
+    lie(&|h| h[norm]["data_offsets"] = json!([0, 256]));
+    assert_refused(folder.path(), &["model.safetensors", "damaged", "overlap"]);
     lie(&|h| h[norm]["data_offsets"] = json!([256, 0]));
     assert_refused(folder.path(), &["model.safetensors", norm, "damaged"]);
     lie(&|h| h[norm]["shape"] = json!([1u64 << 63, 4]));

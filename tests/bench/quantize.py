@@ -36,6 +36,7 @@ PACKAGES = ['torch', 'transformers', 'gguf', 'safetensors', 'numpy', 'sentencepi
 
 def run(*command):
     """Runs a program; gives its seconds and its peak of resident bytes."""
+    os.sync()  # or it would wait for what others wrote
     begin = time.monotonic()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -76,6 +77,7 @@ def prepare(args):
 
 def copy(files, folder):
     """Seconds of a plain copy of the weights, until they are on the disk as ours are."""
+    os.sync()
     begin = time.monotonic()
     for file in files:
         there = shutil.copy(file, folder)
@@ -201,7 +203,7 @@ def figures(report):
     """Perplexity, mean KL divergence, share of same top tokens."""
     against = report['against']
     return (f"{report['perplexity']['mean']:.3f}", f"{against['kl_divergence']['mean']:.4f}",
-            f"{against['same_top']['mean']:.1f} %")
+            f"{100 * against['same_top']['mean']:.1f} %")
 
 
 if __name__ == '__main__':

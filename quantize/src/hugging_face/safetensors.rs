@@ -140,7 +140,7 @@ impl Checkpoint {
         entries.remove("__metadata__");
 
         let data_start = 8 + header_len;
-        let mut data_end = 0;
+        let mut places = Vec::new();
         for (name, entry) in entries {
             let tensor = Checkpoint::entry(entry, data_start, len)
                 .with_context(|| format!("{shown}: tensor {name}"))?;
@@ -149,12 +149,20 @@ impl Checkpoint {
                 ..tensor
             };
             let elements: u64 = tensor.shape.iter().product();
-            data_end = data_end.max(tensor.start + elements * tensor.dtype.bytes());
+            let bytes = elements * tensor.dtype.bytes();
+            places.push((tensor.start, tensor.start + bytes, name.clone()));
             if self.tensors.insert(name.clone(), tensor).is_some() {
                 bail!("{shown}: tensor {name} is in another file too");
             }
         }
-        if data_end.max(data_start) != len {
+        places.sort();
+        for ((_, end, one), (start, _, other)) in places.iter().zip(places.iter().skip(1)) {
+            if end > start {
+                bail!("{shown}: damaged: tensors {one} and {other} overlap");
+            }
+        }
+        let data_end = places.last().map_or(data_start, |(_, end, _)| *end);
+        if data_end != len {
             bail!("{shown}: damaged: {len} bytes, but its tensors end at {data_end}");
         }
         self.files.push((path.to_owned(), file));
