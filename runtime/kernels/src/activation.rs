@@ -6,7 +6,7 @@
 //! | --- | --- | --- | --- |
 //! | values, -127 to 127 | i8 | k | all |
 //! | scale of a block | f32 | a block of 32 or 256 values each, filled up with zeros to 8 | all |
-//! | scale times the sum of the values | f32 | as above | blocks of 32 |
+//! | sum of the values | i32 | as above | blocks of 32 |
 //! | sum of 16 values | i16 | k / 16 | blocks of 256 |
 //!
 //! Block lengths and rounding are those of ggml's Q8_0 and Q8_K, except that scales stay f32.
@@ -16,7 +16,7 @@
 pub(crate) struct Column {
     pub values: *const i8,
     pub scales: *const f32,
-    /// Of blocks of 32: `f32`; of blocks of 256: `i16`.
+    /// Of blocks of 32: `i32`; of blocks of 256: `i16`.
     pub sums: *const u8,
 }
 
@@ -96,9 +96,9 @@ impl Layout {
                     column
                         .sums
                         .cast_mut()
-                        .cast::<f32>()
+                        .cast::<i32>()
                         .add(block)
-                        .write_unaligned(scale * sum as f32);
+                        .write_unaligned(sum);
                 } else {
                     let sums = column.sums.cast_mut().cast::<i16>().add(at / 16);
                     for (i, part) in values.chunks_exact(16).enumerate() {
@@ -114,8 +114,8 @@ impl Layout {
                 unsafe {
                     scales.add(padding).write_unaligned(0.0);
                     if self.block_len == 32 {
-                        let sums = column.sums.cast_mut().cast::<f32>();
-                        sums.add(padding).write_unaligned(0.0);
+                        let sums = column.sums.cast_mut().cast::<i32>();
+                        sums.add(padding).write_unaligned(0);
                     }
                 }
             }

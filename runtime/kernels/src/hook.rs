@@ -8,8 +8,8 @@ use llama_cpp_sys_2 as sys;
 
 use crate::WeightType;
 use crate::activation::Layout;
-use crate::avx2;
 use crate::panel::Panel;
+use crate::simd::Simd;
 
 /// One product: `rows` rows of `k` weights with `columns` columns of `k` floats, giving `columns` columns of
 /// `rows` floats. Strides are in bytes, from a row or column to the next.
@@ -34,11 +34,6 @@ unsafe extern "C" {
     fn ggml_threadpool_chunk_add(threadpool: *mut c_void, value: i32) -> i32;
 }
 
-/// Weights of one panel, in bytes: they stay in the first-level cache while the columns pass by.
-const PANEL_BYTES: usize = 16 << 10;
-/// The same where each row is read once: long stretches of memory come faster than short ones.
-const STREAM_BYTES: usize = 256 << 10;
-
 static ENABLED: AtomicBool = AtomicBool::new(false);
 
 /// As [`crate::enable`].
@@ -51,15 +46,18 @@ pub(crate) fn enable(enabled: bool) {
     ENABLED.store(enabled, Ordering::Relaxed);
 }
 
-/// The type, if the kernels are to compute this product. Looks at the type and the sizes only.
-fn accepted(product: &Product) -> Option<WeightType> {
+/// Type and instruction set, if the kernels are to compute this product. Looks at the type and the sizes only.
+fn accepted(product: &Product) -> Option<(WeightType, Simd)> {
     let weight_type = WeightType::from_ggml(product.weight_type as sys::ggml_type)?;
-    (ENABLED.load(Ordering::Relaxed) && avx2::available()).then_some(weight_type)
+    let simd = Simd::best()?;
+    ENABLED
+        .load(Ordering::Relaxed)
+        .then_some((weight_type, simd))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cloister_kernels_work_size(product: &Product) -> usize {
-    accepted(product).map_or(0, |weight_type| {
+    accepted(product).map_or(0, |(weight_type, _)| {
         layout(weight_type, product).column_bytes() * product.columns as usize
     })
 }
@@ -84,7 +82,7 @@ unsafe extern "C" fn cloister_kernels_compute(
     nth: i32,
     threadpool: *mut c_void,
 ) {
-    let Some(weight_type) = accepted(product) else {
+    let Some((weight_type, simd)) = accepted(product) else {
         return;
     };
     let layout = layout(weight_type, product);
@@ -113,13 +111,7 @@ unsafe extern "C" fn cloister_kernels_compute(
     // SAFETY: every thread comes here.
     unsafe { ggml_barrier(threadpool) };
 
-    let row_bytes = weight_type.row_bytes(layout.k);
-    let panel_rows = if columns <= 4 {
-        let fair = rows.div_ceil(2 * nth as usize);
-        (STREAM_BYTES / row_bytes).clamp(1, fair.max(1))
-    } else {
-        (PANEL_BYTES / row_bytes).clamp(1, 64)
-    };
+    let panel_rows = simd.panel_rows(rows, weight_type.row_bytes(layout.k), columns, nth as usize);
     let mut next = ith as usize;
     while next * panel_rows < rows {
         let first = next * panel_rows;
@@ -137,7 +129,7 @@ unsafe extern "C" fn cloister_kernels_compute(
         };
         // SAFETY: `accepted` looked at the CPU; each panel is taken by one thread.
         unsafe {
-            avx2::multiply(weight_type, &panel);
+            simd.multiply(weight_type, &panel);
             next = ggml_threadpool_chunk_add(threadpool, 1) as usize;
         }
     }

@@ -15,11 +15,15 @@ mod activation;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
 mod hook;
 #[cfg(target_arch = "x86_64")]
 mod panel;
 #[cfg(test)]
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod simd;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod tests;
 mod weights;

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use crate::activation::Layout;
 use crate::panel::Panel;
-use crate::{WeightType, avx2, scalar};
+use crate::simd::Simd;
+use crate::{WeightType, scalar};
 
 /// Random bytes that are a row of sound blocks: scales are finite, everything else may be anything.
 fn row(weight_type: WeightType, k: usize, random: &mut impl FnMut() -> u8) -> Vec<u8> {
@@ -43,7 +44,22 @@ fn quantized(layout: Layout, inputs: &[Vec<f32>]) -> Vec<u8> {
 
 /// Multiplies both ways, with rows and columns apart from each other, and compares.
 fn same_as_scalar(weight_type: WeightType, k: usize, rows: &[Vec<u8>], inputs: &[Vec<f32>]) {
-    assert!(avx2::available(), "this machine has no AVX2 to test");
+    assert!(
+        Simd::best().is_some(),
+        "this machine has no kernels to test"
+    );
+    for simd in Simd::available() {
+        multiplies_as_scalar(simd, weight_type, k, rows, inputs);
+    }
+}
+
+fn multiplies_as_scalar(
+    simd: Simd,
+    weight_type: WeightType,
+    k: usize,
+    rows: &[Vec<u8>],
+    inputs: &[Vec<f32>],
+) {
     let layout = Layout {
         k,
         block_len: weight_type.block_len(),
@@ -69,7 +85,7 @@ fn same_as_scalar(weight_type: WeightType, k: usize, rows: &[Vec<u8>], inputs: &
         output_stride: output_stride * 4,
     };
     // SAFETY: all parts are as long as the panel says.
-    unsafe { avx2::multiply(weight_type, &panel) };
+    unsafe { simd.multiply(weight_type, &panel) };
     for (c, products) in output.chunks_exact(output_stride).enumerate() {
         for (r, row) in rows.iter().enumerate() {
             // SAFETY: the column is of this layout.
@@ -79,7 +95,7 @@ fn same_as_scalar(weight_type: WeightType, k: usize, rows: &[Vec<u8>], inputs: &
             let error = (f64::from(products[r]) - expected).abs();
             assert!(
                 error <= magnitude * 4e-6 + f64::from(f32::MIN_POSITIVE),
-                "{weight_type:?}, k {k}, row {r}, column {c}: {} instead of {expected}, of {magnitude}",
+                "{simd:?}, {weight_type:?}, k {k}, row {r}, column {c}: {} instead of {expected}, of {magnitude}",
                 products[r]
             );
         }
@@ -100,7 +116,7 @@ proptest! {
     fn every_type_multiplies_as_the_reference_does(
         seed in any::<u64>(),
         blocks in 1usize..20,
-        rows in 1usize..6,
+        rows in 1usize..40,
         columns in 1usize..11,
         exponent in -30i32..30,
     ) {
@@ -208,14 +224,16 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state
     };
-    for weight_type in WeightType::ALL {
+    for (simd, weight_type) in
+        Simd::available().flat_map(|simd| WeightType::ALL.map(|weight_type| (simd, weight_type)))
+    {
         let k = 11 * weight_type.block_len();
         let layout = Layout {
             k,
             block_len: weight_type.block_len(),
         };
         let weights = row(weight_type, k, &mut || (next() >> 24) as u8);
-        let inputs: Vec<Vec<f32>> = (0..7)
+        let inputs: Vec<Vec<f32>> = (0..19)
             .map(|_| (0..k).map(|_| next() as i32 as f32).collect())
             .collect();
         let multiply = |inputs: &[Vec<f32>]| {
@@ -232,7 +250,7 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
                 output_stride: 4,
             };
             // SAFETY: all parts are as long as the panel says.
-            unsafe { avx2::multiply(weight_type, &panel) };
+            unsafe { simd.multiply(weight_type, &panel) };
             output
         };
         let alone: Vec<f32> = inputs.chunks(1).flat_map(&multiply).collect();
@@ -241,7 +259,7 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
             assert_eq!(
                 bits(&multiply(&inputs[..n])),
                 bits(&alone[..n]),
-                "{weight_type:?}"
+                "{simd:?}, {weight_type:?}"
             );
         }
     }

@@ -1,0 +1,184 @@
+//! AVX-512 with VNNI: Zen 4 and later, Ice Lake and later.
+//!
+//! Sixteen rows are unpacked side by side into a [`Tile`], so that a register holds the next four weights of
+//! each; four values of a column, spread over a register, are multiplied with all sixteen rows at once.
+//! The lanes are the rows: nothing has to be added up across them, and scales are multiplied for sixteen
+//! rows at once. A tile is unpacked once for all columns.
+
+mod block_32;
+mod k_quant;
+mod tile;
+
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+
+use crate::WeightType;
+use crate::activation::Column;
+use crate::panel::Panel;
+pub(crate) use tile::ROWS;
+use tile::{Rows, Tile, WEIGHTS};
+
+/// Whether this CPU has what the kernels here need.
+pub(crate) fn available() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vnni")
+        && is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+}
+
+/// How a type's blocks go into tiles, and how a tile is multiplied.
+trait Kernel {
+    /// Weights of a block.
+    const BLOCK_LEN: usize;
+
+    /// Bytes of a block.
+    const BLOCK_BYTES: usize;
+
+    /// Unpacks `blocks` blocks, at most [`WEIGHTS`] weights, of each row into `tile`.
+    ///
+    /// # Safety
+    /// The CPU is [`available`]; each row is valid for reading the blocks; `tile` is valid for writing.
+    unsafe fn unpack(rows: &Rows, blocks: usize, tile: *mut Tile);
+
+    /// Adds the products of the tiles' rows with `C` columns to `sums`. The tiles' first block meets the
+    /// columns' block `first`.
+    ///
+    /// # Safety
+    /// The CPU is [`available`]; the tiles were unpacked by this type with `blocks` blocks; the columns have
+    /// blocks from `first` on for them.
+    unsafe fn multiply<const R: usize, const C: usize>(
+        tiles: *const Tile,
+        blocks: usize,
+        columns: &[Column; C],
+        first: usize,
+        sums: &mut [[__m512; C]; R],
+    );
+}
+
+/// Computes `panel`.
+///
+/// # Safety
+/// The CPU is [`available`], and `panel` keeps its promises.
+pub(crate) unsafe fn multiply(weight_type: WeightType, panel: &Panel) {
+    // SAFETY: as the caller says.
+    unsafe {
+        match weight_type {
+            WeightType::Q4_0 => multiply_with::<block_32::Of<block_32::Q4_0>>(panel),
+            WeightType::Q4_1 => multiply_with::<block_32::Of<block_32::Q4_1>>(panel),
+            WeightType::Q5_0 => multiply_with::<block_32::Of<block_32::Q5_0>>(panel),
+            WeightType::Q5_1 => multiply_with::<block_32::Of<block_32::Q5_1>>(panel),
+            WeightType::Q8_0 => multiply_with::<block_32::Of<block_32::Q8_0>>(panel),
+            WeightType::Q4K => multiply_with::<k_quant::Q4K>(panel),
+            WeightType::Q5K => multiply_with::<k_quant::Q5K>(panel),
+            WeightType::Q6K => multiply_with::<k_quant::Q6K>(panel),
+        }
+    }
+}
+
+/// With more columns than this, a column's values are multiplied with two tiles at once.
+pub(crate) const FEW_COLUMNS: usize = 8;
+
+/// # Safety
+/// As [`multiply`], for a panel of `K`'s type.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+unsafe fn multiply_with<K: Kernel>(panel: &Panel) {
+    // SAFETY: as the caller says.
+    unsafe {
+        if panel.n_columns > FEW_COLUMNS {
+            multiply_tiles::<K, 2>(panel);
+        } else {
+            multiply_tiles::<K, 1>(panel);
+        }
+    }
+}
+
+/// # Safety
+/// As [`multiply_with`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+#[inline]
+unsafe fn multiply_tiles<K: Kernel, const R: usize>(panel: &Panel) {
+    let mut tiles = [const { MaybeUninit::<Tile>::uninit() }; R];
+    let tiles: *mut Tile = tiles.as_mut_ptr().cast();
+    let blocks = panel.layout.k / K::BLOCK_LEN;
+    let slice = WEIGHTS / K::BLOCK_LEN;
+    // For many columns, a slice of all rows at a time, whose values then stay in the second-level cache;
+    // for few, each row to its end, as memory likes it.
+    let stretch = if R == 1 { ROWS } else { panel.rows };
+    for stretch in (0..panel.rows)
+        .step_by(stretch)
+        .map(|from| from..(from + stretch).min(panel.rows))
+    {
+        for first in (0..blocks).step_by(slice) {
+            let count = (blocks - first).min(slice);
+            for row in stretch.clone().step_by(R * ROWS) {
+                for r in 0..R {
+                    let rows = Rows::of(panel, row + r * ROWS, first * K::BLOCK_BYTES);
+                    // SAFETY: the rows have these blocks, and the tile is one of ours.
+                    unsafe { K::unpack(&rows, count, tiles.add(r)) };
+                }
+                let mut column = 0;
+                while column < panel.n_columns {
+                    let left = panel.n_columns - column;
+                    // SAFETY: the tiles were unpacked above; there are as many columns left.
+                    unsafe {
+                        let tiles = tiles.cast_const();
+                        macro_rules! columns {
+                            ($($n:literal)*) => {
+                                match left.min(FEW_COLUMNS / R) {
+                                    $($n => multiply_columns::<K, R, $n>(panel, tiles, row, column, first, count),)*
+                                    _ => unreachable!("a tile has at most {FEW_COLUMNS} columns"),
+                                }
+                            };
+                        }
+                        columns!(1 2 3 4 5 6 7 8);
+                    }
+                    column += left.min(FEW_COLUMNS / R);
+                }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Kernel::multiply`], for the panel's columns from `column` on, and rows from `row` on.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+#[inline]
+unsafe fn multiply_columns<K: Kernel, const R: usize, const C: usize>(
+    panel: &Panel,
+    tiles: *const Tile,
+    row: usize,
+    column: usize,
+    first: usize,
+    count: usize,
+) {
+    let mut columns = [panel.column(column); C];
+    for (i, at) in columns.iter_mut().enumerate() {
+        *at = panel.column(column + i);
+    }
+    let mut sums = [[_mm512_setzero_ps(); C]; R];
+    let mut masks = [0; R];
+    for (r, (sums, mask)) in sums.iter_mut().zip(&mut masks).enumerate() {
+        let rows = panel.rows.saturating_sub(row + r * ROWS).min(ROWS);
+        *mask = ((1u32 << rows) - 1) as __mmask16;
+        if first > 0 {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: the mask lets through the rows that the panel has.
+                *sum = unsafe {
+                    _mm512_maskz_loadu_ps(*mask, panel.output(row + r * ROWS, column + i))
+                };
+            }
+        }
+    }
+    // SAFETY: as the caller says.
+    unsafe { K::multiply::<R, C>(tiles, count, &columns, first, &mut sums) };
+    for (r, (sums, mask)) in sums.iter().zip(masks).enumerate() {
+        for (i, sum) in sums.iter().enumerate() {
+            // SAFETY: as above.
+            unsafe {
+                _mm512_mask_storeu_ps(panel.output(row + r * ROWS, column + i), mask, *sum);
+            }
+        }
+    }
+}
