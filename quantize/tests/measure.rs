@@ -41,9 +41,19 @@ fn measured(model: &Path, rest: &[&str]) -> Json {
 
 #[track_caller]
 fn assert_near(figure: &Json, expected: f64) {
+    assert_within(0.01, figure, expected);
+}
+
+/// What a few windows say about their own spread, and counts of tokens, move more than means: 0.035 was seen between
+/// two CPUs.
+fn assert_coarse_near(figure: &Json, expected: f64) {
+    assert_within(0.1, figure, expected);
+}
+
+fn assert_within(tolerance: f64, figure: &Json, expected: f64) {
     let figure = figure.as_f64().unwrap();
     let off = (figure - expected).abs() / expected;
-    assert!(off < 0.01, "{figure} where {expected} is expected");
+    assert!(off < tolerance, "{figure} where {expected} is expected");
 }
 
 #[test]
@@ -54,7 +64,7 @@ fn perplexity_is_that_of_llama_perplexity() {
         (&4.into(), &252.into())
     );
     assert_near(&figures["perplexity"]["mean"], 41.2280);
-    assert_near(&figures["perplexity"]["stderr"], 7.50033);
+    assert_coarse_near(&figures["perplexity"]["stderr"], 7.50033);
     assert!(figures["against"].is_null());
 }
 
@@ -83,12 +93,12 @@ fn the_distance_of_a_quantized_model_is_that_of_llama_perplexity() {
     assert_near(&figures["perplexity"]["mean"], 50.537127);
     assert_near(&against["perplexity"]["mean"], 41.227985);
     assert_near(&against["ln_perplexity_ratio"]["mean"], 0.203591);
-    assert_near(&against["ln_perplexity_ratio"]["stderr"], 0.050014);
+    assert_coarse_near(&against["ln_perplexity_ratio"]["stderr"], 0.050014);
     // Its 16-bit logits of the base are part of upstream's figure; ours is 0.28382.
     assert_near(&against["kl_divergence"]["mean"], 0.284194);
-    assert_near(&against["kl_divergence"]["stderr"], 0.013567);
-    assert_near(&against["same_top"]["mean"], 0.65873);
-    assert_near(&against["same_top"]["stderr"], 0.02993);
+    assert_coarse_near(&against["kl_divergence"]["stderr"], 0.013567);
+    assert_coarse_near(&against["same_top"]["mean"], 0.65873);
+    assert_coarse_near(&against["same_top"]["stderr"], 0.02993);
 }
 
 #[test]

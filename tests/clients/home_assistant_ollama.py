@@ -29,7 +29,8 @@ async def main():
             tools=None,
             stream=True,
             keep_alive=-1 if turn else "3600s",
-            options={"num_ctx": 8192.0},
+            # `num_predict` is ours: this small model may not end by itself.
+            options={"num_ctx": 8192.0, "num_predict": 64},
             think=False,
             format=None,
         )

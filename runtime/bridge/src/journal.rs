@@ -168,7 +168,8 @@ fn write(mut answers: Answers, mut orders: mpsc::Receiver<Order>) {
                 Order::Erase => erase = true,
                 Order::End => end = true,
             }
-            if batch.len() < JOBS_PER_COMMIT && !end {
+            // What is handed in after an erasure finds it done.
+            if batch.len() < JOBS_PER_COMMIT && !erase && !end {
                 order = orders.try_recv().ok();
             }
         }
