@@ -23,7 +23,7 @@ pub enum ErrorCode {
     Unsupported,
     /// Too many asks are waiting; try again later.
     Busy,
-    /// The ask's Message Expiry or deadline passed while it waited.
+    /// The ask's Message Expiry passed while it waited, or its deadline before the answer was complete.
     Expired,
     /// An ask of this id was answered, longer ago than its answer is kept.
     Answered,

@@ -29,7 +29,7 @@ pub struct Ask {
     pub stream: bool,
     /// Where the JSON wants the answer.
     pub reply_to: Option<String>,
-    /// When it is too late to begin, in milliseconds since 1970.
+    /// When its answer is of no use any more, in milliseconds since 1970.
     pub deadline: Option<i64>,
     /// Fields that nobody knows.
     pub ignored: Vec<String>,
@@ -237,11 +237,15 @@ fn body(fields: &[(String, Value)]) -> Result<Body, AskError> {
                 }
                 options.insert(name.clone(), value.clone());
             }
-            "think" | "format" => {
-                return Err(AskError::new(
-                    ErrorCode::Unsupported,
-                    format!("\"{name}\" cannot be honoured yet; leave it out"),
-                ));
+            "think" => {
+                // The engine knows its levels, and names them to who asks for another.
+                if !value.is_boolean() && !value.is_string() {
+                    return Err(bad_request("\"think\" must be true, false or a level"));
+                }
+                options.insert(name.clone(), value.clone());
+            }
+            "format" => {
+                options.insert("response_format".into(), response_format(value)?);
             }
             "deadline" => {
                 // Up to the year 5138, which also shows a time in milliseconds for what it is.
@@ -275,14 +279,26 @@ fn user_message(prompt: &str) -> Value {
     json!([{"role": "user", "content": prompt}])
 }
 
+/// The field `format`, which is Ollama's, in OpenAI's words.
+fn response_format(format: &Value) -> Result<Value, AskError> {
+    match format {
+        Value::String(name) if name == "json" => Ok(json!({"type": "json_object"})),
+        Value::Object(_) => Ok(json!({"type": "json_schema", "json_schema": {"schema": format}})),
+        _ => Err(bad_request(
+            "\"format\" must be \"json\" or a JSON schema, as an object",
+        )),
+    }
+}
+
 /// Always streamed: dropping a streamed response is how an ask is cancelled. Its progress tells when it
-/// has left the engine's queue.
+/// has left the engine's queue. It can wait: who sits at the page goes first.
 fn request(messages: Value, options: Map<String, Value>) -> Value {
     let mut body = json!({
         "messages": messages,
         "stream": true,
         "stream_options": {"include_usage": true},
         "return_progress": true,
+        "service_tier": "flex",
     });
     body.as_object_mut()
         .expect("the body is an object")
@@ -373,6 +389,7 @@ mod tests {
                 "stream": true,
                 "stream_options": {"include_usage": true},
                 "return_progress": true,
+                "service_tier": "flex",
                 "model": "m",
                 "max_tokens": 5,
                 "temperature": 0,
@@ -380,6 +397,27 @@ mod tests {
         );
         assert!(ask.stream);
         assert_eq!(ask.reply_to.as_deref(), Some("me/here"));
+    }
+
+    #[test]
+    fn a_thought_and_a_shape_are_asked_for_in_the_engines_words() {
+        for (field, name, value) in [
+            (r#""think":false"#, "think", json!(false)),
+            (r#""think":"low""#, "think", json!("low")),
+            (
+                r#""format":"json""#,
+                "response_format",
+                json!({"type": "json_object"}),
+            ),
+            (
+                r#""format":{"type":"integer"}"#,
+                "response_format",
+                json!({"type": "json_schema", "json_schema": {"schema": {"type": "integer"}}}),
+            ),
+        ] {
+            let ask = read(format!(r#"{{"prompt":"hi",{field}}}"#).as_bytes()).unwrap();
+            assert_eq!(ask.request[name], value, "{field}");
+        }
     }
 
     #[test]
@@ -474,18 +512,18 @@ mod tests {
                 "deadline",
             ),
             (
-                r#"{"prompt":"a","think":false}"#,
-                ErrorCode::Unsupported,
+                r#"{"prompt":"a","think":1}"#,
+                ErrorCode::BadRequest,
                 "think",
             ),
             (
-                r#"{"prompt":"a","think":true}"#,
-                ErrorCode::Unsupported,
-                "think",
+                r#"{"prompt":"a","format":"xml"}"#,
+                ErrorCode::BadRequest,
+                "format",
             ),
             (
-                r#"{"prompt":"a","format":"json"}"#,
-                ErrorCode::Unsupported,
+                r#"{"prompt":"a","format":["json"]}"#,
+                ErrorCode::BadRequest,
                 "format",
             ),
         ] {

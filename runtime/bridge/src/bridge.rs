@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tracing::{debug, error, info, warn};
@@ -37,6 +38,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How often the engine may go away in the middle of the same ask. It may be the ask that ends it.
 const MAX_BROKEN_OFF: u32 = 5;
+
+/// A day, in milliseconds.
+const A_DAY_MS: Moment = 24 * 60 * 60 * 1000;
 
 /// The most bytes of MQTT 5 User Properties that go along with an ask.
 const MAX_PROPERTIES_BYTES: usize = 16 * 1024;
@@ -73,6 +77,9 @@ struct Options {
     asker: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ignored: Vec<String>,
+    /// When its answer is of no use any more, complete or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    answer_by: Option<Moment>,
 }
 
 /// An ask whose turn has come, as it is put to the engine.
@@ -82,6 +89,26 @@ struct Task {
     request: String,
     deadline: Option<Moment>,
     options: Options,
+}
+
+impl Task {
+    /// The body for the engine, as of now.
+    fn body(&self) -> String {
+        // The engine takes no time that is further away than a day; its answer is there long before.
+        let left = self.options.answer_by.map(|by| by.saturating_sub(now()));
+        match left.filter(|left| *left <= A_DAY_MS) {
+            Some(left) => with_field(&self.request, "deadline_ms", left.max(1).into()),
+            None => self.request.clone(),
+        }
+    }
+}
+
+/// A JSON object with one more field.
+fn with_field(object: &str, name: &str, value: Value) -> String {
+    let mut fields: Map<String, Value> =
+        serde_json::from_str(object).expect("a request in the journal is an object");
+    fields.insert(name.into(), value);
+    Value::Object(fields).to_string()
 }
 
 impl Bridge {
@@ -215,6 +242,7 @@ impl Bridge {
             stream: ask.stream,
             asker: own_topic.then(|| target.topic.clone()),
             ignored: ask.ignored,
+            answer_by: ask.deadline,
         };
         let expiry = message
             .expiry_seconds
@@ -501,7 +529,7 @@ impl Bridge {
             let mut seq = 0;
             self.engine
                 .chat(
-                    &task.request,
+                    &task.body(),
                     task.options.asker.as_deref(),
                     reply,
                     |heard| {

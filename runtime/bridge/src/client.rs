@@ -240,6 +240,8 @@ fn absorb(mut chunk: Value, reply: &mut Reply) -> Option<Delta> {
 fn from_engine(status: Option<StatusCode>, error: &Value) -> AskError {
     let code = match (status.map(|status| status.as_u16()), error["code"].as_str()) {
         (_, Some("context_length_exceeded")) => ErrorCode::ContextLengthExceeded,
+        (_, Some("unsupported_parameter")) => ErrorCode::Unsupported,
+        (_, Some("deadline_exceeded")) => ErrorCode::Expired,
         (Some(404), _) | (_, Some("model_not_found")) => ErrorCode::ModelNotFound,
         (Some(429), _) => ErrorCode::Busy,
         (Some(503), _) => ErrorCode::Unavailable,
@@ -248,7 +250,8 @@ fn from_engine(status: Option<StatusCode>, error: &Value) -> AskError {
         _ => ErrorCode::Internal,
     };
     let message = match (error["message"].as_str(), status) {
-        (Some(message), _) => message.to_string(),
+        // The asker knows that field by Ollama's name.
+        (Some(message), _) => message.replace("response_format", "format"),
         (None, Some(status)) => format!("the engine answered with status {status}"),
         (None, None) => "the engine broke off with an error".to_string(),
     };
@@ -307,6 +310,12 @@ mod tests {
             ),
             (Some(400), json!(null), ErrorCode::BadRequest),
             (Some(413), json!(null), ErrorCode::BadRequest),
+            (
+                Some(400),
+                json!("unsupported_parameter"),
+                ErrorCode::Unsupported,
+            ),
+            (None, json!("deadline_exceeded"), ErrorCode::Expired),
             (
                 Some(404),
                 json!("model_not_found"),

@@ -80,15 +80,15 @@ fn every_bad_ask_gets_one_clear_error_and_the_bridge_goes_on() {
                 "max_tokens",
             ),
             (
-                br#"{"id":"e7","prompt":"a","think":false}"#,
+                br#"{"id":"e7","prompt":"a","think":1}"#,
                 "cloister/n/answer/e7",
-                "unsupported",
+                "bad_request",
                 "think",
             ),
             (
-                br#"{"id":"e8","prompt":"a","format":"json"}"#,
+                br#"{"id":"e8","prompt":"a","format":"xml"}"#,
                 "cloister/n/answer/e8",
-                "unsupported",
+                "bad_request",
                 "format",
             ),
             (

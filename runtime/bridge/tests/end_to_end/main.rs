@@ -11,5 +11,6 @@ mod bad_input;
 mod connection;
 mod kills;
 mod paho;
+mod shape_and_thought;
 mod survive;
 mod with_engine;

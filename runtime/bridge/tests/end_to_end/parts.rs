@@ -427,7 +427,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A running `cloister serve` with SmolLM2.
+/// A running `cloister serve`.
 pub struct Engine {
     pub process: Process,
     socket: PathBuf,
@@ -446,23 +446,60 @@ fn get(socket: &Path, path: &str) -> Option<String> {
     Some(response)
 }
 
+/// A program of the workspace, from the same build.
+fn program(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_cloister-bridge")).with_file_name(name);
+    assert!(
+        path.exists(),
+        "build it first: cargo build --release --workspace --bins --examples"
+    );
+    path
+}
+
+/// A file that `tests/fetch` brings.
+fn cached(name: &str) -> PathBuf {
+    let cache = std::env::var_os("CLOISTER_CACHE")
+        .map_or_else(|| repository().join(".cloister/cache"), PathBuf::from);
+    let path = cache.join(name);
+    assert!(path.exists(), "fetch it first: tests/fetch");
+    path
+}
+
+/// SmolLM2-135M-Instruct.
+pub fn smollm2() -> PathBuf {
+    cached("smollm2-135m-instruct-q4_1.gguf")
+}
+
+/// A tiny model in `folder` with R1's vocabulary and template that thinks "Hmm" and says "Yes".
+pub fn tiny_r1(folder: &Path) -> PathBuf {
+    let out = folder.join("tiny-r1.gguf");
+    let script = ["Ċ", "Hmm", "</think>", "ĊĊ", "Yes", "<｜end▁of▁sentence｜>"];
+    let made = Command::new(program("examples/tiny_r1"))
+        .arg(cached("r1-distill-qwen-7b-header.gguf"))
+        .arg(&out)
+        .args(script)
+        .status();
+    assert!(made.unwrap().success());
+    out
+}
+
 impl Engine {
-    /// Starts it with its socket in `folder` and waits until it is ready.
+    /// Starts it with SmolLM2, its socket in `folder`, and waits until it is ready.
     pub fn start(folder: &Path) -> Self {
-        let cloister = Path::new(env!("CARGO_BIN_EXE_cloister-bridge")).with_file_name("cloister");
-        assert!(
-            cloister.exists(),
-            "build it first: cargo build --release -p cloister"
-        );
-        let cache = std::env::var_os("CLOISTER_CACHE")
-            .map_or_else(|| repository().join(".cloister/cache"), PathBuf::from);
-        let model = cache.join("smollm2-135m-instruct-q4_1.gguf");
-        assert!(model.exists(), "fetch it first: tests/fetch");
+        Self::start_with(&smollm2(), folder)
+    }
+
+    /// The same with another model, or a folder of models.
+    pub fn start_with(model: &Path, folder: &Path) -> Self {
         let log = File::create(folder.join("engine.log")).unwrap();
-        let process = Process::start(cloister, |command| {
+        let process = Process::start(program("cloister"), |command| {
             command
                 .arg("serve")
-                .arg("--model")
+                .arg(if model.is_dir() {
+                    "--models"
+                } else {
+                    "--model"
+                })
                 .arg(model)
                 // One thread waits for no other: two engines at once, or a busy machine, do no harm.
                 .args(["--threads", "1"])

@@ -351,7 +351,7 @@ fn the_engines_refusals_come_with_their_codes() {
         (r#"{"messages":[{"role":"user"}]}"#, "bad_request"),
         (
             r#"{"messages":[{"role":"nobody","content":"a"}]}"#,
-            "bad_request",
+            "unsupported",
         ),
     ] {
         broker.publish("cloister/n/ask", payload);
