@@ -2,10 +2,12 @@
 //! the same for all.
 
 use std::arch::x86_64::*;
+use std::array::from_fn;
 use std::marker::PhantomData;
 
 use super::Kernel;
-use super::tile::{ROWS, Rows, Tile, WEIGHTS, floats, spread};
+use super::lone::{gather, totals};
+use super::tile::{ROWS, Rows, Tile, WEIGHTS, floats, low_floats, spread};
 use crate::activation::Column;
 
 /// How a type packs its blocks. The scale comes first, as f16.
@@ -22,6 +24,13 @@ pub(super) trait Block {
     /// # Safety
     /// The CPU has AVX-512; each row is valid for reading the block.
     unsafe fn unpack(rows: &Rows, at: usize) -> [__m512i; 8];
+
+    /// The weights of four blocks of a row that begin at bytes `at`, unsigned: the first half of each, then the
+    /// second.
+    ///
+    /// # Safety
+    /// The CPU has AVX-512; the row is valid for reading the blocks.
+    unsafe fn four_blocks(row: *const u8, at: [usize; 4]) -> [__m512i; 2];
 }
 
 /// The kernel of a [`Block`].
@@ -34,27 +43,12 @@ impl<B: Block> Kernel for Of<B> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
     unsafe fn unpack(rows: &Rows, blocks: usize, tile: *mut Tile) {
-        // Small writes that are read as a whole soon after wait for each other: all scales first.
-        let mut scales = [[0u16; ROWS]; WEIGHTS / 32];
-        let mut mins = [[0u16; ROWS]; WEIGHTS / 32];
+        // SAFETY: as the caller says.
+        unsafe { unpack_scales::<B>(rows, blocks, tile) };
         for block in 0..blocks {
-            let at = block * B::BYTES;
-            rows.prefetch(at, B::BYTES);
-            // SAFETY: the rows have this block.
-            unsafe {
-                scales[block] = rows.halves(at);
-                if B::MIN {
-                    mins[block] = rows.halves(at + 2);
-                }
-            }
-        }
-        for block in 0..blocks {
+            rows.prefetch(block * B::BYTES, B::BYTES);
             // SAFETY: the rows have this block, and the tile has room for `WEIGHTS` weights of each.
             unsafe {
-                (*tile).scales[block] = floats(scales[block]);
-                if B::MIN {
-                    (*tile).mins[block] = floats(mins[block]);
-                }
                 let weights = B::unpack(rows, block * B::BYTES);
                 (&raw mut (*tile).weights)
                     .cast::<[__m512i; 8]>()
@@ -102,19 +96,114 @@ impl<B: Block> Kernel for Of<B> {
                         }
                     }
                 }
-                for r in 0..R {
-                    let scale = (*tiles.add(r)).scales[block];
-                    for (c, column) in columns.iter().enumerate() {
-                        let mut total = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[r][c]), scale);
-                        if B::MIN {
-                            let min = (*tiles.add(r)).mins[block];
-                            let sum = spread(column.sums.cast::<i32>().add(first + block));
-                            total = _mm512_fmadd_ps(min, _mm512_cvtepi32_ps(sum), total);
-                        }
-                        let scale = _mm512_castsi512_ps(spread(column.scales.add(first + block)));
-                        sums[r][c] = _mm512_fmadd_ps(total, scale, sums[r][c]);
+                add_block::<B, R, C>(tiles, block, columns, first + block, &totals, sums);
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn multiply_lone(
+        rows: &Rows,
+        blocks: usize,
+        tile: *mut Tile,
+        column: &Column,
+        first: usize,
+        sums: &mut [[__m512; 1]; 1],
+    ) {
+        // SAFETY: the rows, the column and the tile have all these blocks.
+        unsafe {
+            unpack_scales::<B>(rows, blocks, tile);
+            for from in (0..blocks).step_by(4) {
+                // Beyond the end, the last block again, which nobody looks at.
+                let four: [usize; 4] = from_fn(|i| (from + i).min(blocks - 1));
+                let at = four.map(|block| block * B::BYTES);
+                rows.prefetch(at[0], 4 * B::BYTES);
+                let places = four.map(|block| (first + block) * 32);
+                let values = [
+                    gather(column.values, places),
+                    gather(column.values, places.map(|at| at + 16)),
+                ];
+                let [totals] = totals(rows, 0, |row| {
+                    let [low, high] = B::four_blocks(row, at);
+                    let sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), low, values[0]);
+                    [_mm512_dpbusd_epi32(sum, high, values[1])]
+                });
+                for (block, mut total) in (from..blocks).zip(totals) {
+                    if B::ZERO != 0 {
+                        let sum = column.sums.cast::<i32>().add(first + block);
+                        let below = sum.read_unaligned().wrapping_mul(-B::ZERO);
+                        total = _mm512_add_epi32(total, _mm512_set1_epi32(below));
                     }
+                    add_block::<B, 1, 1>(tile, block, &[*column], first + block, &[[total]], sums);
                 }
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As [`Kernel::unpack`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn unpack_scales<B: Block>(rows: &Rows, blocks: usize, tile: *mut Tile) {
+    // Small writes that are read as a whole soon after wait for each other: all scales first.
+    let mut scales = [[0u16; ROWS]; WEIGHTS / 32];
+    let mut with_mins = [[0u32; ROWS]; WEIGHTS / 32];
+    for row in 0..ROWS {
+        for block in 0..blocks {
+            // SAFETY: the rows have this block.
+            unsafe {
+                let start = rows.row(row).add(block * B::BYTES);
+                if B::MIN {
+                    with_mins[block][row] = start.cast::<u32>().read_unaligned();
+                } else {
+                    scales[block][row] = start.cast::<u16>().read_unaligned();
+                }
+            }
+        }
+    }
+    for block in 0..blocks {
+        // SAFETY: sixteen of them fill a register; the tile has room for `WEIGHTS` weights of each row.
+        unsafe {
+            if B::MIN {
+                let both = _mm512_loadu_si512(with_mins[block].as_ptr().cast());
+                (*tile).scales[block] = low_floats(both);
+                (*tile).mins[block] = low_floats(_mm512_srli_epi32::<16>(both));
+            } else {
+                (*tile).scales[block] = floats(scales[block]);
+            }
+        }
+    }
+}
+
+/// Adds the totals of a block, the tiles' `block`th, to `sums`. It meets the columns' block `at`.
+///
+/// # Safety
+/// The CPU is available; the tiles and the columns have the block.
+#[target_feature(enable = "avx512f,fma")]
+#[inline]
+unsafe fn add_block<B: Block, const R: usize, const C: usize>(
+    tiles: *const Tile,
+    block: usize,
+    columns: &[Column; C],
+    at: usize,
+    totals: &[[__m512i; C]; R],
+    sums: &mut [[__m512; C]; R],
+) {
+    for r in 0..R {
+        // SAFETY: by the caller's word.
+        unsafe {
+            let scale = (*tiles.add(r)).scales[block];
+            for (c, column) in columns.iter().enumerate() {
+                let mut total = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[r][c]), scale);
+                if B::MIN {
+                    let min = (*tiles.add(r)).mins[block];
+                    let sum = spread(column.sums.cast::<i32>().add(at));
+                    total = _mm512_fmadd_ps(min, _mm512_cvtepi32_ps(sum), total);
+                }
+                let scale = _mm512_castsi512_ps(spread(column.scales.add(at)));
+                sums[r][c] = _mm512_fmadd_ps(total, scale, sums[r][c]);
             }
         }
     }
@@ -166,6 +255,40 @@ unsafe fn add_fifth_bits(rows: &Rows, at: usize, weights: &mut [__m512i; 8]) {
     }
 }
 
+/// Of four blocks, from bytes `at` on: the low halves of 16 bytes, then the high ones.
+///
+/// # Safety
+/// As [`gather`].
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn nibbles_of_four(row: *const u8, at: [usize; 4]) -> [__m512i; 2] {
+    let nibble = _mm512_set1_epi8(15);
+    // SAFETY: by the caller's word.
+    let packed = unsafe { gather(row, at) };
+    [
+        _mm512_and_si512(packed, nibble),
+        _mm512_and_si512(_mm512_srli_epi32::<4>(packed), nibble),
+    ]
+}
+
+/// As [`add_fifth_bits`], to what [`nibbles_of_four`] gives.
+///
+/// # Safety
+/// The CPU has AVX-512; four bytes from each place are valid for reading.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+unsafe fn add_fifth_bits_of_four(row: *const u8, at: [usize; 4], weights: &mut [__m512i; 2]) {
+    let sixteen = _mm512_set1_epi8(16);
+    for (half, weights) in weights.iter_mut().enumerate() {
+        let bits = at.iter().rev().fold(0, |bits, at| {
+            // SAFETY: by the caller's word.
+            let more = unsafe { row.add(at + half * 2).cast::<u16>().read_unaligned() };
+            bits << 16 | u64::from(more)
+        });
+        *weights = _mm512_mask_add_epi8(*weights, bits, *weights, sixteen);
+    }
+}
+
 /// f16 scale, 16 bytes of two weights each; 8 is zero.
 pub(super) struct Q4_0;
 
@@ -178,6 +301,13 @@ impl Block for Q4_0 {
     unsafe fn unpack(rows: &Rows, at: usize) -> [__m512i; 8] {
         // SAFETY: the weights begin after the scale.
         unsafe { nibbles(rows, at + 2) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn four_blocks(row: *const u8, at: [usize; 4]) -> [__m512i; 2] {
+        // SAFETY: as above.
+        unsafe { nibbles_of_four(row.add(2), at) }
     }
 }
 
@@ -193,6 +323,13 @@ impl Block for Q4_1 {
     unsafe fn unpack(rows: &Rows, at: usize) -> [__m512i; 8] {
         // SAFETY: the weights begin after scale and minimum.
         unsafe { nibbles(rows, at + 4) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn four_blocks(row: *const u8, at: [usize; 4]) -> [__m512i; 2] {
+        // SAFETY: as above.
+        unsafe { nibbles_of_four(row.add(4), at) }
     }
 }
 
@@ -213,6 +350,17 @@ impl Block for Q5_0 {
             weights
         }
     }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn four_blocks(row: *const u8, at: [usize; 4]) -> [__m512i; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let mut weights = nibbles_of_four(row.add(6), at);
+            add_fifth_bits_of_four(row.add(2), at, &mut weights);
+            weights
+        }
+    }
 }
 
 /// f16 scale, f16 minimum, 32 fifth bits, 16 bytes of two weights each.
@@ -229,6 +377,17 @@ impl Block for Q5_1 {
         unsafe {
             let mut weights = nibbles(rows, at + 8);
             add_fifth_bits(rows, at + 4, &mut weights);
+            weights
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn four_blocks(row: *const u8, at: [usize; 4]) -> [__m512i; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let mut weights = nibbles_of_four(row.add(8), at);
+            add_fifth_bits_of_four(row.add(4), at, &mut weights);
             weights
         }
     }
@@ -253,5 +412,18 @@ impl Block for Q8_0 {
             weights[i + 4] = _mm512_xor_si512(high[i], sign);
         }
         weights
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw")]
+    #[inline]
+    unsafe fn four_blocks(row: *const u8, at: [usize; 4]) -> [__m512i; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let sign = _mm512_set1_epi8(-128);
+            [
+                _mm512_xor_si512(gather(row.add(2), at), sign),
+                _mm512_xor_si512(gather(row.add(18), at), sign),
+            ]
+        }
     }
 }

@@ -5,7 +5,8 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
 use super::Kernel;
-use super::tile::{Rows, Tile, floats, spread};
+use super::lone::{gather, totals};
+use super::tile::{Rows, Tile, floats, low_floats, spread};
 use crate::activation::Column;
 
 /// How a type packs its super-blocks.
@@ -15,11 +16,25 @@ pub(super) trait SuperBlock {
     /// Weights that share a scale: 16 or 32.
     const GROUP: usize;
 
-    /// Unpacks each row's super-block that begins at byte `at` to the tile's super-block `index`.
+    /// Unpacks the scales and offsets of each row's super-block that begins at byte `at` to the tile's super-block
+    /// `index`.
     ///
     /// # Safety
     /// As [`Kernel::unpack`], for one block; the tile has room for it.
-    unsafe fn unpack(rows: &Rows, at: usize, tile: *mut Tile, index: usize);
+    unsafe fn unpack_scales(rows: &Rows, at: usize, tile: *mut Tile, index: usize);
+
+    /// As [`SuperBlock::unpack_scales`], the weights.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn unpack_weights(rows: &Rows, at: usize, tile: *mut Tile, index: usize);
+
+    /// The total of the products of each group's weights with a column's 256 `values`; a group in each register.
+    /// Groups that the type has not are left out.
+    ///
+    /// # Safety
+    /// As [`SuperBlock::unpack_scales`]; `values` is valid for reading.
+    unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16];
 }
 
 /// The kernel of a [`SuperBlock`].
@@ -36,7 +51,10 @@ impl<B: SuperBlock> Kernel for Of<B> {
             let at = block * B::BYTES;
             rows.prefetch(at, B::BYTES);
             // SAFETY: the rows have this block, and the tile has room for as many.
-            unsafe { B::unpack(rows, at, tile, block) };
+            unsafe {
+                B::unpack_scales(rows, at, tile, block);
+                B::unpack_weights(rows, at, tile, block);
+            }
         }
     }
 
@@ -70,34 +88,96 @@ impl<B: SuperBlock> Kernel for Of<B> {
                             }
                         }
                     }
-                    for r in 0..R {
-                        let scale = (*tiles.add(r)).scales[block * groups + group];
-                        for c in 0..C {
-                            let total = _mm512_cvtepi32_ps(totals[r][c]);
-                            scaled[r][c] = _mm512_fmadd_ps(total, scale, scaled[r][c]);
-                        }
-                    }
+                    add_group(tiles, block * groups + group, &totals, &mut scaled);
                 }
-                let mut offsets = [[_mm512_setzero_si512(); C]; R];
-                for pair in 0..8 {
-                    for (c, column) in columns.iter().enumerate() {
-                        let at = (first + block) * 16 + pair * 2;
-                        let value_sums = spread(column.sums.cast::<i16>().add(at));
-                        for (r, offsets) in offsets.iter_mut().enumerate() {
-                            let offset = (*tiles.add(r)).offsets[block * 8 + pair];
-                            offsets[c] = _mm512_dpwssd_epi32(offsets[c], offset, value_sums);
-                        }
-                    }
+                add_block(tiles, block, columns, first + block, &scaled, sums);
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn multiply_lone(
+        rows: &Rows,
+        blocks: usize,
+        tile: *mut Tile,
+        column: &Column,
+        first: usize,
+        sums: &mut [[__m512; 1]; 1],
+    ) {
+        for block in 0..blocks {
+            let at = block * B::BYTES;
+            rows.prefetch(at, B::BYTES);
+            // SAFETY: the rows and the column have this block; the tile has room for one.
+            unsafe {
+                B::unpack_scales(rows, at, tile, 0);
+                let totals = B::totals(rows, at, column.values.add((first + block) * 256));
+                let mut scaled = [[_mm512_setzero_ps()]];
+                for (group, total) in totals.into_iter().take(256 / B::GROUP).enumerate() {
+                    add_group(tile, group, &[[total]], &mut scaled);
                 }
-                for r in 0..R {
-                    let offset_scale = (*tiles.add(r)).offset_scales[block];
-                    for (c, column) in columns.iter().enumerate() {
-                        let below = _mm512_cvtepi32_ps(offsets[r][c]);
-                        let total = _mm512_fnmadd_ps(below, offset_scale, scaled[r][c]);
-                        let scale = _mm512_castsi512_ps(spread(column.scales.add(first + block)));
-                        sums[r][c] = _mm512_fmadd_ps(total, scale, sums[r][c]);
-                    }
+                add_block(tile, 0, &[*column], first + block, &scaled, sums);
+            }
+        }
+    }
+}
+
+/// Adds the totals of a group, the tiles' `index`th, to the sums of their super-block.
+///
+/// # Safety
+/// The CPU is available; the tiles have the group.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn add_group<const R: usize, const C: usize>(
+    tiles: *const Tile,
+    index: usize,
+    totals: &[[__m512i; C]; R],
+    scaled: &mut [[__m512; C]; R],
+) {
+    for r in 0..R {
+        // SAFETY: by the caller's word.
+        let scale = unsafe { (*tiles.add(r)).scales[index] };
+        for c in 0..C {
+            let total = _mm512_cvtepi32_ps(totals[r][c]);
+            scaled[r][c] = _mm512_fmadd_ps(total, scale, scaled[r][c]);
+        }
+    }
+}
+
+/// Adds the sums of a super-block, the tiles' `block`th, less its offsets, to `sums`. It meets the columns' block
+/// `at`.
+///
+/// # Safety
+/// The CPU is available; the tiles and the columns have the block.
+#[target_feature(enable = "avx512f,avx512vnni,fma")]
+#[inline]
+unsafe fn add_block<const R: usize, const C: usize>(
+    tiles: *const Tile,
+    block: usize,
+    columns: &[Column; C],
+    at: usize,
+    scaled: &[[__m512; C]; R],
+    sums: &mut [[__m512; C]; R],
+) {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let mut offsets = [[_mm512_setzero_si512(); C]; R];
+        for pair in 0..8 {
+            for (c, column) in columns.iter().enumerate() {
+                let value_sums = spread(column.sums.cast::<i16>().add(at * 16 + pair * 2));
+                for (r, offsets) in offsets.iter_mut().enumerate() {
+                    let offset = (*tiles.add(r)).offsets[block * 8 + pair];
+                    offsets[c] = _mm512_dpwssd_epi32(offsets[c], offset, value_sums);
                 }
+            }
+        }
+        for r in 0..R {
+            let offset_scale = (*tiles.add(r)).offset_scales[block];
+            for (c, column) in columns.iter().enumerate() {
+                let below = _mm512_cvtepi32_ps(offsets[r][c]);
+                let total = _mm512_fnmadd_ps(below, offset_scale, scaled[r][c]);
+                let scale = _mm512_castsi512_ps(spread(column.scales.add(at)));
+                sums[r][c] = _mm512_fmadd_ps(total, scale, sums[r][c]);
             }
         }
     }
@@ -124,13 +204,13 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
-    unsafe fn unpack(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
+    unsafe fn unpack_scales(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
         let nibble = _mm512_set1_epi8(15);
         // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
         unsafe {
             let [d, a, b, c] = rows.load(at);
-            let scale = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(d));
-            let min = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(d)));
+            let scale = low_floats(d);
+            let min = low_floats(_mm512_srli_epi32::<16>(d));
             (*tile).offset_scales[index] = min;
 
             let six = _mm512_set1_epi32(0x3f3f_3f3f);
@@ -152,7 +232,15 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
                 (*tile).offsets[index * 8 + group] =
                     _mm512_or_si512(small, _mm512_slli_epi32::<16>(small));
             }
+        }
+    }
 
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn unpack_weights(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
+        let nibble = _mm512_set1_epi8(15);
+        // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
+        unsafe {
             let weights = (&raw mut (*tile).weights).cast::<__m512i>().add(index * 64);
             let low = at + if FIVE { 48 } else { 16 };
             for half in 0..2 {
@@ -183,6 +271,57 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
             }
         }
     }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16] {
+        let nibble = _mm512_set1_epi8(15);
+        let sixteen = _mm512_set1_epi8(16);
+        // Of the even groups, then of the odd ones: the first halves, then the second ones; and the fifth bits.
+        let mut halves = [[_mm512_setzero_si512(); 2]; 2];
+        let mut bits = [_mm512_setzero_si512(); 2];
+        for odd in 0..2 {
+            for half in 0..2 {
+                let from = odd * 32 + half * 16;
+                // SAFETY: it is within the 256 values.
+                halves[odd][half] =
+                    unsafe { gather(values, [from, from + 64, from + 128, from + 192]) };
+            }
+            let bit = |pair: i32| _mm_set1_epi8((1u8 << (pair * 2 + odd as i32)) as i8);
+            bits[odd] = _mm512_castsi128_si512(bit(0));
+            bits[odd] = _mm512_inserti32x4::<1>(bits[odd], bit(1));
+            bits[odd] = _mm512_inserti32x4::<2>(bits[odd], bit(2));
+            bits[odd] = _mm512_inserti32x4::<3>(bits[odd], bit(3));
+        }
+        let [even, odd] = totals(rows, at, |block| {
+            let mut sums = [_mm512_setzero_si512(); 2];
+            for half in 0..2 {
+                // SAFETY: the weights are within the block.
+                unsafe {
+                    let low = block.add(if FIVE { 48 } else { 16 } + half * 16);
+                    let packed = gather(low, [0, 32, 64, 96]);
+                    let high = _mm512_srli_epi32::<4>(packed);
+                    for (odd, packed) in [packed, high].into_iter().enumerate() {
+                        let mut weights = _mm512_and_si512(packed, nibble);
+                        if FIVE {
+                            let fifth = _mm_loadu_si128(block.add(16 + half * 16).cast());
+                            let set =
+                                _mm512_test_epi8_mask(_mm512_broadcast_i32x4(fifth), bits[odd]);
+                            weights = _mm512_mask_add_epi8(weights, set, weights, sixteen);
+                        }
+                        sums[odd] = _mm512_dpbusd_epi32(sums[odd], weights, halves[odd][half]);
+                    }
+                }
+            }
+            sums
+        });
+        let mut groups = [_mm512_setzero_si512(); 16];
+        for i in 0..4 {
+            groups[i * 2] = even[i];
+            groups[i * 2 + 1] = odd[i];
+        }
+        groups
+    }
 }
 
 /// 128 bytes of low halves, 64 bytes of upper two bits, 16 scales, f16 scale; 32 is zero.
@@ -196,12 +335,11 @@ impl SuperBlock for SixBit {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
-    unsafe fn unpack(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
+    unsafe fn unpack_weights(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
         let nibble = _mm512_set1_epi8(15);
         let two_bits = _mm512_set1_epi8(0x30);
         // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
         unsafe {
-            let halves = rows.halves(at + 208);
             let weights = (&raw mut (*tile).weights).cast::<__m512i>().add(index * 64);
             for half in 0..2 {
                 for side in 0..2 {
@@ -231,8 +369,15 @@ impl SuperBlock for SixBit {
                     }
                 }
             }
+        }
+    }
 
-            let scale = floats(halves);
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn unpack_scales(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
+        // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
+        unsafe {
+            let scale = floats(rows.halves(at + 208));
             // An offset is 32 times the scale.
             (*tile).offset_scales[index] = _mm512_mul_ps(scale, _mm512_set1_ps(32.0));
             for (i, scales) in rows.load(at + 192).into_iter().enumerate() {
@@ -259,5 +404,47 @@ impl SuperBlock for SixBit {
                 }
             }
         }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16] {
+        let nibble = _mm512_set1_epi8(15);
+        let two_bits = _mm512_set1_epi8(0x30);
+        // SAFETY: they are within the 256 values.
+        let values = unsafe { values.cast::<[__m512i; 4]>().read_unaligned() };
+        // Bits 0 and 1 belong to the first 32 weights, the next two to the next 32, and so on.
+        let up = _mm512_inserti64x4::<1>(_mm512_set1_epi16(4), _mm256_set1_epi16(2));
+        let down = _mm512_inserti64x4::<1>(_mm512_setzero_si512(), _mm256_set1_epi16(2));
+        let groups = totals(rows, at, |block| {
+            let mut sums = [_mm512_setzero_si512(); 4];
+            for half in 0..2 {
+                // SAFETY: the weights are within the block.
+                unsafe {
+                    let low = _mm512_loadu_si512(block.add(half * 64).cast());
+                    let high = _mm256_loadu_si256(block.add(128 + half * 32).cast());
+                    let high = _mm512_broadcast_i64x4(high);
+                    let pairs = [
+                        (low, _mm512_sllv_epi16(high, up)),
+                        (_mm512_srli_epi32::<4>(low), _mm512_srlv_epi16(high, down)),
+                    ];
+                    for (i, (low, high)) in pairs.into_iter().enumerate() {
+                        let weights = _mm512_or_si512(
+                            _mm512_and_si512(low, nibble),
+                            _mm512_and_si512(high, two_bits),
+                        );
+                        let zero = _mm512_setzero_si512();
+                        sums[half * 2 + i] =
+                            _mm512_dpbusd_epi32(zero, weights, values[half * 2 + i]);
+                    }
+                }
+            }
+            sums
+        });
+        let mut all = [_mm512_setzero_si512(); 16];
+        for (all, groups) in all.chunks_exact_mut(4).zip(&groups) {
+            all.copy_from_slice(groups);
+        }
+        all
     }
 }

@@ -3,10 +3,11 @@
 //! Sixteen rows are unpacked side by side into a [`Tile`], so that a register holds the next four weights of
 //! each; four values of a column, spread over a register, are multiplied with all sixteen rows at once.
 //! The lanes are the rows: nothing has to be added up across them, and scales are multiplied for sixteen
-//! rows at once. A tile is unpacked once for all columns.
+//! rows at once. A tile is unpacked once for all columns; a lone column has a [way of its own](lone).
 
 mod block_32;
 mod k_quant;
+mod lone;
 mod tile;
 
 use std::arch::x86_64::*;
@@ -55,6 +56,20 @@ trait Kernel {
         first: usize,
         sums: &mut [[__m512; C]; R],
     );
+
+    /// As [`Kernel::unpack`] and [`Kernel::multiply`] one after the other, with a lone column, giving the same bits.
+    /// Of `tile`, it uses what it likes.
+    ///
+    /// # Safety
+    /// As for these two.
+    unsafe fn multiply_lone(
+        rows: &Rows,
+        blocks: usize,
+        tile: *mut Tile,
+        column: &Column,
+        first: usize,
+        sums: &mut [[__m512; 1]; 1],
+    );
 }
 
 /// Computes `panel`.
@@ -86,11 +101,36 @@ pub(crate) const FEW_COLUMNS: usize = 8;
 unsafe fn multiply_with<K: Kernel>(panel: &Panel) {
     // SAFETY: as the caller says.
     unsafe {
-        if panel.n_columns > FEW_COLUMNS {
-            multiply_tiles::<K, 2>(panel);
-        } else {
-            multiply_tiles::<K, 1>(panel);
+        match panel.n_columns {
+            1 => multiply_lone::<K>(panel),
+            ..=FEW_COLUMNS => multiply_tiles::<K, 1>(panel),
+            _ => multiply_tiles::<K, 2>(panel),
         }
+    }
+}
+
+/// # Safety
+/// As [`multiply_with`], for a panel of one column.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+#[inline]
+unsafe fn multiply_lone<K: Kernel>(panel: &Panel) {
+    let mut tile = MaybeUninit::<Tile>::uninit();
+    let blocks = panel.layout.k / K::BLOCK_LEN;
+    let slice = WEIGHTS / K::BLOCK_LEN;
+    let column = panel.column(0);
+    for row in (0..panel.rows).step_by(ROWS) {
+        let mut sums = [[_mm512_setzero_ps()]];
+        for first in (0..blocks).step_by(slice) {
+            let count = (blocks - first).min(slice);
+            let rows = Rows::of(panel, row, first * K::BLOCK_BYTES);
+            // SAFETY: the rows and the column have these blocks, and the tile is one of ours.
+            unsafe {
+                K::multiply_lone(&rows, count, tile.as_mut_ptr(), &column, first, &mut sums);
+            }
+        }
+        let mask = ((1u32 << (panel.rows - row).min(ROWS)) - 1) as __mmask16;
+        // SAFETY: the mask lets through the rows that the panel has.
+        unsafe { _mm512_mask_storeu_ps(panel.output(row, 0), mask, sums[0][0]) };
     }
 }
 

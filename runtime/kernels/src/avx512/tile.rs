@@ -44,6 +44,12 @@ impl Rows {
         }
     }
 
+    /// Where row `index` of the sixteen begins.
+    #[inline(always)]
+    pub fn row(&self, index: usize) -> *const u8 {
+        self.starts[index]
+    }
+
     /// Sixteen bytes from byte `at` of each row: in register `i`, the four bytes from `at + 4 * i` on.
     ///
     /// # Safety
@@ -120,10 +126,10 @@ impl Rows {
     /// reads nothing itself.
     #[inline(always)]
     pub fn prefetch(&self, at: usize, bytes: usize) {
-        let from = at * ROWS / 64 * 64;
-        for line in (from..(at + bytes) * ROWS).step_by(64) {
+        let share = self.ahead.wrapping_add(at * ROWS);
+        for line in 0..bytes * ROWS / 64 {
             // SAFETY: a prefetch never faults.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.ahead.wrapping_add(line).cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(share.wrapping_add(line * 64).cast()) };
         }
     }
 }
@@ -134,6 +140,13 @@ impl Rows {
 pub(super) fn floats(halves: [u16; ROWS]) -> __m512 {
     // SAFETY: sixteen halves are 32 bytes.
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(halves.as_ptr().cast()) })
+}
+
+/// The f16 in the lower half of each lane, as a float.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn low_floats(lanes: __m512i) -> __m512 {
+    _mm512_cvtph_ps(_mm512_cvtepi32_epi16(lanes))
 }
 
 /// The four bytes from `values` on, in each lane.
