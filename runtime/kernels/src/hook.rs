@@ -46,13 +46,15 @@ pub(crate) fn enable(enabled: bool) {
     ENABLED.store(enabled, Ordering::Relaxed);
 }
 
+pub(crate) fn enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
+}
+
 /// Type and instruction set, if the kernels are to compute this product. Looks at the type and the sizes only.
 fn accepted(product: &Product) -> Option<(WeightType, Simd)> {
     let weight_type = WeightType::from_ggml(product.weight_type as sys::ggml_type)?;
     let simd = Simd::best()?;
-    ENABLED
-        .load(Ordering::Relaxed)
-        .then_some((weight_type, simd))
+    enabled().then_some((weight_type, simd))
 }
 
 #[unsafe(no_mangle)]

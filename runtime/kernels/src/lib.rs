@@ -40,3 +40,12 @@ pub fn enable(enabled: bool) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = enabled;
 }
+
+/// Whether the kernels lay rows side by side themselves, wherever these are mapped: then a copy of the weights in
+/// ggml's interleaved layout, which goes ggml's own way, is slower.
+pub fn interleave() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return hook::enabled() && simd::Simd::best() == Some(simd::Simd::Avx512);
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
