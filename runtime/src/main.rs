@@ -1,5 +1,5 @@
 //! `cloister`: the private AI box. `up` starts everything one machine needs, `serve` answers over
-//! HTTP, `bench` times the model. There is no network client in this program's tree.
+//! HTTP, `warm` prepares it, `bench` times the model. There is no network client in this program's tree.
 
 mod bench;
 mod rehearsal;
@@ -24,11 +24,24 @@ enum Command {
     Up(up::UpArgs),
     /// Answer over HTTP, on a TCP port and on a Unix socket.
     Serve(serve::ServeArgs),
+    /// Store what the model makes of templates, so that no request waits for it.
+    Warm(WarmArgs),
     /// Try a model file out, in a process that it may end.
     #[command(hide = true)]
     Rehearse(rehearsal::RehearseArgs),
     /// Time the model: a prompt of P tokens, then N tokens one by one.
     Bench(bench::BenchArgs),
+}
+
+/// Options of `cloister warm`: those of `serve`, which must be the same for what is stored to be used.
+#[derive(clap::Args)]
+struct WarmArgs {
+    /// Files of templates: text is a system message; what ends in .json is a request of /v1/chat/completions,
+    /// of which its system messages and tools count.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<std::path::PathBuf>,
+    #[command(flatten)]
+    serve: serve::ServeArgs,
 }
 
 fn main() -> std::process::ExitCode {
@@ -50,6 +63,9 @@ fn main() -> std::process::ExitCode {
             rt.shutdown_background();
             result
         }),
+        Command::Warm(args) => {
+            runtime().and_then(|rt| rt.block_on(serve::warm(args.serve, &args.files)))
+        }
         Command::Rehearse(args) => rehearsal::run(&args),
         Command::Bench(args) => bench::run(&args),
     };

@@ -95,7 +95,8 @@ def serving(model, *options):
         port = free_port()
         begin = time.monotonic()
         process = subprocess.Popen([os.path.join(BIN, 'cloister'), 'serve', '--model', model, '--listen',
-                                    f'127.0.0.1:{port}', '--state', state, *options], stderr=subprocess.DEVNULL)
+                                    f'127.0.0.1:{port}', *(() if '--state' in options else ('--state', state)), *options],
+                                   stderr=subprocess.DEVNULL)
         base = f'http://127.0.0.1:{port}'
         try:
             while True:

@@ -1,5 +1,6 @@
 //! `cloister serve` on a free port and a socket of its own.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,6 +37,8 @@ impl Serve {
         let turn = engine_turn();
         let folder = tempfile::tempdir().expect("a folder can be made");
         let port = free_port();
+        let own_state = [OsStr::new("--state"), folder.path().as_os_str()];
+        let state = &own_state[..if options.contains(&"--state") { 0 } else { 2 }];
         let process = Process::spawn(
             Command::new(program("cloister"))
                 .arg("serve")
@@ -49,9 +52,8 @@ impl Serve {
                 .arg(format!("127.0.0.1:{port}"))
                 .arg("--socket")
                 .arg(folder.path().join("s.sock"))
-                .arg("--state")
-                .arg(folder.path())
                 .args(options)
+                .args(state)
                 .stdin(Stdio::null()),
         );
         let url = format!("http://127.0.0.1:{port}");

@@ -9,7 +9,7 @@ use cloister_tests::up::failure;
 fn a_mistake_in_the_options_of_any_program_is_one_line_that_names_it() {
     let model = smollm2().display().to_string();
     for (name, arguments, named) in [
-        ("cloister", "", "up, serve, bench"),
+        ("cloister", "", "up, serve, warm, bench"),
         ("cloister", "fly", "'fly'"),
         ("cloister", "up --port abc", "'abc'"),
         ("cloister", "up --model a --models b", "'--models <DIR>'"),
@@ -19,6 +19,7 @@ fn a_mistake_in_the_options_of_any_program_is_one_line_that_names_it() {
         ("cloister", "serve --kv-type x", "q8_0"),
         ("cloister", "bench", "--model"),
         ("cloister", "bench --model m -p 0 -n 0", "-p 0"),
+        ("cloister", "warm", "<FILE>"),
         ("cloister-bridge", "--brokr x", "'--brokr'"),
         ("cloister-bridge", "--mqtt-version 4", "3.1.1"),
         ("cloister-quantize", "", "inspect, convert"),

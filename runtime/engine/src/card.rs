@@ -85,7 +85,8 @@ fn short(name: &str) -> String {
 const SAMPLE: u64 = 16 << 10;
 const SAMPLES: u64 = 64;
 
-fn digest(path: &Path, data_start: u64, len: u64) -> io::Result<String> {
+/// A digest that tells one model file from another: see [`Card::digest`].
+pub fn digest(path: &Path, data_start: u64, len: u64) -> io::Result<String> {
     let file = File::open(path)?;
     let mut hash = Sha256::new();
     hash.update(len.to_le_bytes());

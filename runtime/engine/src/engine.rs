@@ -8,12 +8,14 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use crate::chat::{ChatTemplate, Conversation};
-use crate::error::{LoadError, PromptError, QueueFull};
+use crate::card::Card;
+use crate::chat::{ChatTemplate, Conversation, Message};
+use crate::error::{LoadError, PromptError, QueueFull, StoreError};
 use crate::event::Event;
 use crate::grammar::{Grammar, Grammars, Shape, ShapeError};
-use crate::llama::{Batch, Context, ContextParams, KvType, Model, Token, first_error};
+use crate::llama::{Batch, Context, ContextParams, KvType, LLAMA_CPP, Model, Token, first_error};
 use crate::model::{ModelInfo, id_of};
+use crate::prefix_store::{Identity, PrefixFolder, PrefixStore};
 use crate::queue::{Admission, Job};
 use crate::reasoning::Stage;
 use crate::sampling::Sampling;
@@ -41,6 +43,8 @@ pub struct Options {
     /// Whether matrices are multiplied by Cloister's kernels, where it has one, or by ggml's alone. Holds for
     /// the process: the last engine to be loaded decides.
     pub kernels: bool,
+    /// Where the prefixes of templates are kept; `None` keeps none.
+    pub prefixes: Option<PrefixFolder>,
 }
 
 /// Tries a file out; an error is a line for the user.
@@ -62,6 +66,7 @@ impl Default for Options {
             rehearse: None,
             progress: None,
             kernels: true,
+            prefixes: None,
         }
     }
 }
@@ -87,6 +92,8 @@ pub struct Prompt {
     pub tokens: Vec<Token>,
     /// Where the answer begins: in a thought, after one, or where both may follow.
     pub stage: Stage,
+    /// How many of the tokens come before anything that a user says, where a template might be stored.
+    pub template: usize,
 }
 
 /// A request that is ready to run.
@@ -112,6 +119,8 @@ pub struct Request {
     pub priority: Priority,
     /// When the answer is of no use any more: then it ends, whether it has begun or not.
     pub deadline: Option<Instant>,
+    /// Only reads the prompt, a template of [`Engine::template`], and stores what the model made of it.
+    pub stores: bool,
 }
 
 impl Request {
@@ -128,6 +137,7 @@ impl Request {
             client,
             priority: Priority::default(),
             deadline: None,
+            stores: false,
         }
     }
 }
@@ -180,6 +190,7 @@ pub struct Engine {
     grammars: OnceLock<Grammars>,
     jobs: Option<std::sync::mpsc::Sender<Job>>,
     waiting: Arc<Admission>,
+    prefixes: Option<Arc<PrefixStore>>,
     stats: watch::Receiver<Stats>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -259,16 +270,23 @@ impl Engine {
             thinks: template.as_ref().is_some_and(|template| template.thinks),
         };
 
+        let prefixes = match &options.prefixes {
+            None => None,
+            Some(folder) => {
+                let identity = identity(path, options, context.n_ctx_seq())?;
+                Some(Arc::new(PrefixStore::new(folder.clone(), identity)))
+            }
+        };
         let (jobs, inbox) = std::sync::mpsc::channel();
         let (stats_sender, stats) = watch::channel(Stats::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let waiting = Arc::new(Admission::new(options.queue));
         let scheduler = Scheduler::new(
-            model.clone(),
             context,
             options.n_slots,
             inbox,
             waiting.clone(),
+            prefixes.clone(),
             stats_sender,
             stopping.clone(),
         );
@@ -285,6 +303,7 @@ impl Engine {
             info,
             jobs: Some(jobs),
             waiting,
+            prefixes,
             stats,
             stopping,
             thread: Some(thread),
@@ -316,11 +335,70 @@ impl Engine {
             .tokenizing
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let text = template
-            .render(conversation)
-            .map_err(PromptError::Template)?;
+        let render = |conversation: &Conversation| {
+            let text = template.render(conversation);
+            text.map_err(PromptError::Template)
+        };
+        let text = render(conversation)?;
         let add_special = self.model.adds_bos() && !template.wrote_bos(&text);
-        self.tokenize(&text, add_special)
+        let mut prompt = self.tokenize(&text, add_special)?;
+        if self.prefixes.is_some()
+            && let Some(said) = said_by_others(conversation)
+        {
+            let same = |other: &String| {
+                let pairs = text.bytes().zip(other.bytes());
+                pairs.take_while(|(a, b)| a == b).count()
+            };
+            let [one, other] = said;
+            let bytes = same(&render(&one)?).min(same(&render(&other)?));
+            let before = &text[..text.floor_char_boundary(bytes)];
+            let before = self.model.tokenize(before, add_special);
+            prompt.template = shared(&before, &prompt.tokens);
+        }
+        Ok(prompt)
+    }
+
+    /// The beginning that all prompts have whose conversation begins with the system messages of this one and
+    /// has its tools, whatever a user says after them. Its other messages are not looked at.
+    ///
+    /// # Errors
+    /// As [`Engine::prompt`], and when there is nothing that could be stored, or nowhere to store it.
+    pub fn template(&self, conversation: &Conversation) -> Result<Prompt, PromptError> {
+        if self.prefixes.is_none() {
+            return Err(PromptError::NoStore);
+        }
+        let [one, other] = said_by_others(conversation).ok_or(PromptError::EmptyTemplate)?;
+        let (mut prompt, other) = (self.prompt(&one)?, self.prompt(&other)?);
+        let same = shared(&prompt.tokens, &other.tokens);
+        prompt.tokens.truncate(same);
+        if prompt.tokens.is_empty() {
+            return Err(PromptError::EmptyTemplate);
+        }
+        Ok(prompt)
+    }
+
+    /// Reads `template` and stores what the model makes of it: done when it is on the disk. None where it
+    /// is there already.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is too long for the context, or nothing can be stored now.
+    pub fn store(
+        &self,
+        template: Prompt,
+        client: Client,
+        priority: Priority,
+    ) -> Result<Option<Generation>, StoreError> {
+        let prefixes = self.prefixes.as_ref().ok_or(PromptError::NoStore)?;
+        if prefixes.has(&template.tokens) {
+            return Ok(None);
+        }
+        self.max_tokens(&template, Some(1))?;
+        let request = Request {
+            stores: true,
+            priority,
+            ..Request::new(template, 1, client)
+        };
+        Ok(Some(self.submit(request)?))
     }
 
     fn tokenize(&self, text: &str, add_special: bool) -> Result<Prompt, PromptError> {
@@ -341,6 +419,7 @@ impl Engine {
         Ok(Prompt {
             tokens,
             stage: Stage::after(text),
+            template: 0,
         })
     }
 
@@ -432,6 +511,41 @@ impl Engine {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
     }
+}
+
+/// The conversation with two other users, who say different things after its system messages. None without any
+/// of these, and without tools.
+fn said_by_others(conversation: &Conversation) -> Option<[Conversation; 2]> {
+    let messages = conversation.messages.iter();
+    let system = messages.take_while(|message| message.role == "system");
+    let system: Vec<Message> = system.cloned().collect();
+    if system.is_empty() && conversation.tools.is_empty() {
+        return None;
+    }
+    Some(["a", "0"].map(|said| Conversation {
+        messages: [&system[..], &[Message::new("user", said)]].concat(),
+        think: conversation.think,
+        tools: conversation.tools.clone(),
+    }))
+}
+
+/// How many tokens two prompts begin with together.
+fn shared(one: &[Token], other: &[Token]) -> usize {
+    let pairs = one.iter().zip(other);
+    pairs.take_while(|(a, b)| a == b).count()
+}
+
+/// What stored prefixes of this model depend on. llama.cpp's state knows its own layout, but not the model.
+fn identity(path: &Path, options: &Options, n_ctx: u32) -> Result<Identity, LoadError> {
+    let card = Card::read(path)?;
+    Ok(Identity::of(&[
+        env!("CARGO_PKG_VERSION"),
+        LLAMA_CPP,
+        &card.digest,
+        // The digest samples the weights; a file that was changed between the samples has another time.
+        &format!("{:?}", card.modified),
+        &format!("{:?} {n_ctx} {}", options.kv_type, options.n_slots),
+    ]))
 }
 
 /// Fails when the model with its context does not fit this machine. Gives how many bytes it needs, where that

@@ -75,6 +75,14 @@ pub enum PromptError {
         /// Tokens that the context of one slot holds.
         n_ctx: usize,
     },
+    /// A template is to be stored, and there is no place for it.
+    #[error("this box stores no templates: it was started with --cache-disk 0")]
+    NoStore,
+    /// A template is to be stored, and there is none.
+    #[error(
+        "there is no template to store: no system message stands at the beginning, and there are no tools"
+    )]
+    EmptyTemplate,
     /// Prompt and answer do not fit the context.
     #[error(
         "this request needs {needed} tokens ({prompt} of prompt, {max_tokens} of answer), the context holds {n_ctx}"
@@ -89,6 +97,17 @@ pub enum PromptError {
         /// Tokens that the context of one slot holds.
         n_ctx: usize,
     },
+}
+
+/// Why a template is not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be a prompt's beginning.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// It cannot be read now.
+    #[error(transparent)]
+    Queue(#[from] QueueFull),
 }
 
 /// The queue holds as many requests as it may.
@@ -111,6 +130,9 @@ pub enum GenerateError {
     /// The answer would have come too late.
     #[error("the answer was not complete by the deadline of its request")]
     Deadline,
+    /// What the model made of a template could not be stored.
+    #[error("the template could not be stored: {0}")]
+    Store(String),
     /// The engine is being stopped.
     #[error("the model is being unloaded")]
     Stopped,

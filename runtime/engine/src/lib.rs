@@ -3,7 +3,7 @@
 //! In: chat messages and sampling settings. Out: a stream of [`Event`]s for each request, with
 //! reasoning and answer apart. One thread owns the llama context; everything else talks to it over
 //! channels, and dropping a [`Generation`] cancels it. This crate knows no HTTP and no MQTT, writes
-//! no file, and never logs a prompt or an answer.
+//! no file but the prefixes that it is told to store, and never logs a prompt or an answer.
 
 pub mod bench;
 mod card;
@@ -18,6 +18,7 @@ mod grammar;
 mod llama;
 mod memory;
 mod model;
+mod prefix_store;
 mod queue;
 mod reasoning;
 mod rehearsal;
@@ -33,11 +34,12 @@ pub use card::Card;
 pub use chat::{Conversation, Message};
 pub use cores::usable_cores;
 pub use engine::{Client, Engine, Generation, Options, Priority, Prompt, Request, Stats};
-pub use error::{GenerateError, LoadError, PromptError, QueueFull};
+pub use error::{GenerateError, LoadError, PromptError, QueueFull, StoreError};
 pub use event::{Completion, Event, FinishReason, Timings, Usage};
 pub use grammar::{Grammar, Shape, ShapeError};
 pub use llama::{KvType, Token};
 pub use model::{ModelInfo, id_of};
+pub use prefix_store::PrefixFolder;
 pub use reasoning::Stage;
 pub use rehearsal::rehearse;
 pub use sampling::{InvalidSampling, Sampling};

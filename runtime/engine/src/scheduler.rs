@@ -7,15 +7,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use crate::engine::{Client, Stats};
+use crate::engine::{Client, Request, Stats};
 use crate::error::GenerateError;
 use crate::event::{Event, FinishReason};
 use crate::llama::{Batch, Context, DecodeError, Model, Token};
+use crate::prefix_store::{PrefixStore, WORTH_READING};
 use crate::queue::{Admission, Job, Queue};
 use crate::slot::{Slot, Work};
 
@@ -54,6 +56,9 @@ pub struct Scheduler {
     inbox: Receiver<Job>,
     /// Shared with the front, which admits by it: jobs sent and not yet in a slot.
     waiting: Arc<Admission>,
+    prefixes: Option<Arc<PrefixStore>>,
+    /// The threads that write prefixes.
+    writers: Vec<JoinHandle<()>>,
     stopping: Arc<AtomicBool>,
     /// Whom a cancel may interrupt: the requests in the batch, while it is one worth interrupting.
     interruptible: Arc<Mutex<Vec<UnboundedSender<Event>>>>,
@@ -73,11 +78,11 @@ struct Window {
 
 impl Scheduler {
     pub fn new(
-        model: Arc<Model>,
         mut context: Context,
         n_slots: u32,
         inbox: Receiver<Job>,
         waiting: Arc<Admission>,
+        prefixes: Option<Arc<PrefixStore>>,
         stats: watch::Sender<Stats>,
         stopping: Arc<AtomicBool>,
     ) -> Self {
@@ -94,13 +99,15 @@ impl Scheduler {
         Self {
             batch: Batch::new(context.n_batch() as usize),
             slots: (0..n_slots as i32).map(Slot::new).collect(),
-            model,
+            model: context.model().clone(),
             context,
             queue: Queue::default(),
             owed: Duration::ZERO,
             slice: FIRST_SLICE,
             inbox,
             waiting,
+            prefixes,
+            writers: Vec::new(),
             stopping,
             interruptible,
             stats,
@@ -126,6 +133,10 @@ impl Scheduler {
         }
         for job in self.queue.drain() {
             let _ = job.events.send(Event::Failed(GenerateError::Stopped));
+        }
+        for writer in self.writers {
+            // A panic was printed where it happened.
+            let _ = writer.join();
         }
     }
 
@@ -188,18 +199,8 @@ impl Scheduler {
                 break;
             };
             self.waiting.leave(&job.request.client);
-            // Of equals the last wins, so backwards: llama.cpp batches neighbours only, and low slots
-            // that work are neighbours.
-            let free = self.slots.iter_mut().rev();
-            let free = free.filter(|slot| slot.work.is_none());
-            // With nothing to share, the slot that holds least is the least loss.
-            let best = free.max_by_key(|slot| {
-                (
-                    slot.shared_prefix(&job.request),
-                    usize::MAX - slot.cached.len(),
-                )
-            });
-            let slot = best.expect("one is free");
+            let i = self.slot_for(&job.request);
+            let slot = &mut self.slots[i];
             let shared = slot.shared_prefix(&job.request);
             let shared = self.context.truncate(slot.seq, shared);
             slot.cached.truncate(shared);
@@ -212,6 +213,84 @@ impl Scheduler {
         if changed || !self.queue.is_empty() {
             self.announce_positions();
         }
+    }
+
+    /// The free slot that knows most of a request, if need be after it was told what the disk knows.
+    fn slot_for(&mut self, request: &Request) -> usize {
+        // Of equals the last wins, so backwards: llama.cpp batches neighbours only, and low slots that work
+        // are neighbours.
+        let free = (0..self.slots.len()).rev();
+        let free = free.filter(|i| self.slots[*i].work.is_none());
+        let least = |slot: &Slot| usize::MAX - slot.cached.len();
+        // With nothing to share, the slot that holds least is the least loss.
+        let best = free.clone().max_by_key(|i| {
+            let slot = &self.slots[*i];
+            (slot.shared_prefix(request), least(slot))
+        });
+        let best = best.expect("one is free");
+        let known = self.slots[best].shared_prefix(request);
+        let prompt = &request.prompt.tokens;
+        let stored = self.prefixes.as_ref().and_then(|p| p.longest(prompt));
+        let Some((n, stored)) = stored.filter(|(n, _)| *n >= known + WORTH_READING) else {
+            return best;
+        };
+        let emptiest = free.max_by_key(|i| least(&self.slots[*i]));
+        let emptiest = emptiest.expect("one is free");
+        let prefixes = self.prefixes.clone().expect("it had one");
+        let Some(state) = prefixes.load(&stored) else {
+            return best;
+        };
+        let slot = &mut self.slots[emptiest];
+        slot.cached.clear();
+        slot.owner = Some(request.client.clone());
+        if self.context.restore(slot.seq, &state) {
+            tracing::debug!("{n} tokens of a stored prefix are used");
+            slot.cached.extend(&*stored.tokens);
+            return emptiest;
+        }
+        tracing::warn!("a stored prefix is not used: llama.cpp does not take it");
+        prefixes.forget(&stored);
+        emptiest
+    }
+
+    /// Stores what a slot holds, its request's prompt, and ends the request when that is on the disk.
+    fn store(&mut self, i: usize, work: Work) {
+        self.writers.retain(|writer| !writer.is_finished());
+        let seq = self.slots[i].seq;
+        let fits = match &self.prefixes {
+            None => Err("there is no place for it".to_owned()),
+            Some(prefixes) => prefixes.fits(self.context.state_size(seq)),
+        };
+        let state = fits.and_then(|()| {
+            let state = self.context.state_of(seq);
+            state.ok_or_else(|| "llama.cpp does not give its state".to_owned())
+        });
+        let (state, prefixes) = match (state, self.prefixes.clone()) {
+            (Ok(state), Some(prefixes)) => (state, prefixes),
+            (state, _) => {
+                let reason = state.err().unwrap_or_default();
+                let _ = work
+                    .events
+                    .send(Event::Failed(GenerateError::Store(reason)));
+                return;
+            }
+        };
+        self.stats.send_modify(|stats| stats.finished += 1);
+        // Nobody waits for the disk but who asked for this.
+        let write = move || match prefixes.save(&work.tokens, &state) {
+            Ok(()) => {
+                let (tokens, mib) = (work.tokens.len(), state.len().div_ceil(1 << 20));
+                tracing::info!("a template of {tokens} tokens is stored: {mib} MiB");
+                work.finish(FinishReason::Stop);
+            }
+            Err(reason) => {
+                tracing::warn!("a template could not be stored: {reason}");
+                let _ = work
+                    .events
+                    .send(Event::Failed(GenerateError::Store(reason)));
+            }
+        };
+        self.writers.push(std::thread::spawn(write));
     }
 
     fn announce_positions(&mut self) {
@@ -301,6 +380,7 @@ impl Scheduler {
     fn plan_slot(&mut self, i: usize, room: usize, prefill: bool) -> Option<Planned> {
         let slot = &self.slots[i];
         let pending = slot.pending();
+        let room = room.min(slot.at_once());
         let tokens = pending[..room.min(pending.len())].to_vec();
         let last = tokens.len().checked_sub(1)?;
         let whole = tokens.len() == pending.len();
@@ -331,6 +411,10 @@ impl Scheduler {
             slot.work = Some(work);
             return;
         };
+        if work.stores {
+            self.store(plan.slot, work);
+            return;
+        }
         let before = work.generated();
         let ended = work.go_on(&mut self.context, logits, &self.model);
         self.window.tokens += work.generated() - before;

@@ -9,6 +9,7 @@ use crate::error::GenerateError;
 use crate::event::{Completion, Event, FinishReason, Timings, Usage};
 use crate::grammar::{Grammar, Next};
 use crate::llama::{Context, Model, Pos, Sampler, SeqId, Token};
+use crate::prefix_store::WORTH_READING;
 use crate::reasoning::{CLOSING, Parted};
 use crate::text_pipeline::{Said, TextPipeline};
 use crate::tools::Hold;
@@ -50,6 +51,16 @@ impl Slot {
         same.min(prompt.len().saturating_sub(1))
     }
 
+    /// How many tokens its request may compute at once: none after what may be stored together with some of it,
+    /// so that whether it was stored makes no difference to how the rest is computed, and so none to rounding.
+    pub fn at_once(&self) -> usize {
+        let template = self.work.as_ref().map_or(0, |work| work.template);
+        match template.saturating_sub(self.cached.len()) {
+            0 => usize::MAX,
+            rest => rest,
+        }
+    }
+
     /// The tokens of its request that the cache does not hold yet.
     pub fn pending(&self) -> &[Token] {
         let work = self.work.as_ref();
@@ -69,6 +80,8 @@ pub struct Work {
     /// computed, and then the next token is drawn.
     pub tokens: Vec<Token>,
     n_prompt: usize,
+    /// How many of them come before anything that a user says; 0 where that is not worth storing.
+    template: usize,
     taken_over: usize,
     sampler: Sampler,
     max_tokens: usize,
@@ -76,6 +89,8 @@ pub struct Work {
     /// Tokens that the thought may have.
     budget: Option<usize>,
     grammar: Option<Grammar>,
+    /// Whether it is done when the prompt has been read, which is then stored.
+    pub stores: bool,
     /// Whether the grammar begins to hold with the first call.
     waits_for_call: bool,
     text: TextPipeline,
@@ -100,11 +115,15 @@ impl Work {
             sampler: Sampler::new(&request.sampling, model, seed),
             max_tokens: request.max_tokens,
             deadline: request.deadline,
+            stores: request.stores,
             budget: request.thinking_budget,
             waits_for_call: matches!(request.grammar, Some((_, Hold::Call))),
             grammar: request.grammar.map(|(grammar, _)| grammar),
             text: TextPipeline::new(request.prompt.stage, request.stop, &request.calls),
             n_prompt: request.prompt.tokens.len(),
+            template: Some(request.prompt.template)
+                .filter(|template| *template >= WORTH_READING)
+                .unwrap_or(0),
             tokens: request.prompt.tokens,
             started: Instant::now(),
             first_token: None,

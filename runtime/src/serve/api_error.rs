@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use cloister_engine::{GenerateError, InvalidSampling, LoadError, PromptError, QueueFull};
+use cloister_engine::{
+    GenerateError, InvalidSampling, LoadError, PromptError, QueueFull, StoreError,
+};
 use serde_json::{Value, json};
 
 /// An answer that is an error.
@@ -179,7 +181,17 @@ impl From<PromptError> for ApiError {
                 ..Self::field("messages", message)
             },
             PromptError::Template(_) => Self::field("messages", message),
+            PromptError::NoStore | PromptError::EmptyTemplate => Self::field("cache", message),
             PromptError::NoTemplate | PromptError::NoThought => Self::invalid(message),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Prompt(error) => error.into(),
+            StoreError::Queue(error) => error.into(),
         }
     }
 }
@@ -202,6 +214,9 @@ impl From<GenerateError> for ApiError {
                 code: Some("deadline_exceeded"),
                 ..Self::new(StatusCode::REQUEST_TIMEOUT, error.to_string())
             },
+            GenerateError::Store(_) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, error.to_string())
+            }
             GenerateError::Decode(_) => {
                 Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
             }

@@ -22,6 +22,7 @@ use cloister_engine::{
 use super::api_error::ApiError;
 use super::models::Models;
 use super::peer::Asker;
+use super::templates;
 pub use messages::messages;
 pub use sampling::{sampling, stop};
 pub use shape::{format, response_format};
@@ -37,6 +38,8 @@ pub struct Ask {
     pub max_tokens: Option<usize>,
     pub stop: Vec<String>,
     pub thinking: Thinking,
+    /// Whether its system messages and tools are to be stored first.
+    pub stores_template: bool,
     /// What the answer must look like.
     pub shape: Option<Shape>,
     /// Whether somebody waits for the answer, where the request says so.
@@ -59,6 +62,21 @@ pub enum Source {
 }
 
 impl Ask {
+    /// The messages with what the model may call; without what the thought needs beside an answer's shape.
+    pub fn conversation(&self) -> Conversation {
+        Conversation {
+            messages: match &self.source {
+                Source::Messages(messages) => messages.clone(),
+                Source::Raw(_) => Vec::new(),
+            },
+            think: self.thinking.think,
+            tools: match &self.tools {
+                None => Vec::new(),
+                Some(tools) => tools.tools.clone(),
+            },
+        }
+    }
+
     /// Puts the request into the queue of the model that it asks for.
     pub async fn submit(
         self,
@@ -78,6 +96,13 @@ impl Ask {
         asker: Asker,
     ) -> Result<(Arc<Engine>, Generation), ApiError> {
         self.thinking.check(engine.info())?;
+        if self.stores_template {
+            if !asker.owner {
+                let message = "only the owner, on this machine itself, may store a template";
+                return Err(ApiError::forbidden(message));
+            }
+            templates::store(&engine, self.conversation(), &asker).await?;
+        }
         let thinking_budget = self.thinking.budget(reasoning_budget);
         // Tokenizing a long prompt takes a while; the threads that carry tokens should not wait for it.
         let submitted = tokio::task::spawn_blocking(move || {

@@ -2,7 +2,7 @@
 //! in `reasoning_content`, `timings`, and `prompt_progress` while the prompt is read.
 
 mod answer;
-mod request;
+pub mod request;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -16,15 +16,16 @@ mod names;
 mod ollama;
 mod page;
 mod peer;
+mod templates;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use cloister_engine::{KvType, Options};
+use cloister_engine::{KvType, Options, PrefixFolder};
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,6 +34,7 @@ use crate::settings::{self, WrongUse};
 use models::Models;
 use names::Names;
 use peer::Peer;
+use templates::Template;
 
 /// Largest request body, in bytes: far more text than any context holds.
 const MAX_BODY: usize = 16 << 20;
@@ -98,6 +100,18 @@ pub struct ServeOptions {
     /// Most tokens of a thought, where a request does not say otherwise [default: no limit].
     #[arg(long, env = "CLOISTER_REASONING_BUDGET", value_name = "N")]
     reasoning_budget: Option<usize>,
+    /// Files of templates to be stored, separated by commas: text is a system message; what ends in .json is a
+    /// request of /v1/chat/completions, of which its system messages and tools count.
+    #[arg(
+        long,
+        env = "CLOISTER_TEMPLATES",
+        value_name = "FILE,..",
+        value_delimiter = ','
+    )]
+    templates: Option<Vec<PathBuf>>,
+    /// MiB of stored templates on the disk; 0 stores none [default: 1024].
+    #[arg(long, env = "CLOISTER_CACHE_DISK", value_name = "MIB")]
+    cache_disk: Option<u32>,
     /// Multiply matrices with ggml's own kernels only.
     #[arg(long, env = "CLOISTER_NO_KERNELS")]
     #[serde(default)]
@@ -153,20 +167,26 @@ impl ServeOptions {
             kv_type: self.kv_type.or(other.kv_type),
             queue: self.queue.or(other.queue),
             reasoning_budget: self.reasoning_budget.or(other.reasoning_budget),
+            templates: self.templates.or(other.templates),
+            cache_disk: self.cache_disk.or(other.cache_disk),
             no_kernels: self.no_kernels || other.no_kernels,
         }
     }
 }
 
-/// Serves until SIGINT or SIGTERM.
-///
-/// # Errors
-/// Wrong use, an address that is taken, a model that does not load.
-pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
-    let options = args
-        .options
-        .or(settings::table(args.config.as_deref(), "serve")?);
-    options.check()?;
+impl ServeArgs {
+    /// What holds: of the command line and the environment, else of the file.
+    fn settle(self) -> anyhow::Result<ServeOptions> {
+        let file = settings::table(self.config.as_deref(), "serve")?;
+        let options = self.options.or(file);
+        options.check()?;
+        Ok(options)
+    }
+}
+
+/// The models that the options name, as they are to be served with this state folder.
+fn models(options: &ServeOptions, state: &Path) -> anyhow::Result<Models> {
+    let cache_disk = u64::from(options.cache_disk.unwrap_or(1024)) << 20;
     let engine = Options {
         n_ctx: options.ctx,
         n_slots: options.slots.unwrap_or(Options::default().n_slots),
@@ -180,22 +200,45 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         },
         rehearse: Some(rehearsal::in_a_child),
         kernels: !options.no_kernels,
+        prefixes: (cache_disk > 0).then(|| PrefixFolder {
+            path: state.join("prefixes"),
+            max_bytes: cache_disk,
+        }),
         ..Options::default()
     };
-    let models = match (options.model, options.models) {
-        (Some(file), None) => Models::of_file(file, engine),
-        (None, Some(dir)) => Models::of_folder(dir, engine)?,
-        (Some(_), Some(_)) => {
-            return Err(WrongUse("give either a model or a folder of models".to_owned()).into());
-        }
-        (None, None) => {
-            return Err(
-                WrongUse("no model: give --model FILE.gguf or --models DIR".to_owned()).into(),
-            );
-        }
-    };
-    let models = Arc::new(models.with_reasoning_budget(options.reasoning_budget));
-    let state = settings::state_folder(options.state)?;
+    let wrong = |message: &str| Err(WrongUse(message.to_owned()).into());
+    match (&options.model, &options.models) {
+        (Some(file), None) => Ok(Models::of_file(file.clone(), engine)),
+        (None, Some(dir)) => Models::of_folder(dir.clone(), engine),
+        (Some(_), Some(_)) => wrong("give either a model or a folder of models"),
+        (None, None) => wrong("no model: give --model FILE.gguf or --models DIR"),
+    }
+}
+
+/// `cloister warm`: has each model read these files and store what it makes of them, one after the other.
+///
+/// # Errors
+/// Wrong use, a model that does not load, a template that cannot be stored.
+pub async fn warm(args: ServeArgs, files: &[PathBuf]) -> anyhow::Result<()> {
+    let options = args.settle()?;
+    let templates = Template::read_all(files)?;
+    let state = settings::state_folder(options.state.clone())?;
+    let models = models(&options, &state)?;
+    templates::warm(&models, &templates).await
+}
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// Wrong use, an address that is taken, a model that does not load.
+pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
+    let options = args.settle()?;
+    let templates = Template::read_all(options.templates.as_deref().unwrap_or_default())?;
+    let state = settings::state_folder(options.state.clone())?;
+    let models = models(&options, &state)?
+        .with_reasoning_budget(options.reasoning_budget)
+        .with_templates(templates);
+    let models = Arc::new(models);
     let tcp = listen::tcp(
         options
             .listen

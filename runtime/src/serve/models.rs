@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 use super::api_error::ApiError;
 use super::cards::Cards;
 use super::loading;
+use super::templates::{self, Template};
 
 /// Where the models are, and which one is loaded.
 pub struct Models {
@@ -24,6 +25,8 @@ pub struct Models {
     options: Options,
     /// Most tokens of a thought, where a request does not say.
     reasoning_budget: Option<usize>,
+    /// What is to be stored of each model that is loaded.
+    templates: Vec<Template>,
     cards: Cards,
     current: RwLock<Option<Arc<Engine>>>,
     /// The file that was loaded last; `None` until the first one is.
@@ -74,6 +77,7 @@ impl Models {
             place,
             options,
             reasoning_budget: None,
+            templates: Vec::new(),
             cards: Cards::default(),
             current: RwLock::new(None),
             last: RwLock::new(None),
@@ -88,13 +92,19 @@ impl Models {
         self
     }
 
+    /// Has each model that is loaded read these and store what it makes of them.
+    pub fn with_templates(mut self, templates: Vec<Template>) -> Self {
+        self.templates = templates;
+        self
+    }
+
     /// Most tokens of a thought, where a request does not say.
     pub fn reasoning_budget(&self) -> Option<usize> {
         self.reasoning_budget
     }
 
     /// The files, by name.
-    fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
+    pub fn files(&self) -> anyhow::Result<Vec<PathBuf>> {
         match &self.place {
             Place::File(file) => Ok(vec![file.clone()]),
             Place::Folder(folder) => {
@@ -168,6 +178,19 @@ impl Models {
     /// The loaded model.
     pub fn current(&self) -> Option<Arc<Engine>> {
         self.current.read().expect("no panic while held").clone()
+    }
+
+    /// Loads one file after the other, and has each stay for as long as `work` takes.
+    pub async fn with_each<F>(&self, mut work: impl FnMut(Arc<Engine>) -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        for file in self.files()? {
+            let _loading = self.loading.lock().await;
+            self.drain().await;
+            work(self.load(file).await?).await?;
+        }
+        Ok(())
     }
 
     /// Loads the first model.
@@ -288,6 +311,7 @@ impl Models {
         let engine = Arc::new(loaded.expect("loading does not panic")?);
         *self.current.write().expect("no panic while held") = Some(engine.clone());
         *self.last.write().expect("no panic while held") = Some(file);
+        templates::store_all(&engine, self.templates.clone());
         Ok(engine)
     }
 

@@ -23,6 +23,8 @@ const ASKER: &str = "cloister-asker";
 pub struct Asker {
     pub client: Client,
     pub priority: Priority,
+    /// Whether it is the owner, at the machine itself: who asks for others is not.
+    pub owner: bool,
 }
 
 /// The other end of one connection.
@@ -44,6 +46,10 @@ impl Peer {
             priority: match for_others {
                 true => Priority::Automation,
                 false => Priority::Interactive,
+            },
+            owner: match self {
+                Self::Address(ip) => ip.to_canonical().is_loopback(),
+                Self::LocalUser(_) => !for_others,
             },
         }
     }
@@ -149,6 +155,9 @@ mod tests {
         assert_eq!(phone.client(&headers).0, "10.0.0.1");
         assert_eq!(local.asker(&headers).priority, Priority::Automation);
         assert_eq!(phone.asker(&headers).priority, Priority::Interactive);
+        let own = Peer::Address([127, 0, 0, 1].into());
+        assert!(own.asker(&headers).owner && local.asker(&HeaderMap::new()).owner);
+        assert!(!phone.asker(&headers).owner && !local.asker(&headers).owner);
     }
 
     #[test]

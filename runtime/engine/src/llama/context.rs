@@ -136,6 +136,11 @@ impl Context {
         self.raw.as_ptr()
     }
 
+    /// Its model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
     /// Tokens that each sequence can hold.
     pub fn n_ctx_seq(&self) -> u32 {
         // SAFETY: the context lives.
@@ -220,6 +225,37 @@ impl Context {
             sys::llama_memory_seq_rm(memory, seq, -1, -1);
         }
         0
+    }
+
+    /// Bytes of [`Context::state_of`].
+    pub fn state_size(&mut self, seq: SeqId) -> usize {
+        // SAFETY: the context lives; llama.cpp checks the sequence.
+        unsafe { sys::llama_state_seq_get_size(self.as_ptr(), seq) }
+    }
+
+    /// All that the model has made of the tokens of `seq`, for [`Context::restore`]. None when llama.cpp fails.
+    pub fn state_of(&mut self, seq: SeqId) -> Option<Vec<u8>> {
+        let mut state = vec![0; self.state_size(seq)];
+        // SAFETY: the buffer is passed with its own length.
+        let n = unsafe {
+            sys::llama_state_seq_get_data(self.as_ptr(), state.as_mut_ptr(), state.len(), seq)
+        };
+        (n > 0 && n == state.len()).then_some(state)
+    }
+
+    /// Makes of `seq` what [`Context::state_of`] gave for a sequence of a context like this one. `false`, and
+    /// nothing is left in it, when llama.cpp refuses that.
+    #[must_use]
+    pub fn restore(&mut self, seq: SeqId, state: &[u8]) -> bool {
+        // SAFETY: the buffer is passed with its own length, beyond which llama.cpp does not read.
+        let n = unsafe {
+            sys::llama_state_seq_set_data(self.as_ptr(), state.as_ptr(), state.len(), seq)
+        };
+        let restored = n == state.len() && n > 0;
+        if !restored {
+            let _ = self.truncate(seq, 0);
+        }
+        restored
     }
 
     /// Forgets everything.

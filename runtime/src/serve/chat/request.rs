@@ -53,6 +53,7 @@ impl ChatRequest {
                 max_tokens: new.or(old).map(|n| n as usize),
                 stop: stop(fields.take("stop"))?,
                 thinking: Thinking::parse(&mut fields)?,
+                stores_template: cache(fields.text("cache")?)?,
                 shape: response_format(fields.take("response_format"))?,
                 tools: Tools::parse(&mut fields)?,
                 priority: priority(fields.text("service_tier")?)?,
@@ -86,6 +87,18 @@ impl ChatRequest {
         }
         fields.finish()?;
         Ok(request)
+    }
+}
+
+/// Whether `cache` marks the request's template to be stored.
+fn cache(cache: Option<String>) -> Result<bool, ApiError> {
+    match cache.as_deref() {
+        None => Ok(false),
+        Some("template") => Ok(true),
+        Some(cache) => Err(ApiError::field(
+            "cache",
+            format!("cache must be template, not {cache:?}"),
+        )),
     }
 }
 
@@ -172,6 +185,7 @@ mod tests {
             ("n", json!(2)),
             ("tools", json!("light")),
             ("response_format", json!("json")),
+            ("cache", json!("everything")),
             ("temprature", json!(1)),
         ] {
             let error = error(with(name, value.clone()));

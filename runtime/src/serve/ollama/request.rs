@@ -133,6 +133,7 @@ impl OllamaRequest {
                 max_tokens: max_tokens.filter(|n| *n >= 0).map(|n| n as usize),
                 stop,
                 thinking,
+                stores_template: false,
                 shape,
                 priority: None,
                 deadline: None,
