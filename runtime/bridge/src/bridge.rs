@@ -19,6 +19,7 @@ use crate::answer::{self, AskError, ErrorCode, Reply};
 use crate::answers::{Answers, Delivery, Intake, Interrupt, Moment, Taken, Target, Turn};
 use crate::ask::{self, Ask, Form};
 use crate::broker::{Message, Publisher, Receipt};
+use crate::choices::{self, Choices, Defaults, Setting};
 use crate::client::{Engine, Heard};
 use crate::journal::{Journal, now};
 use crate::topics::{AskId, Place, Purpose, Topics};
@@ -51,6 +52,9 @@ pub struct Bridge {
     engine: Arc<Engine>,
     publisher: Publisher,
     journal: Journal,
+    choices: Arc<Choices>,
+    /// Whether a model is being loaded because somebody wished so.
+    warms_up: Arc<AtomicBool>,
     places: Arc<Semaphore>,
     deliveries: Arc<Semaphore>,
     /// What has happened since the start.
@@ -80,6 +84,9 @@ struct Options {
     /// When its answer is of no use any more, complete or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer_by: Option<Moment>,
+    /// What it asks for where it does not say.
+    #[serde(default, skip_serializing_if = "Defaults::are_unset")]
+    defaults: Defaults,
 }
 
 /// An ask whose turn has come, as it is put to the engine.
@@ -96,19 +103,19 @@ impl Task {
     fn body(&self) -> String {
         // The engine takes no time that is further away than a day; its answer is there long before.
         let left = self.options.answer_by.map(|by| by.saturating_sub(now()));
-        match left.filter(|left| *left <= A_DAY_MS) {
-            Some(left) => with_field(&self.request, "deadline_ms", left.max(1).into()),
-            None => self.request.clone(),
+        let left = left.filter(|left| *left <= A_DAY_MS);
+        let defaults = &self.options.defaults;
+        if left.is_none() && defaults.are_unset() {
+            return self.request.clone();
         }
+        let mut fields: Map<String, Value> =
+            serde_json::from_str(&self.request).expect("a request in the journal is an object");
+        defaults.add_to(&mut fields);
+        if let Some(left) = left {
+            fields.insert("deadline_ms".into(), left.max(1).into());
+        }
+        Value::Object(fields).to_string()
     }
-}
-
-/// A JSON object with one more field.
-fn with_field(object: &str, name: &str, value: Value) -> String {
-    let mut fields: Map<String, Value> =
-        serde_json::from_str(object).expect("a request in the journal is an object");
-    fields.insert(name.into(), value);
-    Value::Object(fields).to_string()
 }
 
 impl Bridge {
@@ -118,12 +125,15 @@ impl Bridge {
         engine: Arc<Engine>,
         publisher: Publisher,
         journal: Journal,
+        choices: Arc<Choices>,
     ) -> Arc<Self> {
         Arc::new(Self {
             topics,
             engine,
             publisher,
             journal,
+            choices,
+            warms_up: Arc::default(),
             places: Arc::new(Semaphore::new(AT_ONCE)),
             deliveries: Arc::new(Semaphore::new(DELIVERIES_AT_ONCE)),
             counters: Counters::default(),
@@ -141,6 +151,19 @@ impl Bridge {
                 self.take_cancel(place, &message.payload, receipt).await;
             }
             Some(Purpose::Stop) if !message.retained => self.take_stop(receipt).await,
+            Some(Purpose::Set(setting)) if !message.retained => {
+                self.set(setting, &message.payload, receipt).await;
+            }
+            Some(Purpose::WarmUp) if !message.retained => {
+                self.warm_up();
+                receipt.give();
+            }
+            Some(Purpose::HomeAssistant) => {
+                if message.payload == "online" {
+                    self.choices.renew.notify_one();
+                }
+                receipt.give();
+            }
             _ => {
                 warn!(topic = message.topic, "a message is ignored");
                 count(&self.counters.ignored);
@@ -202,6 +225,49 @@ impl Bridge {
             .await;
     }
 
+    async fn set(&self, setting: Setting, payload: &[u8], receipt: Receipt) {
+        let value = String::from_utf8_lossy(payload);
+        let defaults = match self.choices.set(setting, value.trim()) {
+            Ok(defaults) => defaults,
+            Err(why) => {
+                warn!("a setting is ignored: {why}");
+                count(&self.counters.ignored);
+                return receipt.give();
+            }
+        };
+        self.journal
+            .hand_in(
+                move |answers| choices::keep(answers.database(), &defaults),
+                move |outcome| match outcome {
+                    Ok(()) => receipt.give(),
+                    // The broker sends it again.
+                    Err(failure) => error!("{failure}"),
+                },
+            )
+            .await;
+    }
+
+    /// Has the model loaded that will be asked for, so that the next answer comes at once.
+    fn warm_up(&self) {
+        if self.warms_up.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let model = self
+            .choices
+            .defaults()
+            .borrow()
+            .value(Setting::Model)
+            .to_owned();
+        let (engine, done) = (Arc::clone(&self.engine), Arc::clone(&self.warms_up));
+        tokio::spawn(async move {
+            match engine.load(&model).await {
+                Ok(()) => info!("the model is loaded"),
+                Err(error) => warn!("the model cannot be loaded: {}", error.message),
+            }
+            done.store(false, Ordering::Relaxed);
+        });
+    }
+
     async fn take_ask(self: &Arc<Self>, place: Place, message: Message, receipt: Receipt) {
         let clear = message.retained.then(|| message.topic.clone());
         let form = Form::of(message.content_type.as_deref());
@@ -243,6 +309,8 @@ impl Bridge {
             asker: own_topic.then(|| target.topic.clone()),
             ignored: ask.ignored,
             answer_by: ask.deadline,
+            // Those of now: what is set later is for later asks, and the same ask stays the same.
+            defaults: self.choices.defaults().borrow().clone(),
         };
         let expiry = message
             .expiry_seconds

@@ -262,10 +262,20 @@ impl Publisher {
         .await
     }
 
+    /// Has the broker retain this; nothing, if it is empty.
+    pub async fn retain(&self, topic: String, payload: Bytes) {
+        let outgoing = Outgoing::plain(topic, payload, true);
+        if !self.fits(&outgoing.target, &outgoing.payload) {
+            let (topic, bytes) = (&outgoing.target.topic, outgoing.payload.len());
+            warn!("the broker takes no packet of the {bytes} bytes for {topic}");
+            return;
+        }
+        self.publish_until_taken(&outgoing).await;
+    }
+
     /// Has the broker forget what it retains on this topic.
     pub async fn clear(&self, topic: String) {
-        self.publish_until_taken(&Outgoing::plain(topic, Bytes::new(), true))
-            .await;
+        self.retain(topic, Bytes::new()).await;
     }
 
     async fn publish_until_taken(&self, outgoing: &Outgoing) -> bool {
@@ -470,6 +480,7 @@ impl Link {
     fn subscribe(&self) {
         let publisher = self.publisher.clone();
         let filters = self.topics.filters();
+        let home_assistant = self.topics.home_assistant();
         tokio::spawn(async move {
             let shown = filters.join(", ");
             match publisher.client.subscribe(filters).await {
@@ -479,6 +490,12 @@ impl Link {
                     publisher.say("online").await;
                 }
                 Err(why) => error!("the broker does not let us listen on {shown}: {why}"),
+            }
+            // By itself: a broker that keeps it from us keeps nothing that we need.
+            if let Some(topic) = home_assistant
+                && let Err(why) = publisher.client.subscribe(vec![topic.clone()]).await
+            {
+                warn!("the broker does not let us listen on {topic}: {why}");
             }
         });
     }

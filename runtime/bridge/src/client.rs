@@ -13,15 +13,15 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use crate::answer::{AskError, Delta, ErrorCode, Reply};
 use crate::sse;
 
-/// The longest error body that is read, in bytes.
-const MAX_ERROR_BYTES: usize = 64 * 1024;
+/// The longest error, or list of models, that is read, in bytes.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// The longest answer that is gathered, in bytes of text and reasoning: 128 Ki tokens of 8 bytes,
 /// and, in JSON, still within the 2 MB that some brokers take by default.
@@ -123,6 +123,32 @@ impl Engine {
         }
     }
 
+    /// The names of the models that there are.
+    pub async fn models(&self) -> Result<Vec<String>, AskError> {
+        let list = self.get("/v1/models", Method::GET, String::new()).await?;
+        let models = list["data"].as_array().cloned().unwrap_or_default();
+        let names = models.iter().filter_map(|model| model["id"].as_str());
+        Ok(names.map(String::from).collect())
+    }
+
+    /// Has `model` loaded, or for `default` whichever was loaded last.
+    pub async fn load(&self, model: &str) -> Result<(), AskError> {
+        let body = json!({"model": model, "stream": false}).to_string();
+        self.get("/api/generate", Method::POST, body).await?;
+        Ok(())
+    }
+
+    /// Sends one request and returns its whole answer.
+    async fn get(&self, path: &str, method: Method, body: String) -> Result<Value, AskError> {
+        let (response, _connection) = self.send(method, path, None, body).await?;
+        let body = Limited::new(response, MAX_BODY_BYTES)
+            .collect()
+            .await
+            .map_err(|_| unavailable("the engine closed the connection"))?;
+        serde_json::from_slice(&body.to_bytes())
+            .map_err(|_| internal("the engine sent an answer that is not JSON"))
+    }
+
     /// Sends one request and returns its event stream once the engine has agreed to it.
     async fn open(
         &self,
@@ -131,6 +157,21 @@ impl Engine {
         asker: Option<&str>,
         body: String,
     ) -> Result<(EventStream, Connection), AskError> {
+        let (body, connection) = self.send(method, path, asker, body).await?;
+        let stream = EventStream {
+            body,
+            parser: sse::Parser::default(),
+        };
+        Ok((stream, connection))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        asker: Option<&str>,
+        body: String,
+    ) -> Result<(Incoming, Connection), AskError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
             unavailable(format!(
                 "the engine does not answer on {}: {error}; is `cloister serve` running?",
@@ -160,7 +201,7 @@ impl Engine {
         let status = response.status();
         let body = response.into_body();
         if status != StatusCode::OK {
-            let body = Limited::new(body, MAX_ERROR_BYTES)
+            let body = Limited::new(body, MAX_BODY_BYTES)
                 .collect()
                 .await
                 .map(|body| body.to_bytes())
@@ -168,11 +209,7 @@ impl Engine {
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
             return Err(from_engine(Some(status), &body["error"]));
         }
-        let stream = EventStream {
-            body,
-            parser: sse::Parser::default(),
-        };
-        Ok((stream, connection))
+        Ok((body, connection))
     }
 }
 
@@ -249,7 +286,8 @@ fn from_engine(status: Option<StatusCode>, error: &Value) -> AskError {
         (None, _) if error["type"] == "invalid_request_error" => ErrorCode::BadRequest,
         _ => ErrorCode::Internal,
     };
-    let message = match (error["message"].as_str(), status) {
+    // Ollama's errors are their message.
+    let message = match (error["message"].as_str().or(error.as_str()), status) {
         // The asker knows that field by Ollama's name.
         (Some(message), _) => message.replace("response_format", "format"),
         (None, Some(status)) => format!("the engine answered with status {status}"),
@@ -269,7 +307,6 @@ fn internal(message: impl Into<String>) -> AskError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_reply_grows_chunk_by_chunk() {

@@ -48,6 +48,12 @@ pub struct Args {
     /// What the topics must begin with on which askers may want answers, by commas [default: any]
     #[arg(long, env = "CLOISTER_REPLY_PREFIXES", value_delimiter = ',')]
     reply_prefixes: Option<Vec<String>>,
+    /// Where Home Assistant looks for devices [default: homeassistant]
+    #[arg(long, env = "CLOISTER_DISCOVERY_PREFIX")]
+    discovery_prefix: Option<String>,
+    /// Do not show the box to Home Assistant, and withdraw what was announced before
+    #[arg(long, env = "CLOISTER_NO_DISCOVERY")]
+    no_discovery: bool,
     /// A cloister.toml whose [bridge] table holds these options by the same names
     #[arg(long, env = "CLOISTER_CONFIG")]
     config: Option<PathBuf>,
@@ -85,6 +91,10 @@ pub struct Settings {
     pub limits: Limits,
     /// What a reply topic must begin with; anything, if empty.
     pub reply_prefixes: Vec<String>,
+    /// Where Home Assistant looks for devices.
+    pub discovery_prefix: String,
+    /// Whether it is to find this one.
+    pub discovery: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -103,6 +113,10 @@ struct BridgeTable {
     keep_answers: Option<u64>,
     #[serde(rename = "reply-prefixes")]
     reply_prefixes: Option<Vec<String>>,
+    #[serde(rename = "discovery-prefix")]
+    discovery_prefix: Option<String>,
+    #[serde(default, rename = "no-discovery")]
+    no_discovery: bool,
 }
 
 impl Settings {
@@ -158,8 +172,29 @@ impl Settings {
                 .reply_prefixes
                 .or(table.reply_prefixes)
                 .unwrap_or_default(),
+            discovery_prefix: topic_prefix(
+                args.discovery_prefix
+                    .or(table.discovery_prefix)
+                    .unwrap_or_else(|| "homeassistant".into()),
+            )?,
+            discovery: !(args.no_discovery || table.no_discovery),
         })
     }
+}
+
+/// A prefix of topics, without the slash that follows it.
+fn topic_prefix(prefix: String) -> Result<String> {
+    let wrong = |c: char| matches!(c, '+' | '#') || c.is_control();
+    if prefix.is_empty()
+        || prefix.starts_with('$')
+        || prefix.ends_with('/')
+        || prefix.contains(wrong)
+    {
+        bail!(
+            "the discovery prefix {prefix:?} is no beginning of a topic; Home Assistant's own is \"homeassistant\""
+        );
+    }
+    Ok(prefix)
 }
 
 /// Where the broker is and who we are there. Shows its address only, never its password.
@@ -365,6 +400,31 @@ mod tests {
         );
         assert!(error.contains("brocker"), "{error}");
         assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn home_assistant_finds_the_box_unless_told_otherwise() {
+        let with = |more: &[&str]| {
+            let needed = [
+                "--broker",
+                "mqtt://127.0.0.1",
+                "--socket",
+                "/s",
+                "--state",
+                "/s",
+            ];
+            settings(&[&needed, more].concat())
+        };
+        let found = with(&[]).unwrap();
+        assert!(found.discovery);
+        assert_eq!(found.discovery_prefix, "homeassistant");
+        let off = with(&["--no-discovery", "--discovery-prefix", "ha/main"]).unwrap();
+        assert!(!off.discovery);
+        assert_eq!(off.discovery_prefix, "ha/main");
+        for bad in ["", "a/#", "$SYS", "a/"] {
+            let error = with(&["--discovery-prefix", bad]).unwrap_err().to_string();
+            assert!(error.contains("discovery prefix"), "{error}");
+        }
     }
 
     #[test]

@@ -4,13 +4,16 @@
 //! use, 1 for anything else.
 //! Must never open a connection but to its one broker and that socket, and must never listen.
 
+mod announce;
 mod answer;
 mod answers;
 mod ask;
 mod bridge;
 mod broker;
+mod choices;
 mod client;
 mod config;
+mod discovery;
 mod journal;
 mod sse;
 mod state;
@@ -25,11 +28,13 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use cloister_program::command_line;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::bridge::Bridge;
+use crate::choices::Choices;
 use crate::client::Engine;
 use crate::config::{Args, Settings};
 use crate::journal::Journal;
@@ -81,8 +86,12 @@ async fn serve(settings: Settings) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
 
-    let topics = Topics::of(&settings.node, &settings.pools).allow_replies(settings.reply_prefixes);
+    let topics = Topics::of(&settings.node, &settings.pools)
+        .allow_replies(settings.reply_prefixes)
+        .announce(settings.discovery_prefix, settings.discovery);
     let (journal, journal_thread) = Journal::open(&settings.state, settings.limits)?;
+    let defaults = journal.with(|answers| choices::load(answers.database()));
+    let choices = Arc::new(Choices::kept(defaults.await?));
     let engine = Arc::new(Engine::at(settings.socket));
     let (publisher, link) = broker::prepare(
         &settings.broker,
@@ -95,6 +104,7 @@ async fn serve(settings: Settings) -> Result<()> {
         Arc::clone(&engine),
         publisher.clone(),
         journal.clone(),
+        Arc::clone(&choices),
     );
     let taker = Arc::clone(&bridge);
     let link = tokio::spawn(link.run(move |message, receipt| {
@@ -111,12 +121,21 @@ async fn serve(settings: Settings) -> Result<()> {
             tracing::warn!("cannot tell that the bridge is ready: {error}");
         }
     });
+    let latest = watch::Sender::new(None);
+    tokio::spawn(announce::announce(
+        Arc::clone(&engine),
+        publisher.clone(),
+        topics.clone(),
+        choices,
+        latest.subscribe(),
+    ));
     tokio::spawn(state::report(
         engine,
         publisher.clone(),
         topics,
         Arc::clone(&bridge),
         journal.clone(),
+        latest,
     ));
 
     tokio::select! {

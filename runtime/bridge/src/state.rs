@@ -22,15 +22,15 @@ use crate::topics::Topics;
 /// The least time between two states.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Reports until dropped.
+/// Reports until dropped; `latest` hears the engine's state too.
 pub async fn report(
     engine: Arc<Engine>,
     publisher: Publisher,
     topics: Topics,
     bridge: Arc<Bridge>,
     journal: Journal,
+    latest: watch::Sender<Option<Value>>,
 ) {
-    let latest = watch::Sender::new(None);
     tokio::join!(
         listen(&engine, &latest),
         tell(&publisher, &topics, &bridge, &journal, &latest)
@@ -94,6 +94,7 @@ async fn tell(
             && let Some(mut state) = state
         {
             state["asks"] = figures(bridge, journal).await;
+            state["version"] = env!("CARGO_PKG_VERSION").into();
             if anew || told.as_ref() != Some(&state) {
                 publisher.offer(topics.state(), state.to_string().into(), true);
                 told = Some(state);

@@ -8,6 +8,8 @@ use std::fmt;
 
 use cloister_program::node::Node;
 
+use crate::choices::Setting;
+
 /// The longest id of an ask, in characters.
 pub const MAX_ID_CHARS: usize = 128;
 
@@ -104,24 +106,43 @@ pub enum Purpose {
     Cancel(Place),
     /// Whatever comes in ends all that was asked over MQTT.
     Stop,
+    /// What is to be asked for where an ask does not say.
+    Set(Setting),
+    /// Whatever comes in has the model loaded.
+    WarmUp,
+    /// Home Assistant says that it is there.
+    HomeAssistant,
 }
 
 /// The topics under `cloister/<node>/` and `cloister/pool/<pool>/`.
 #[derive(Clone, Debug)]
 pub struct Topics {
+    node: String,
     prefix: String,
     pools: Vec<String>,
     reply_prefixes: Vec<String>,
+    discovery_prefix: String,
+    announced: bool,
 }
 
 impl Topics {
     /// The topics of the box named `node`, which shares work in these pools.
     pub fn of(node: &Node, pools: &[Node]) -> Self {
         Self {
+            node: node.to_string(),
             prefix: format!("cloister/{node}/"),
             pools: pools.iter().map(Node::to_string).collect(),
             reply_prefixes: Vec::new(),
+            discovery_prefix: "homeassistant".into(),
+            announced: true,
         }
+    }
+
+    /// Where Home Assistant looks for devices, and whether the box is to be found there.
+    pub fn announce(mut self, discovery_prefix: String, announced: bool) -> Self {
+        self.discovery_prefix = discovery_prefix;
+        self.announced = announced;
+        self
     }
 
     /// Allows answers only on topics that begin so, besides the box's own; all for an empty list.
@@ -143,7 +164,15 @@ impl Topics {
 
     /// What is listened to, as filters: of a pool, the broker gives each ask to one box.
     pub fn filters(&self) -> Vec<String> {
-        let own = ["ask", "cancel", "stop"].map(|leaf| self.named(leaf));
+        let own = [
+            "ask",
+            "cancel",
+            "stop",
+            "default/model/set",
+            "default/think/set",
+            "warm-up",
+        ]
+        .map(|leaf| self.named(leaf));
         let pools = self.pools.iter().flat_map(|pool| {
             let place = Place::Pool(pool.clone());
             [
@@ -154,13 +183,25 @@ impl Topics {
         own.into_iter().chain(pools).collect()
     }
 
+    /// Where Home Assistant says that it is there, as a filter; what stands on it may be withheld from us.
+    pub fn home_assistant(&self) -> Option<String> {
+        self.announced
+            .then(|| format!("{}/status", self.discovery_prefix))
+    }
+
     /// What a message on this topic is for.
     pub fn purpose(&self, topic: &str) -> Option<Purpose> {
+        if self.home_assistant().as_deref() == Some(topic) {
+            return Some(Purpose::HomeAssistant);
+        }
         if let Some(leaf) = topic.strip_prefix(&self.prefix) {
             return match leaf {
                 "ask" => Some(Purpose::Ask(Place::Own)),
                 "cancel" => Some(Purpose::Cancel(Place::Own)),
                 "stop" => Some(Purpose::Stop),
+                "default/model/set" => Some(Purpose::Set(Setting::Model)),
+                "default/think/set" => Some(Purpose::Set(Setting::Think)),
+                "warm-up" => Some(Purpose::WarmUp),
                 _ => None,
             };
         }
@@ -171,6 +212,58 @@ impl Topics {
             "cancel" => Some(Purpose::Cancel(place)),
             _ => None,
         }
+    }
+
+    /// The name of this box.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// That name as Home Assistant takes it: without dots.
+    pub fn object_id(&self) -> String {
+        self.node.replace('.', "_")
+    }
+
+    /// Whether Home Assistant is to find the box.
+    pub fn are_announced(&self) -> bool {
+        self.announced
+    }
+
+    /// Where Home Assistant finds it.
+    pub fn discovery(&self) -> String {
+        format!(
+            "{}/device/{}/config",
+            self.discovery_prefix,
+            self.object_id()
+        )
+    }
+
+    /// Where asks of this box come in.
+    pub fn ask(&self) -> String {
+        self.named("ask")
+    }
+
+    /// Where whatever comes in ends all asks.
+    pub fn stop(&self) -> String {
+        self.named("stop")
+    }
+
+    /// Where whatever comes in has the model loaded.
+    pub fn warm_up(&self) -> String {
+        self.named("warm-up")
+    }
+
+    /// Where it stands what this is set to, retained.
+    pub fn setting(&self, setting: Setting) -> String {
+        self.named(match setting {
+            Setting::Model => "default/model",
+            Setting::Think => "default/think",
+        })
+    }
+
+    /// Where this is set.
+    pub fn set(&self, setting: Setting) -> String {
+        format!("{}/set", self.setting(setting))
     }
 
     /// Where `online` and `offline` stand, retained.
@@ -232,7 +325,14 @@ impl Topics {
             .strip_prefix(&self.prefix)
             .is_some_and(|rest| !rest.starts_with("answer/"));
         let levels: Vec<&str> = topic.split('/').collect();
-        let listened = matches!(levels[..], ["cloister", .., "ask" | "cancel" | "stop"]);
+        let listened = matches!(
+            levels[..],
+            [
+                "cloister",
+                ..,
+                "ask" | "cancel" | "stop" | "set" | "warm-up"
+            ]
+        );
         if ours || listened {
             return Err(format!(
                 "the reply topic {topic:?} is one that boxes listen or report on; take another"
@@ -310,6 +410,7 @@ mod tests {
             "cloister/n/stream/x",
             "cloister/other/ask",
             "cloister/pool/p/ask",
+            "cloister/other/default/model/set",
             "x".repeat(65_536).as_str(),
         ] {
             assert!(topics.check_reply_to(bad).is_err(), "{bad:?}");
@@ -328,6 +429,17 @@ mod tests {
     }
 
     #[test]
+    fn home_assistant_finds_the_box_where_it_is_told_to() {
+        let node = Node::parse("box-1.lan").unwrap();
+        let topics = Topics::of(&node, &[]).announce("ha".into(), true);
+        assert_eq!(topics.discovery(), "ha/device/box-1_lan/config");
+        assert_eq!(topics.purpose("ha/status"), Some(Purpose::HomeAssistant));
+        let silent = topics.announce("ha".into(), false);
+        assert_eq!(silent.home_assistant(), None);
+        assert_eq!(silent.purpose("ha/status"), None);
+    }
+
+    #[test]
     fn a_pools_asks_are_shared_and_known_by_their_topic() {
         let node = |name| Node::parse(name).unwrap();
         let topics = Topics::of(&node("n"), &[node("p")]);
@@ -337,6 +449,9 @@ mod tests {
                 "cloister/n/ask",
                 "cloister/n/cancel",
                 "cloister/n/stop",
+                "cloister/n/default/model/set",
+                "cloister/n/default/think/set",
+                "cloister/n/warm-up",
                 "$share/p/cloister/pool/p/ask",
                 "cloister/pool/p/cancel"
             ]
@@ -345,6 +460,12 @@ mod tests {
         for (topic, purpose) in [
             ("cloister/n/ask", Some(Purpose::Ask(Place::Own))),
             ("cloister/n/stop", Some(Purpose::Stop)),
+            (
+                "cloister/n/default/think/set",
+                Some(Purpose::Set(Setting::Think)),
+            ),
+            ("cloister/n/default/think", None),
+            ("homeassistant/status", Some(Purpose::HomeAssistant)),
             ("cloister/pool/p/ask", Some(Purpose::Ask(pool.clone()))),
             (
                 "cloister/pool/p/cancel",

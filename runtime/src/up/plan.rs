@@ -47,6 +47,10 @@ struct BridgeTable {
     _keep_answers: Option<u64>,
     #[serde(rename = "reply-prefixes")]
     _reply_prefixes: Option<Vec<String>>,
+    #[serde(rename = "discovery-prefix")]
+    _discovery_prefix: Option<String>,
+    #[serde(rename = "no-discovery")]
+    _no_discovery: Option<bool>,
 }
 
 /// What to serve.

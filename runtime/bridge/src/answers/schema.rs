@@ -51,6 +51,11 @@ CREATE INDEX answered_at ON answered (at);
 CREATE INDEX answered_fingerprint ON answered (fingerprint);
 ";
 
+/// Made also in a file of before there was such a table: what is set over MQTT, in one row, as JSON.
+const DEFAULTS: &str = "
+CREATE TABLE IF NOT EXISTS defaults (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL);
+";
+
 /// Opens the journal, or makes it. Nobody else can open it until this connection ends.
 ///
 /// # Errors
@@ -77,6 +82,7 @@ pub fn open(path: &Path) -> anyhow::Result<Connection> {
     } else if version != VERSION {
         anyhow::bail!("it has layout {version}, and this bridge knows {VERSION}");
     }
+    db.execute_batch(DEFAULTS)?;
     // Takes the lock, and clears the log of a bridge that was killed.
     db.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
     checkpoint(&db)?;

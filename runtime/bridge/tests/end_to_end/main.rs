@@ -9,6 +9,7 @@ mod parts;
 
 mod bad_input;
 mod connection;
+mod discovery;
 mod kills;
 mod paho;
 mod shape_and_thought;

@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long anything may take before a test gives up on it. No figure is judged by it.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take before a test gives up on it: an answer that fills the context, now and then.
+/// No figure is judged by it.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Asks again and again until there is an answer.
 pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
@@ -56,9 +57,13 @@ impl Process {
         Self(child)
     }
 
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     pub fn signal(&self, name: &str) {
         let status = Command::new("sh")
-            .args(["-c", &format!("kill -{name} {}", self.0.id())])
+            .args(["-c", &format!("kill -{name} {}", self.id())])
             .status();
         assert!(status.unwrap().success(), "no process to send {name} to");
     }

@@ -1,0 +1,51 @@
+//! The box in a real Home Assistant core, with a real Mosquitto and real models: only `tests/run --all` runs
+//! this, by its name, where there is a Python for Home Assistant. `CLOISTER_HOME_ASSISTANT` is its environment.
+
+#[path = "end_to_end/parts.rs"]
+#[allow(dead_code)] // The other end-to-end tests use the rest.
+mod parts;
+
+use std::path::Path;
+use std::process::Command;
+
+use parts::{Bridge, Broker, Engine, smollm2, tiny_r1};
+use tempfile::TempDir;
+
+/// Runs a script of the folder beside this file.
+fn script(name: &str, arguments: &[&str]) {
+    let python = std::env::var_os("CLOISTER_HOME_ASSISTANT")
+        .expect("CLOISTER_HOME_ASSISTANT names a Python environment that has homeassistant");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/home_assistant")
+        .join(name);
+    let status = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL"])
+        .arg(Path::new(&python).join("bin/python"))
+        .arg(script)
+        .args(arguments)
+        .status();
+    assert!(status.unwrap().success(), "{name} failed");
+}
+
+#[test]
+fn home_assistant_finds_the_box_by_itself_and_what_it_shows_is_so() {
+    let folder = TempDir::new().unwrap();
+    let models = folder.path().join("models");
+    std::fs::create_dir(&models).unwrap();
+    tiny_r1(&models);
+    let smollm2 = smollm2();
+    std::os::unix::fs::symlink(&smollm2, models.join(smollm2.file_name().unwrap())).unwrap();
+    let _engine = Engine::start_with(&models, folder.path());
+    let broker = Broker::start();
+    let bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let home = folder.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    script(
+        "entities.py",
+        &[
+            &broker.port.to_string(),
+            home.to_str().unwrap(),
+            &bridge.process.id().to_string(),
+        ],
+    );
+}
