@@ -1,6 +1,8 @@
 //! `cloister bench`: the work that `llama-bench` times, as a table or as JSON.
 
-use std::path::PathBuf;
+mod batches;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cloister_engine::bench::{Bench, Test};
@@ -8,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::settings::WrongUse;
+use batches::BatchArgs;
 
 /// Options of `cloister bench`, named as `llama-bench` names them.
 #[derive(clap::Args)]
@@ -21,6 +24,8 @@ pub struct BenchArgs {
     /// Tokens to decode; 0 leaves decode out.
     #[arg(short = 'n', long = "n-gen", default_value_t = 64)]
     n_gen: u32,
+    #[command(flatten)]
+    batches: BatchArgs,
     /// Threads; the physical cores this process may use unless given.
     #[arg(short = 't', long, env = "CLOISTER_THREADS")]
     threads: Option<usize>,
@@ -55,6 +60,9 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.threads == Some(0) {
         return Err(WrongUse("--threads must be 1 or more".to_owned()).into());
     }
+    if args.batches.wanted() {
+        return batches::run(args);
+    }
     if args.n_prompt == 0 && args.n_gen == 0 {
         let nothing = "there is nothing to time with -p 0 and -n 0; leave one of them out";
         return Err(WrongUse(nothing.to_owned()).into());
@@ -72,6 +80,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         let name = match test {
             Test::Prefill(_) => "prefill",
             Test::Decode(_) => "decode",
+            Test::Verify(_) => "verify",
         };
         bar.set_message(name);
         let speeds = bench
@@ -88,7 +97,6 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     }
     bar.finish_and_clear();
 
-    let model = bench.model();
     if args.json {
         let results: Vec<_> = results
             .iter()
@@ -96,32 +104,44 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
                 json!({"test": test, "tokens": tokens, "tokens_per_second": mean, "stddev": deviation})
             })
             .collect();
-        let report = json!({
-            "model": {
-                "path": args.model,
-                "architecture": model.architecture,
-                "quantization": model.quantization,
-                "bytes": model.size,
-                "parameters": model.n_params,
-            },
-            "threads": bench.n_threads(),
-            "results": results,
-        });
+        let mut report = facts(&bench, &args.model);
+        report["results"] = results.into();
         println!("{report:#}");
     } else {
-        println!(
-            "{} {}, {:.1} MiB, {:.1} M parameters, {} threads",
-            model.architecture,
-            model.quantization,
-            model.size as f64 / f64::from(1 << 20),
-            model.n_params as f64 / 1e6,
-            bench.n_threads()
-        );
+        println!("{}", head(&bench));
         for (test, tokens, (mean, deviation)) in results {
             println!("{test:8} {tokens:6} tokens  {mean:9.2} ± {deviation:.2} tokens/s");
         }
     }
     Ok(())
+}
+
+/// What is timed, as JSON.
+fn facts(bench: &Bench, path: &Path) -> serde_json::Value {
+    let model = bench.model();
+    json!({
+        "model": {
+            "path": path,
+            "architecture": model.architecture,
+            "quantization": model.quantization,
+            "bytes": model.size,
+            "parameters": model.n_params,
+        },
+        "threads": bench.n_threads(),
+    })
+}
+
+/// The same, in a line.
+fn head(bench: &Bench) -> String {
+    let model = bench.model();
+    format!(
+        "{} {}, {:.1} MiB, {:.1} M parameters, {} threads",
+        model.architecture,
+        model.quantization,
+        model.size as f64 / f64::from(1 << 20),
+        model.n_params as f64 / 1e6,
+        bench.n_threads()
+    )
 }
 
 #[cfg(test)]

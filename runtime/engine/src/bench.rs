@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use cloister_kernels::peak;
+
 use crate::error::LoadError;
 use crate::llama::{Batch, Context, ContextParams, KvType, Model, Token, first_error};
 
@@ -15,13 +17,16 @@ pub enum Test {
     Prefill(u32),
     /// This many tokens, one by one.
     Decode(u32),
+    /// As [`Test::Prefill`], with what comes after each token: the work of checking a draft, or of a step of
+    /// several clients.
+    Verify(u32),
 }
 
 impl Test {
     /// Number of tokens.
     pub fn tokens(self) -> u32 {
         match self {
-            Self::Prefill(n) | Self::Decode(n) => n,
+            Self::Prefill(n) | Self::Decode(n) | Self::Verify(n) => n,
         }
     }
 }
@@ -109,8 +114,8 @@ impl Bench {
         let mut random = Random(1);
         let mut speeds = Vec::with_capacity(repetitions);
         let warm_up = match test {
-            Test::Prefill(n) => Test::Prefill(n),
             Test::Decode(_) => Test::Decode(1),
+            test => test,
         };
         self.work(&mut context, &mut batch, warm_up, &mut random)?;
         for _ in 0..repetitions {
@@ -131,7 +136,7 @@ impl Bench {
         random: &mut Random,
     ) -> Result<(), String> {
         let (tokens, step) = match test {
-            Test::Prefill(n) => (n, context.n_batch()),
+            Test::Prefill(n) | Test::Verify(n) => (n, context.n_batch()),
             Test::Decode(n) => (n, 1),
         };
         let mut pos = 0;
@@ -141,7 +146,8 @@ impl Bench {
             for p in pos..end {
                 let token = if p == 0 { self.model.bos() } else { None };
                 let token = token.unwrap_or_else(|| random.below(self.model.n_vocab()));
-                batch.push(token, p as i32, 0, p + 1 == end);
+                let wanted = p + 1 == end || matches!(test, Test::Verify(_));
+                batch.push(token, p as i32, 0, wanted);
             }
             context
                 .decode(batch)

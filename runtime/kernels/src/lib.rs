@@ -20,6 +20,7 @@ mod avx512;
 mod hook;
 #[cfg(target_arch = "x86_64")]
 mod panel;
+pub mod peak;
 #[cfg(test)]
 mod scalar;
 #[cfg(target_arch = "x86_64")]

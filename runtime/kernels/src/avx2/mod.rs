@@ -122,3 +122,26 @@ fn prefetch<const N: usize>(at: *const u8, bytes: usize) {
         }
     }
 }
+
+/// Multiplies values in registers as the kernels do, and nothing else; gives the number of operations.
+///
+/// # Safety
+/// The CPU is [`available`].
+#[target_feature(enable = "avx2")]
+pub(crate) unsafe fn multiply_in_registers(rounds: usize) -> usize {
+    let mut sums = [_mm256_setzero_si256(); 8];
+    let (weights, values, scale) = (
+        std::hint::black_box(_mm256_set1_epi8(1)),
+        std::hint::black_box(_mm256_set1_epi8(2)),
+        std::hint::black_box(_mm256_set1_epi16(3)),
+    );
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            // Weights that hang on the round: or they would be multiplied once and for all.
+            let weights = _mm256_xor_si256(weights, *sum);
+            let pairs = _mm256_maddubs_epi16(weights, values);
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, scale));
+        }
+    }
+    std::hint::black_box(sums).len() * rounds * 32 * 2
+}

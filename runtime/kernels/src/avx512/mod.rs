@@ -222,3 +222,22 @@ unsafe fn multiply_columns<K: Kernel, const R: usize, const C: usize>(
         }
     }
 }
+
+/// Multiplies values in registers as the kernels do, and nothing else; gives the number of operations.
+///
+/// # Safety
+/// The CPU is [`available`].
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(crate) unsafe fn multiply_in_registers(rounds: usize) -> usize {
+    let mut sums = [_mm512_setzero_si512(); 16];
+    let (weights, values) = (
+        std::hint::black_box(_mm512_set1_epi8(1)),
+        std::hint::black_box(_mm512_set1_epi8(2)),
+    );
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, weights, values);
+        }
+    }
+    std::hint::black_box(sums).len() * rounds * 64 * 2
+}
