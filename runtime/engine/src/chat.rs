@@ -1,5 +1,6 @@
 //! A conversation: messages, tools, and whether to think. [`ChatTemplate`] turns it into a prompt.
 
+pub(crate) mod control;
 mod json_dumps;
 mod template;
 

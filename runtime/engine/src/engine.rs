@@ -9,6 +9,7 @@ use std::time::Instant;
 use tokio::sync::{mpsc, watch};
 
 use crate::card::Card;
+use crate::chat::control::{self, ControlTokens};
 use crate::chat::{ChatTemplate, Conversation, Message};
 use crate::error::{LoadError, PromptError, QueueFull, StoreError};
 use crate::event::Event;
@@ -185,6 +186,8 @@ pub struct Engine {
     info: ModelInfo,
     /// Of [`Model::longest_token`], at least 1.
     longest_token: usize,
+    /// What no message may write.
+    control: ControlTokens,
     tokenizing: Mutex<()>,
     /// Made when the first request asks for one.
     grammars: OnceLock<Grammars>,
@@ -296,6 +299,7 @@ impl Engine {
             .expect("the system has room for one more thread");
         Ok(Self {
             longest_token: model.longest_token().max(1),
+            control: ControlTokens::new(model.control_tokens()),
             tokenizing: Mutex::new(()),
             grammars: OnceLock::new(),
             model,
@@ -336,7 +340,7 @@ impl Engine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let render = |conversation: &Conversation| {
-            let text = template.render(conversation);
+            let text = template.render(&self.control.cut(conversation));
             text.map_err(PromptError::Template)
         };
         let text = render(conversation)?;
@@ -352,7 +356,7 @@ impl Engine {
             let [one, other] = said;
             let bytes = same(&render(&one)?).min(same(&render(&other)?));
             let before = &text[..text.floor_char_boundary(bytes)];
-            let before = self.model.tokenize(before, add_special);
+            let before = self.tokens(before, add_special);
             prompt.template = shared(&before, &prompt.tokens);
         }
         Ok(prompt)
@@ -411,7 +415,7 @@ impl Engine {
                 n_ctx,
             });
         }
-        let tokens = self.model.tokenize(text, add_special);
+        let tokens = self.tokens(text, add_special);
         if tokens.is_empty() {
             let nothing = "it makes nothing of them, and a prompt needs a token";
             return Err(PromptError::Template(nothing.to_owned()));
@@ -421,6 +425,15 @@ impl Engine {
             stage: Stage::after(text),
             template: 0,
         })
+    }
+
+    /// The tokens of a text that may have seams.
+    fn tokens(&self, text: &str, add_special: bool) -> Vec<Token> {
+        let mut tokens = Vec::new();
+        for (i, piece) in control::pieces(text).enumerate() {
+            tokens.extend(self.model.tokenize(piece, add_special && i == 0));
+        }
+        tokens
     }
 
     /// Tokenizes a prompt that has its template's text already, special tokens written out.

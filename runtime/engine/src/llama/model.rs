@@ -231,6 +231,12 @@ impl Model {
         }
     }
 
+    /// How each control token is written.
+    pub fn control_tokens(&self) -> impl Iterator<Item = String> {
+        let control = (0..self.n_vocab()).filter(|token| self.is_control(*token));
+        control.map(|token| String::from_utf8_lossy(&self.piece(token, true)).into_owned())
+    }
+
     /// The bytes that `token` stands for; may be part of a UTF-8 character. Control tokens give
     /// nothing unless `special`.
     pub fn piece(&self, token: Token, special: bool) -> Vec<u8> {
