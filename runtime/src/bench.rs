@@ -9,7 +9,7 @@ use cloister_engine::bench::{Bench, Test};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use crate::settings::WrongUse;
+use crate::settings::{WrongUse, check_threads};
 use batches::BatchArgs;
 
 /// Options of `cloister bench`, named as `llama-bench` names them.
@@ -57,9 +57,7 @@ fn mean_and_deviation(sample: &[f64]) -> (f64, f64) {
 
 /// Runs the tests and prints their results.
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
-    if args.threads == Some(0) {
-        return Err(WrongUse("--threads must be 1 or more".to_owned()).into());
-    }
+    check_threads(args.threads)?;
     if args.batches.wanted() {
         return batches::run(args);
     }

@@ -72,6 +72,10 @@ fn main() -> std::process::ExitCode {
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(error) => {
+            let said = error.downcast_ref::<up::Ended>().and_then(up::Ended::said);
+            if let Some(code) = said {
+                return code.into();
+            }
             eprintln!("cloister: {error:#}");
             let code = if error.is::<settings::WrongUse>() {
                 2

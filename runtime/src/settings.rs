@@ -20,6 +20,18 @@ impl std::fmt::Display for WrongUse {
 
 impl std::error::Error for WrongUse {}
 
+/// Refuses a number of threads that no product of matrices is worth starting with.
+pub fn check_threads(threads: Option<usize>) -> Result<(), WrongUse> {
+    let most = std::thread::available_parallelism().map_or(1, |n| n.get());
+    match threads {
+        Some(0) => Err(WrongUse("threads must be 1 or more, not 0".to_owned())),
+        Some(given) if given > most => Err(WrongUse(format!(
+            "threads must be {most} or less, not {given}: with more than there are processors here, they wait for each other"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// The table `[name]` of the configuration file, or an empty one without a file.
 ///
 /// # Errors

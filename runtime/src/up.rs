@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+pub use children::Ended;
 use children::{Children, Started, StopSignals};
 use endpoints::Endpoints;
 use plan::Plan;
@@ -95,8 +96,15 @@ async fn start_and_watch(
     children: &mut Children,
     stop: &mut StopSignals,
 ) -> Result<()> {
+    let this_program = std::env::current_exe().context("cannot find the path of this program")?;
     let broker = match &plan.broker {
-        Some(url) => url.clone(),
+        Some(url) => {
+            // Before a model is loaded for nothing.
+            let mut look = plan.bridge(&this_program, url);
+            look.arg("--check");
+            Children::look("cloister-bridge", look)?;
+            url.clone()
+        }
         None => {
             let port = mosquitto::choose_port()?;
             children.spawn("mosquitto", mosquitto::command(&plan.state, port)?)?;
@@ -107,7 +115,6 @@ async fn start_and_watch(
         }
     };
 
-    let this_program = std::env::current_exe().context("cannot find the path of this program")?;
     let command = plan.serve(&this_program);
     if children
         .notified(

@@ -133,12 +133,18 @@ fn a_mistake_is_one_line_before_anything_is_set_up() {
     let text = folder.path().join("notes.txt");
     std::fs::write(&text, "no model").unwrap();
     let (text, folder) = (text.to_str().unwrap(), folder.path().to_str().unwrap());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().port().to_string();
     for (arguments, code, named) in [
         (vec!["--fly"], 2, "--fly"),
         (vec!["--port"], 2, "--port"),
         (vec!["--port", "abc"], 2, "abc"),
         (vec!["--port", "70000"], 2, "70000"),
         (vec!["--listen", "8080"], 2, "0.0.0.0:8080"),
+        (vec!["--listen", "999.1.1.1:8080"], 2, "999.1.1.1"),
+        (vec!["--listen", "0.0.0.0:99999"], 2, "99999"),
+        (vec!["--port", &taken], 1, &taken),
+        (vec!["--listen", &format!("0.0.0.0:{taken}")], 1, &taken),
         (vec!["--model"], 2, "--model"),
         (vec!["--model", "/nonexistent.gguf"], 1, "/nonexistent.gguf"),
         (vec!["--model", text], 1, "notes.txt"),

@@ -123,6 +123,39 @@ fn a_port_in_use_is_one_line_that_names_it_and_says_what_to_do() {
 }
 
 #[test]
+fn beside_another_broker_its_own_has_the_next_port() {
+    // Debian's package starts one; whoever it is, the usual port is not free then.
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 1883));
+    let free = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 1884)).is_ok()
+        && TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 1884)).is_ok();
+    let up = Up::start(&[]);
+    assert_ne!(up.broker_port, "1883");
+    if free {
+        assert_eq!(up.broker_port, "1884");
+    }
+}
+
+#[test]
+fn a_broker_that_cannot_be_one_is_told_before_a_model_is_loaded() {
+    for (broker, named) in [
+        ("mqtt://", "no host"),
+        ("mqtt://127.0.0.1:99999", "99999"),
+        ("127.0.0.1", "mqtt://["),
+        ("mqtt://u:secret@nowhere.invalid", "nowhere.invalid"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (code, stderr) =
+            failure(command(folder.path()).args(["--port", "0", "--broker", broker]));
+        assert_eq!(code, Some(2), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(
+            stderr.contains(named) && !stderr.contains("secret"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
 fn the_same_state_folder_is_not_used_twice() {
     let folder = tempfile::tempdir().unwrap();
     let _turn = engine_turn();
@@ -157,7 +190,8 @@ fn a_model_that_is_none_ends_everything_with_a_reason() {
         .arg(folder.path().join("state"));
     let (code, stderr) = failure(&mut up);
     assert_eq!(code, Some(1), "{stderr}");
-    assert!(stderr.contains("no-model.gguf"), "{stderr}");
+    let last = stderr.lines().last().unwrap_or("");
+    assert!(last.contains("no-model.gguf"), "{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
 }
 

@@ -33,6 +33,9 @@ pub struct Args {
     /// The name in cloister/<NODE>/ask [default: the host name]
     #[arg(long, env = "CLOISTER_NODE")]
     node: Option<String>,
+    /// Look at the options and the configuration, say what is wrong with them, and end
+    #[arg(long)]
+    pub check: bool,
     /// The MQTT version to speak [default: 5]
     #[arg(long, env = "CLOISTER_MQTT_VERSION")]
     mqtt_version: Option<MqttVersion>,

@@ -44,7 +44,10 @@ use crate::topics::Topics;
 const FAREWELL: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
-    let settings = match Settings::gather(command_line::parse::<Args>()) {
+    let args: Args = command_line::parse();
+    let check = args.check;
+    let settings = match Settings::gather(args) {
+        Ok(_) if check => return ExitCode::SUCCESS,
         Ok(settings) => settings,
         Err(error) => {
             eprintln!("cloister-bridge: {error:#}");

@@ -134,7 +134,6 @@ impl ServeOptions {
             ("ctx", self.ctx.map(u64::from), 32, u64::from(u32::MAX)),
             ("slots", self.slots.map(u64::from), 1, 64),
             ("queue", self.queue.map(u64::from), 1, 4096),
-            ("threads", self.threads.map(|n| n as u64), 1, u64::MAX),
         ];
         for (name, given, least, most) in limits {
             let Some(given) = given.filter(|given| !(least..=most).contains(given)) else {
@@ -147,7 +146,7 @@ impl ServeOptions {
             };
             return Err(WrongUse(format!("{name} must be {range}, not {given}")));
         }
-        Ok(())
+        settings::check_threads(self.threads)
     }
 
     /// These, and where one is not given, `other`'s.

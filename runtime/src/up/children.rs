@@ -19,6 +19,45 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a Mosquitto may take to listen.
 const ACCEPTING_WITHIN: Duration = Duration::from_secs(10);
 
+/// A child ended that was not to end.
+#[derive(Debug)]
+pub struct Ended {
+    name: &'static str,
+    status: ExitStatus,
+    starting: bool,
+}
+
+impl Ended {
+    /// Its own exit code, where it has said what was wrong before it ended with that.
+    pub fn said(&self) -> Option<u8> {
+        let code = self.status.code()?;
+        (self.starting && matches!(code, 1 | 2)).then_some(code as u8)
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            name,
+            status,
+            starting,
+        } = self;
+        if *starting {
+            write!(
+                f,
+                "{name} ended while it started ({status}); what it said is above"
+            )
+        } else {
+            write!(
+                f,
+                "{name} ended by itself ({status}), so everything is stopped; what it said is above"
+            )
+        }
+    }
+}
+
+impl std::error::Error for Ended {}
+
 /// How a start went.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Started {
@@ -80,6 +119,23 @@ impl Children {
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         self.0.push((name, child));
+        Ok(())
+    }
+
+    /// Runs a program that looks at something and ends, without a word if all is well.
+    pub fn look(name: &'static str, mut command: Command) -> Result<()> {
+        let program = command.get_program().to_os_string();
+        let status = command
+            .stdin(Stdio::null())
+            .status()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        if !status.success() {
+            bail!(Ended {
+                name,
+                status,
+                starting: true
+            });
+        }
         Ok(())
     }
 
@@ -155,12 +211,11 @@ impl Children {
         let deadline = Instant::now() + within;
         loop {
             if let Some((ended, status)) = self.ended()? {
-                let when = if ended == name {
-                    " while it started"
-                } else {
-                    ""
-                };
-                bail!("{ended} ended{when} ({status}); what it said is above");
+                bail!(Ended {
+                    name: ended,
+                    status,
+                    starting: ended == name
+                });
             }
             tokio::select! {
                 outcome = &mut ready => return outcome.map(|()| Started::Ready),
@@ -176,10 +231,12 @@ impl Children {
     /// Waits for the signal that asks for the end: `Ok`; or for a child that ends by itself: an error.
     pub async fn watch(&mut self, stop: &mut StopSignals) -> Result<()> {
         loop {
-            if let Some((ended, status)) = self.ended()? {
-                bail!(
-                    "{ended} ended by itself ({status}), so everything is stopped; what it said is above"
-                );
+            if let Some((name, status)) = self.ended()? {
+                bail!(Ended {
+                    name,
+                    status,
+                    starting: false
+                });
             }
             tokio::select! {
                 _ = stop.child.recv() => {}
@@ -279,6 +336,18 @@ mod tests {
             error.contains("the engine") && error.contains('3'),
             "{error}"
         );
+    }
+
+    #[test]
+    fn who_has_said_what_is_wrong_is_not_repeated() {
+        let said = |script| {
+            let error = Children::look("the bridge", shell(script)).unwrap_err();
+            error.downcast_ref::<Ended>().unwrap().said()
+        };
+        assert_eq!(said("exit 2"), Some(2));
+        assert_eq!(said("exit 101"), None);
+        assert_eq!(said("kill -9 $$"), None);
+        Children::look("the bridge", shell("exit 0")).unwrap();
     }
 
     #[tokio::test(flavor = "current_thread")]

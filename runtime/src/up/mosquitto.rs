@@ -4,7 +4,7 @@
 //! Must never listen on another interface, and must never touch a Mosquitto that runs already.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,25 +12,27 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-/// Where clients look first.
-const USUAL_PORT: u16 = 1883;
+/// Where clients look first, and the port next to it: Debian's package starts a Mosquitto of its own, and
+/// automations need a port that stays the same.
+const USUAL_PORTS: [u16; 2] = [1883, 1884];
 
-/// The usual port if nobody listens there, else any free one: Debian's package starts a Mosquitto
-/// of its own.
+/// The first of the usual ports where nobody listens, else any free one.
 pub fn choose_port() -> Result<u16> {
-    // A broker may listen on ::1 alone; a client told `localhost` would then find that one.
-    let usual = TcpListener::bind((Ipv4Addr::LOCALHOST, USUAL_PORT))
-        .and_then(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, USUAL_PORT)));
-    let listener = match usual {
-        Ok(listener) => listener,
-        Err(_) => {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free for Mosquitto")?
-        }
+    // A broker may listen on another address alone; a client told `localhost` might find that one.
+    let free = |port: &u16| {
+        [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED]
+            .into_iter()
+            .all(|address| TcpListener::bind((address, *port)).is_ok())
+            && !matches!(
+                TcpListener::bind((Ipv6Addr::LOCALHOST, *port)),
+                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse
+            )
     };
-    Ok(listener
-        .local_addr()
-        .context("cannot read a socket's port")?
-        .port())
+    if let Some(port) = USUAL_PORTS.into_iter().find(free) {
+        return Ok(port);
+    }
+    let any = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|any| any.local_addr());
+    Ok(any.context("no port is free for Mosquitto")?.port())
 }
 
 /// Mosquitto with a configuration written into the state folder.

@@ -277,15 +277,14 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
     unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16] {
         let nibble = _mm512_set1_epi8(15);
         let sixteen = _mm512_set1_epi8(16);
-        // Of the even groups, then of the odd ones: the first halves, then the second ones; and the fifth bits.
+        // First halves, then second ones, of the even groups and of the odd ones each; and the fifth bits of these.
         let mut halves = [[_mm512_setzero_si512(); 2]; 2];
         let mut bits = [_mm512_setzero_si512(); 2];
         for odd in 0..2 {
-            for half in 0..2 {
+            for (half, groups) in halves.iter_mut().enumerate() {
                 let from = odd * 32 + half * 16;
                 // SAFETY: it is within the 256 values.
-                halves[odd][half] =
-                    unsafe { gather(values, [from, from + 64, from + 128, from + 192]) };
+                groups[odd] = unsafe { gather(values, [from, from + 64, from + 128, from + 192]) };
             }
             let bit = |pair: i32| _mm_set1_epi8((1u8 << (pair * 2 + odd as i32)) as i8);
             bits[odd] = _mm512_castsi128_si512(bit(0));
@@ -295,7 +294,7 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
         }
         let [even, odd] = totals(rows, at, |block| {
             let mut sums = [_mm512_setzero_si512(); 2];
-            for half in 0..2 {
+            for (half, values) in halves.iter().enumerate() {
                 // SAFETY: the weights are within the block.
                 unsafe {
                     let low = block.add(if FIVE { 48 } else { 16 } + half * 16);
@@ -309,7 +308,7 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
                                 _mm512_test_epi8_mask(_mm512_broadcast_i32x4(fifth), bits[odd]);
                             weights = _mm512_mask_add_epi8(weights, set, weights, sixteen);
                         }
-                        sums[odd] = _mm512_dpbusd_epi32(sums[odd], weights, halves[odd][half]);
+                        sums[odd] = _mm512_dpbusd_epi32(sums[odd], weights, values[odd]);
                     }
                 }
             }
