@@ -8,7 +8,7 @@ mod parts;
 use std::path::Path;
 use std::process::Command;
 
-use parts::{Bridge, Broker, Engine, smollm2, tiny_r1};
+use parts::{Bridge, Broker, Engine, documented, smollm2, tiny_r1};
 use tempfile::TempDir;
 
 /// Runs a script of the folder beside this file.
@@ -25,6 +25,24 @@ fn script(name: &str, arguments: &[&str]) {
         .args(arguments)
         .status();
     assert!(status.unwrap().success(), "{name} failed");
+}
+
+#[test]
+fn the_automations_of_the_documentation_ask_and_hear_the_answers() {
+    let folder = TempDir::new().unwrap();
+    let _engine = Engine::start(folder.path());
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let home = folder.path().join("home");
+    std::fs::create_dir(&home).unwrap();
+    script(
+        "automations.py",
+        &[
+            &broker.port.to_string(),
+            home.to_str().unwrap(),
+            documented("home-assistant.yaml").to_str().unwrap(),
+        ],
+    );
 }
 
 #[test]

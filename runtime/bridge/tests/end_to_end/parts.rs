@@ -542,7 +542,12 @@ impl Engine {
     }
 }
 
-/// A script of this folder with the Python that has paho-mqtt.
+/// An example of the documentation.
+pub fn documented(name: &str) -> PathBuf {
+    repository().join("docs/examples").join(name)
+}
+
+/// A script, of this folder unless its path is absolute, with the Python that has paho-mqtt.
 pub fn python_command(script: &str) -> Command {
     let venv = std::env::var_os("CLOISTER_VENV")
         .map_or_else(|| repository().join(".cloister/venv"), PathBuf::from);
