@@ -21,6 +21,7 @@ use crate::queue::{Admission, Job};
 use crate::reasoning::Stage;
 use crate::sampling::Sampling;
 use crate::scheduler::Scheduler;
+use crate::speculation::MOST_DRAFTED;
 use crate::tools::{self, Hold, Tool, ToolChoice};
 
 /// How an engine is set up. The defaults are meant to be used.
@@ -120,6 +121,8 @@ pub struct Request {
     pub priority: Priority,
     /// When the answer is of no use any more: then it ends, whether it has begun or not.
     pub deadline: Option<Instant>,
+    /// Most tokens that are computed ahead of what may come; `None` leaves that to the engine.
+    pub most_drafted: Option<usize>,
     /// Only reads the prompt, a template of [`Engine::template`], and stores what the model made of it.
     pub stores: bool,
 }
@@ -138,6 +141,7 @@ impl Request {
             client,
             priority: Priority::default(),
             deadline: None,
+            most_drafted: None,
             stores: false,
         }
     }
@@ -251,8 +255,8 @@ impl Engine {
             n_threads: options.n_threads.unwrap_or_else(crate::usable_cores),
             kv_type: options.kv_type,
         };
-        let mut context =
-            Context::for_slots(model.clone(), params).ok_or_else(|| LoadError::Context {
+        let mut context = Context::for_slots(model.clone(), params, n_outputs(options))
+            .ok_or_else(|| LoadError::Context {
                 path: path.to_owned(),
                 slots: options.n_slots,
                 n_ctx,
@@ -561,6 +565,11 @@ fn identity(path: &Path, options: &Options, n_ctx: u32) -> Result<Identity, Load
     ]))
 }
 
+/// Most tokens of a batch whose logits are looked at: the last one of each slot, or a draft.
+fn n_outputs(options: &Options) -> u32 {
+    options.n_slots.max(MOST_DRAFTED as u32 + 1)
+}
+
 /// Fails when the model with its context does not fit this machine. Gives how many bytes it needs, where that
 /// is known.
 fn check_memory(file: &cloister_gguf::Gguf, options: &Options) -> Result<Option<u64>, LoadError> {
@@ -584,7 +593,7 @@ fn check_memory(file: &cloister_gguf::Gguf, options: &Options) -> Result<Option<
         n_ctx,
         n_slots,
         n_ubatch: n_batch,
-        n_outputs: n_slots,
+        n_outputs: n_outputs(options).into(),
         kv_type: match options.kv_type {
             KvType::F16 => KvCacheType::F16,
             KvType::Q8_0 => KvCacheType::Q8_0,

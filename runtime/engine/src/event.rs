@@ -87,6 +87,10 @@ pub struct Timings {
     pub predicted: Duration,
     /// Generated tokens that had to be as they are, and so were not drawn.
     pub forced_tokens: usize,
+    /// Tokens that were computed ahead of what might come.
+    pub drafted_tokens: usize,
+    /// Of these, those that came.
+    pub accepted_tokens: usize,
 }
 
 impl Timings {

@@ -25,6 +25,7 @@ mod rehearsal;
 mod sampling;
 mod scheduler;
 mod slot;
+mod speculation;
 mod stop;
 mod text_pipeline;
 mod tools;

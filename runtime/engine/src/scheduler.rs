@@ -20,6 +20,7 @@ use crate::llama::{Batch, Context, DecodeError, Model, Token};
 use crate::prefix_store::{PrefixStore, WORTH_READING};
 use crate::queue::{Admission, Job, Queue};
 use crate::slot::{Slot, Work};
+use crate::speculation::Costs;
 
 /// How long a slice of a prompt may keep running answers waiting, and how many tokens the first one has, when
 /// it is not known yet how long they take.
@@ -41,6 +42,8 @@ const STATS_EVERY: Duration = Duration::from_secs(1);
 struct Planned {
     slot: usize,
     tokens: Vec<Token>,
+    /// Tokens behind them that may come next; each has its logits, after those of the last one of `tokens`.
+    draft: Vec<Token>,
     /// Whether it is a slice of something long, a prompt for one.
     prefill: bool,
     /// Batch index of the logits to draw from, when the batch reaches the end of the prompt.
@@ -64,6 +67,8 @@ pub struct Scheduler {
     interruptible: Arc<Mutex<Vec<UnboundedSender<Event>>>>,
     stats: watch::Sender<Stats>,
     window: Window,
+    /// What batches of one slot take.
+    costs: Costs,
     /// Time that running answers are owed before the next slice of a prompt.
     owed: Duration,
     /// Prompt tokens of the next slice beside running answers.
@@ -102,6 +107,7 @@ impl Scheduler {
             model: context.model().clone(),
             context,
             queue: Queue::default(),
+            costs: Costs::default(),
             owed: Duration::ZERO,
             slice: FIRST_SLICE,
             inbox,
@@ -304,9 +310,11 @@ impl Scheduler {
         if planned.is_empty() {
             return;
         }
+        let drafted = planned.iter().any(|plan| !plan.draft.is_empty());
         let slices = planned.iter().filter(|plan| plan.prefill);
         let prefill: usize = slices.map(|plan| plan.tokens.len()).sum();
-        if prefill > 0 {
+        // Several tokens may take longer than who cancels should wait.
+        if prefill > 0 || drafted {
             let senders = planned
                 .iter()
                 .filter_map(|p| Some(self.slots[p.slot].work.as_ref()?.events.clone()));
@@ -335,8 +343,12 @@ impl Scheduler {
                         stats.prompt_tokens += prefill as u64;
                     });
                 }
+                if let [plan] = &planned[..] {
+                    let n = plan.tokens.len() + plan.draft.len();
+                    self.costs.measured(n, took);
+                }
                 for plan in planned {
-                    self.advance(plan);
+                    self.advance(plan, took);
                 }
             }
             Err(error) => self.repair(&planned, error),
@@ -357,6 +369,12 @@ impl Scheduler {
             if answers(&self.slots[i]) {
                 planned.extend(self.plan_slot(i, most, false));
             }
+        }
+        let working = self.slots.iter().filter(|slot| slot.work.is_some());
+        // Slots that answer together gain from each other already, and a draft of one would be computed apart.
+        if let ([plan], 1) = (&mut planned[..], working.count()) {
+            self.plan_draft(plan);
+            return planned;
         }
         let mut room = self.batch.room();
         if planned.is_empty() {
@@ -393,12 +411,28 @@ impl Scheduler {
             slot: i,
             tokens,
             prefill,
+            draft: Vec::new(),
             logits: whole.then_some(index),
         })
     }
 
-    /// Takes one slot's share of a computed batch: its tokens are in the cache; its next one is drawn.
-    fn advance(&mut self, plan: Planned) {
+    /// Puts behind what the only slot that works has in the batch what may come next.
+    fn plan_draft(&mut self, plan: &mut Planned) {
+        let slot = &mut self.slots[plan.slot];
+        let Some(work) = slot.work.as_mut().filter(|_| plan.logits.is_some()) else {
+            return;
+        };
+        plan.draft = work.draft(plan.tokens.len(), &self.costs);
+        plan.draft.truncate(self.batch.room());
+        let first = slot.cached.len() + plan.tokens.len();
+        for (pos, token) in (first..).zip(&plan.draft) {
+            self.batch.push(*token, pos as i32, slot.seq, true);
+        }
+    }
+
+    /// Takes one slot's share of a computed batch, which took so long: its tokens are in the cache; its next one is
+    /// drawn, and those after it for as long as they are the ones that were drafted.
+    fn advance(&mut self, plan: Planned, took: Duration) {
         let slot = &mut self.slots[plan.slot];
         let Some(mut work) = slot.work.take() else {
             return;
@@ -416,8 +450,31 @@ impl Scheduler {
             return;
         }
         let before = work.generated();
-        let ended = work.go_on(&mut self.context, logits, &self.model);
+        let begin = slot.cached.len();
+        let mut came = 0;
+        let ended = loop {
+            let ended = work.go_on(&mut self.context, logits + came as i32, &self.model);
+            let news = &work.tokens[begin..];
+            let before = came;
+            came = plan
+                .draft
+                .iter()
+                .zip(news)
+                .take_while(|(a, b)| a == b)
+                .count();
+            if !matches!(ended, Ok(None)) || came == before || came < news.len() {
+                break ended;
+            }
+        };
         self.window.tokens += work.generated() - before;
+        slot.cached.extend(&plan.draft[..came]);
+        if came < plan.draft.len() {
+            let kept = self.context.truncate(slot.seq, slot.cached.len());
+            slot.cached.truncate(kept);
+        }
+        let (pending, drafted) = (plan.tokens.len(), plan.draft.len());
+        work.drafter
+            .outcome(pending, drafted, came, took, &self.costs);
         match ended {
             Ok(None) => slot.work = Some(work),
             Ok(Some(reason)) => self.finish(work, reason),

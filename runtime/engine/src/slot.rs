@@ -11,6 +11,7 @@ use crate::grammar::{Grammar, Next};
 use crate::llama::{Context, Model, Pos, Sampler, SeqId, Token};
 use crate::prefix_store::WORTH_READING;
 use crate::reasoning::{CLOSING, Parted};
+use crate::speculation::{Costs, Drafter, MOST_DRAFTED};
 use crate::text_pipeline::{Said, TextPipeline};
 use crate::tools::Hold;
 
@@ -94,6 +95,7 @@ pub struct Work {
     /// Whether the grammar begins to hold with the first call.
     waits_for_call: bool,
     text: TextPipeline,
+    pub drafter: Drafter,
     started: Instant,
     first_token: Option<Instant>,
     generated: usize,
@@ -120,6 +122,10 @@ impl Work {
             waits_for_call: matches!(request.grammar, Some((_, Hold::Call))),
             grammar: request.grammar.map(|(grammar, _)| grammar),
             text: TextPipeline::new(request.prompt.stage, request.stop, &request.calls),
+            drafter: Drafter::new(match model.can_forget() {
+                true => request.most_drafted.unwrap_or(MOST_DRAFTED),
+                false => 0,
+            }),
             n_prompt: request.prompt.tokens.len(),
             template: Some(request.prompt.template)
                 .filter(|template| *template >= WORTH_READING)
@@ -169,6 +175,13 @@ impl Work {
     /// Tokens generated so far.
     pub fn generated(&self) -> usize {
         self.generated
+    }
+
+    /// Tokens that may come next, to be computed with the last `pending`.
+    pub fn draft(&mut self, pending: usize, costs: &Costs) -> Vec<Token> {
+        // The last token that may be drawn need not be computed.
+        let room = self.max_tokens.saturating_sub(self.generated + 1);
+        self.drafter.draft(&self.tokens, pending, room, costs)
     }
 
     /// Goes on from the logits of batch index `i`: takes the next token, and what must follow it; sends their
@@ -303,6 +316,8 @@ impl Work {
             predicted_tokens: self.generated.saturating_sub(1),
             predicted: first.elapsed(),
             forced_tokens: self.forced,
+            drafted_tokens: self.drafter.drafted,
+            accepted_tokens: self.drafter.accepted,
         };
         let usage = Usage {
             prompt: self.n_prompt,

@@ -37,6 +37,8 @@ pub struct Ask {
     pub sampling: Sampling,
     pub max_tokens: Option<usize>,
     pub stop: Vec<String>,
+    /// Most tokens that are computed ahead of what may come.
+    pub most_drafted: Option<usize>,
     pub thinking: Thinking,
     /// Whether its system messages and tools are to be stored first.
     pub stores_template: bool,
@@ -145,6 +147,7 @@ impl Ask {
                 sampling: self.sampling,
                 thinking_budget,
                 stop: self.stop,
+                most_drafted: self.most_drafted,
                 priority: self.priority.unwrap_or(asker.priority),
                 deadline: self.deadline,
                 grammar,

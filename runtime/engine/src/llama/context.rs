@@ -68,10 +68,10 @@ impl Context {
         Self::with_observer(model, params, None)
     }
 
-    /// As [`Context::new`], for decode calls in which at most one token of each sequence asks for its
-    /// logits: with buffers for no more than these.
-    pub fn for_slots(model: Arc<Model>, params: ContextParams) -> Option<Self> {
-        Self::make(model, params, params.n_seq, None)
+    /// As [`Context::new`], for decode calls in which at most `n_outputs` tokens ask for their logits: with buffers
+    /// for no more than these.
+    pub fn for_slots(model: Arc<Model>, params: ContextParams, n_outputs: u32) -> Option<Self> {
+        Self::make(model, params, n_outputs.min(params.n_batch), None)
     }
 
     /// As [`Context::new`]; `observer` sees what goes into each matrix multiplication.

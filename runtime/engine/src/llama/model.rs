@@ -123,6 +123,15 @@ impl Model {
         }
     }
 
+    /// Whether what it makes of tokens can be cut back to an earlier one, unlike a recurrent state.
+    pub fn can_forget(&self) -> bool {
+        // SAFETY: the model lives.
+        unsafe {
+            !sys::llama_model_is_recurrent(self.as_ptr())
+                && !sys::llama_model_is_hybrid(self.as_ptr())
+        }
+    }
+
     /// Whether generation ends at `token` (end of sequence, of turn, of message).
     pub fn is_end_of_generation(&self, token: Token) -> bool {
         // SAFETY: the vocabulary lives; llama.cpp checks the range.

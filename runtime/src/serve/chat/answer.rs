@@ -228,6 +228,8 @@ fn timings(completion: &Completion) -> Value {
         "prompt_per_second": timings.prompt_per_second(),
         "predicted_n": completion.usage.completion,
         "forced_n": timings.forced_tokens,
+        "draft_n": timings.drafted_tokens,
+        "draft_n_accepted": timings.accepted_tokens,
         "predicted_ms": millis(timings.predicted),
         "predicted_per_second": timings.predicted_per_second(),
     })

@@ -52,6 +52,10 @@ impl ChatRequest {
                 sampling: sampling(&mut fields)?,
                 max_tokens: new.or(old).map(|n| n as usize),
                 stop: stop(fields.take("stop"))?,
+                // As llama-server has it.
+                most_drafted: fields
+                    .integer("speculative.n_max", 0, 64)?
+                    .map(|n| n as usize),
                 thinking: Thinking::parse(&mut fields)?,
                 stores_template: cache(fields.text("cache")?)?,
                 shape: response_format(fields.take("response_format"))?,
@@ -186,6 +190,7 @@ mod tests {
             ("tools", json!("light")),
             ("response_format", json!("json")),
             ("cache", json!("everything")),
+            ("speculative.n_max", json!(-1)),
             ("temprature", json!(1)),
         ] {
             let error = error(with(name, value.clone()));

@@ -132,6 +132,7 @@ impl OllamaRequest {
                 sampling,
                 max_tokens: max_tokens.filter(|n| *n >= 0).map(|n| n as usize),
                 stop,
+                most_drafted: None,
                 thinking,
                 stores_template: false,
                 shape,
