@@ -5,8 +5,8 @@ use std::process::Command;
 
 use crate::parts::repository;
 
-/// Runs `clients/<script>`; fails with what it printed when it fails.
-pub fn run(script: &str, arguments: &[&str]) {
+/// Runs `clients/<script>`; fails with what it printed when it fails. Gives its output.
+pub fn run(script: &str, arguments: &[&str]) -> String {
     let venv = std::env::var_os("CLOISTER_VENV")
         .map_or_else(|| repository().join(".cloister/venv"), PathBuf::from);
     let python = venv.join("bin/python");
@@ -26,4 +26,5 @@ pub fn run(script: &str, arguments: &[&str]) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }

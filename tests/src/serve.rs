@@ -75,6 +75,11 @@ impl Serve {
         serve
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.process.0.id()
+    }
+
     /// Its Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.folder.path().join("s.sock")

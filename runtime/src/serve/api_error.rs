@@ -96,6 +96,15 @@ impl ApiError {
         }
     }
 
+    /// The same about a field that the request calls otherwise.
+    pub fn renamed(mut self, from: &str, to: &str) -> Self {
+        if let Some(param) = self.param.as_mut().filter(|param| param.starts_with(from)) {
+            *param = param.replacen(from, to, 1);
+            self.message = self.message.replace(from, to);
+        }
+        self
+    }
+
     /// The same with more to say.
     pub fn with_hint(mut self, hint: &str) -> Self {
         self.message += hint;

@@ -8,9 +8,10 @@ mod sampling;
 mod shape;
 mod thinking;
 mod tools;
+mod truncation;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -20,6 +21,7 @@ use cloister_engine::{
 };
 
 use super::api_error::ApiError;
+use super::fields::Fields;
 use super::models::Models;
 use super::peer::Asker;
 use super::templates;
@@ -28,6 +30,7 @@ pub use sampling::{sampling, stop};
 pub use shape::{format, response_format};
 pub use thinking::Thinking;
 pub use tools::Tools;
+pub use truncation::Cut;
 
 /// A checked request, whichever API it came by.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub struct Ask {
     pub priority: Option<Priority>,
     /// When the answer is of no use any more.
     pub deadline: Option<Instant>,
+    /// Whether the middle of a conversation that is too long may be cut.
+    pub may_cut: bool,
     /// What the model may call.
     pub tools: Option<Tools>,
     /// The field that says what it must look like.
@@ -63,7 +68,58 @@ pub enum Source {
     Raw(String),
 }
 
+/// What has become of an [`Ask`].
+pub struct Asked {
+    /// Who answers; holding it keeps the model loaded.
+    pub engine: Arc<Engine>,
+    /// The answer.
+    pub generation: Generation,
+    /// What was cut of the conversation.
+    pub cut: Option<Cut>,
+}
+
+/// Longest time until a deadline, in milliseconds: a day.
+const MAX_DEADLINE: i64 = 24 * 60 * 60 * 1000;
+
 impl Ask {
+    /// A request for an answer to `source`, with the defaults of all that may be said.
+    pub fn of(source: Source) -> Self {
+        Self {
+            model: None,
+            source,
+            sampling: Sampling::default(),
+            max_tokens: None,
+            stop: Vec::new(),
+            most_drafted: None,
+            thinking: Thinking::default(),
+            stores_template: false,
+            shape: None,
+            priority: None,
+            deadline: None,
+            may_cut: false,
+            tools: None,
+            shape_field: "",
+        }
+    }
+
+    /// Takes the fields that are this box's own or llama-server's, and that both of OpenAI's APIs have here.
+    ///
+    /// # Errors
+    /// The field that is wrong.
+    pub fn with_common(self, fields: &mut Fields) -> Result<Self, ApiError> {
+        let most_drafted = fields.integer("speculative.n_max", 0, 64)?;
+        let deadline = fields.integer("deadline_ms", 1, MAX_DEADLINE)?;
+        let deadline = deadline.map(|ms| Duration::from_millis(ms.unsigned_abs()));
+        Ok(Self {
+            most_drafted: most_drafted.map(|n| n as usize),
+            stores_template: templates::marked(fields)?,
+            priority: priority(fields.text("service_tier")?)?,
+            deadline: deadline.map(|time| Instant::now() + time),
+            may_cut: truncation::parse(fields)?,
+            ..self
+        })
+    }
+
     /// The messages with what the model may call; without what the thought needs beside an answer's shape.
     pub fn conversation(&self) -> Conversation {
         Conversation {
@@ -80,11 +136,7 @@ impl Ask {
     }
 
     /// Puts the request into the queue of the model that it asks for.
-    pub async fn submit(
-        self,
-        models: &Arc<Models>,
-        asker: Asker,
-    ) -> Result<(Arc<Engine>, Generation), ApiError> {
+    pub async fn submit(self, models: &Arc<Models>, asker: Asker) -> Result<Asked, ApiError> {
         let engine = models.engine(self.model.as_deref()).await?;
         self.submit_to(engine, models.reasoning_budget(), asker)
             .await
@@ -96,7 +148,7 @@ impl Ask {
         engine: Arc<Engine>,
         reasoning_budget: Option<usize>,
         asker: Asker,
-    ) -> Result<(Arc<Engine>, Generation), ApiError> {
+    ) -> Result<Asked, ApiError> {
         self.thinking.check(engine.info())?;
         if self.stores_template {
             if !asker.owner {
@@ -134,13 +186,19 @@ impl Ask {
             let held = matches!(grammar, Some((_, Hold::Answer)));
             let expected = held && engine.info().thinks;
             let think = self.thinking.think.or(expected.then_some(true));
-            let prompt = match self.source {
-                Source::Messages(messages) => engine.prompt(&Conversation {
-                    messages,
-                    think,
-                    tools,
-                })?,
-                Source::Raw(text) => engine.raw_prompt(&text)?,
+            let (prompt, cut) = match self.source {
+                Source::Messages(messages) => {
+                    let conversation = Conversation {
+                        messages,
+                        think,
+                        tools,
+                    };
+                    match self.may_cut {
+                        true => truncation::fit(&engine, &conversation, self.max_tokens)?,
+                        false => (engine.prompt(&conversation)?, None),
+                    }
+                }
+                Source::Raw(text) => (engine.raw_prompt(&text)?, None),
             };
             let max_tokens = engine.max_tokens(&prompt, self.max_tokens)?;
             let generation = engine.submit(Request {
@@ -154,10 +212,27 @@ impl Ask {
                 calls,
                 ..Request::new(prompt, max_tokens, asker.client)
             })?;
-            Ok((engine, generation))
+            Ok(Asked {
+                engine,
+                generation,
+                cut,
+            })
         });
         let failed = |_| ApiError::invalid("this request cannot be turned into a prompt");
         submitted.await.map_err(failed)?
+    }
+}
+
+/// OpenAI's tiers: `flex` is for work that can wait.
+fn priority(tier: Option<String>) -> Result<Option<Priority>, ApiError> {
+    match tier.as_deref() {
+        None | Some("auto") => Ok(None),
+        Some("default" | "priority") => Ok(Some(Priority::Interactive)),
+        Some("flex") => Ok(Some(Priority::Automation)),
+        Some(tier) => Err(ApiError::field(
+            "service_tier",
+            format!("service_tier must be auto, default, priority or flex, not {tier:?}"),
+        )),
     }
 }
 

@@ -14,12 +14,12 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use cloister_engine::{Engine, Event, Generation};
+use cloister_engine::Event;
 use futures_core::Stream;
 use serde_json::Value;
 
 use super::api_error::ApiError;
-use super::ask::body;
+use super::ask::{Asked, body};
 use super::models::Models;
 use super::peer::Peer;
 use answer::{Answer, Chunks};
@@ -39,22 +39,22 @@ pub async fn completions(
         request.return_progress,
         request.include_usage,
     );
-    let (engine, generation) = request.ask.submit(&models, asker).await?;
+    let asked = request.ask.submit(&models, asker).await?;
     if streamed {
-        let stream = stream(engine, generation, progress, usage);
+        let stream = stream(asked, progress, usage);
         return Ok(Sse::new(stream)
             .keep_alive(KeepAlive::default())
             .into_response());
     }
-    whole(&engine, generation)
+    whole(asked)
         .await
         .map(|answer| Json(answer).into_response())
 }
 
 /// Waits for the whole answer. Dropping this future cancels the request.
-async fn whole(engine: &Engine, mut generation: Generation) -> Result<Value, ApiError> {
-    let mut answer = Answer::new(&engine.info().id);
-    while let Some(event) = generation.next().await {
+async fn whole(mut asked: Asked) -> Result<Value, ApiError> {
+    let mut answer = Answer::new(&asked.engine.info().id, asked.cut);
+    while let Some(event) = asked.generation.next().await {
         match event {
             Event::Queued { .. } | Event::Prefill { .. } => {}
             Event::Text { content, reasoning } => answer.push(&content, &reasoning),
@@ -66,18 +66,19 @@ async fn whole(engine: &Engine, mut generation: Generation) -> Result<Value, Api
     Err(ApiError::unavailable("the model was unloaded"))
 }
 
-/// The answer as it comes. Dropping the stream cancels the request; holding `engine` keeps the model
-/// loaded until then.
+/// The answer as it comes. Dropping the stream cancels the request.
 fn stream(
-    engine: Arc<Engine>,
-    mut generation: Generation,
+    mut asked: Asked,
     progress: bool,
     usage: bool,
 ) -> impl Stream<Item = Result<SseEvent, Infallible>> {
     let data = |value: Value| Ok(SseEvent::default().data(value.to_string()));
     async_stream::stream! {
-        let mut chunks = Chunks::new(&engine.info().id);
-        while let Some(event) = generation.next().await {
+        let mut chunks = Chunks::new(&asked.engine.info().id);
+        if let Some(cut) = asked.cut {
+            yield data(chunks.truncated(cut));
+        }
+        while let Some(event) = asked.generation.next().await {
             match event {
                 Event::Queued { position } if progress => yield data(chunks.queue(position)),
                 Event::Prefill { total, cached, processed, elapsed } if progress => {

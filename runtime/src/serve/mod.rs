@@ -6,6 +6,7 @@ mod api_error;
 mod ask;
 mod cards;
 mod chat;
+mod embeddings;
 mod events;
 mod fields;
 mod listen;
@@ -14,8 +15,10 @@ mod metrics;
 mod models;
 mod names;
 mod ollama;
+mod openapi;
 mod page;
 mod peer;
+mod responses;
 mod templates;
 
 use std::net::SocketAddr;
@@ -290,9 +293,12 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 fn router(models: Arc<Models>, names: Names) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/responses", post(responses::responses))
+        .route("/v1/embeddings", post(embeddings::openai))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{id}", get(models::show))
         .route("/health", get(models::health))
+        .route("/openapi.json", get(openapi::document))
         .route("/metrics", get(metrics::metrics))
         .route("/api/events", get(events::events))
         .route("/api/render", post(page::render))

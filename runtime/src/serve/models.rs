@@ -164,6 +164,11 @@ impl Models {
         card.map_err(|error| ApiError::from(&error))
     }
 
+    /// The full name of the model that `name` stands for.
+    pub fn name(&self, name: Option<&str>) -> Result<String, ApiError> {
+        Ok(id(&self.file(name.unwrap_or(DEFAULT))?))
+    }
+
     /// Frees the model `name` if it is loaded, once it has answered whom it answers. Gives its full name.
     pub async fn rest(&self, name: Option<&str>) -> Result<String, ApiError> {
         let file = self.file(name.unwrap_or(DEFAULT))?;

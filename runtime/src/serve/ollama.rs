@@ -25,6 +25,8 @@ use futures_core::Stream;
 use serde_json::Value;
 
 use super::ask::body;
+use super::embeddings;
+use super::fields::Fields;
 use super::models::Models;
 use super::peer::{Asker, Peer};
 use answer::{Answer, Shape};
@@ -41,6 +43,7 @@ pub fn routes() -> Router<Arc<Models>> {
         .route("/api/pull", post(models::pull))
         .route("/api/chat", post(chat))
         .route("/api/generate", post(generate))
+        .route("/api/embed", post(embed))
 }
 
 type Result<T> = std::result::Result<T, OllamaError>;
@@ -67,6 +70,17 @@ async fn generate(
     respond(&models, request, peer.asker(&headers), Shape::Generate).await
 }
 
+/// `POST /api/embed`.
+async fn embed(
+    State(models): State<Arc<Models>>,
+    headers: HeaderMap,
+    bytes: std::result::Result<Bytes, BytesRejection>,
+) -> Result<Response> {
+    let mut fields = Fields::parse(&body(&headers, bytes)?)?;
+    fields.ignore(&["truncate", "options", "keep_alive"]);
+    Ok(embeddings::refuse(&models, fields)?)
+}
+
 async fn respond(
     models: &Arc<Models>,
     request: OllamaRequest,
@@ -89,7 +103,8 @@ async fn respond(
     let engine = models.engine(ask.model.as_deref()).await?;
     let loading = began.elapsed();
     let submitted = ask.submit_to(engine, models.reasoning_budget(), asker);
-    let (engine, mut generation) = submitted.await?;
+    let asked = submitted.await?;
+    let (engine, mut generation) = (asked.engine, asked.generation);
     let answer = Answer::new(shape, &engine.info().id);
     if request.stream {
         return Ok(lines(async_stream::stream! {

@@ -14,6 +14,7 @@ use cloister_engine::{
 
 use super::api_error::ApiError;
 use super::chat::request::ChatRequest;
+use super::fields::Fields;
 use super::models::Models;
 use super::peer::Asker;
 use crate::settings::WrongUse;
@@ -50,6 +51,18 @@ impl Template {
             path: path.to_owned(),
             conversation,
         })
+    }
+}
+
+/// Whether `cache` marks the request's template to be stored.
+pub fn marked(fields: &mut Fields) -> Result<bool, ApiError> {
+    match fields.text("cache")?.as_deref() {
+        None => Ok(false),
+        Some("template") => Ok(true),
+        Some(cache) => Err(ApiError::field(
+            "cache",
+            format!("cache must be template, not {cache:?}"),
+        )),
     }
 }
 

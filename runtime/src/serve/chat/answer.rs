@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use cloister_engine::{Completion, FinishReason, ToolCall};
 use serde_json::{Value, json};
 
+use crate::serve::ask::Cut;
+
 /// What every chunk of one answer carries.
 struct Head {
     id: String,
@@ -46,11 +48,13 @@ pub struct Answer {
     content: String,
     reasoning: String,
     calls: Vec<Value>,
+    cut: Option<Cut>,
 }
 
 impl Answer {
-    pub fn new(model: &str) -> Self {
+    pub fn new(model: &str, cut: Option<Cut>) -> Self {
         Self {
+            cut,
             head: Head::new(model),
             content: String::new(),
             reasoning: String::new(),
@@ -85,6 +89,9 @@ impl Answer {
             "finish_reason": finish_reason(completion),
         }]);
         let mut answer = self.head.object("chat.completion", choices);
+        if let Some(cut) = self.cut {
+            answer["truncated"] = cut.to_json();
+        }
         answer["usage"] = usage(completion);
         answer["timings"] = timings(completion);
         answer
@@ -115,6 +122,13 @@ impl Chunks {
         let choice =
             json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason});
         self.chunk(json!([choice]))
+    }
+
+    /// What was cut of the conversation.
+    pub fn truncated(&self, cut: Cut) -> Value {
+        let mut chunk = self.chunk(json!([]));
+        chunk["truncated"] = cut.to_json();
+        chunk
     }
 
     /// The place in the queue; 1 is next.

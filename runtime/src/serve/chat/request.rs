@@ -1,16 +1,10 @@
 //! What a client asks for, checked field by field.
 
-use std::time::{Duration, Instant};
-
-use cloister_engine::Priority;
 use serde_json::json;
 
 use crate::serve::api_error::ApiError;
 use crate::serve::ask::{Ask, Source, Thinking, Tools, messages, response_format, sampling, stop};
 use crate::serve::fields::Fields;
-
-/// Longest time until a deadline, in milliseconds: a day.
-const MAX_DEADLINE: i64 = 24 * 60 * 60 * 1000;
 
 /// A checked request.
 #[derive(Debug)]
@@ -48,21 +42,14 @@ impl ChatRequest {
         let request = Self {
             ask: Ask {
                 model: fields.text("model")?,
-                source: Source::Messages(messages),
                 sampling: sampling(&mut fields)?,
                 max_tokens: new.or(old).map(|n| n as usize),
                 stop: stop(fields.take("stop"))?,
-                // As llama-server has it.
-                most_drafted: fields
-                    .integer("speculative.n_max", 0, 64)?
-                    .map(|n| n as usize),
                 thinking: Thinking::parse(&mut fields)?,
-                stores_template: cache(fields.text("cache")?)?,
                 shape: response_format(fields.take("response_format"))?,
                 tools: Tools::parse(&mut fields)?,
-                priority: priority(fields.text("service_tier")?)?,
-                deadline: deadline(fields.integer("deadline_ms", 1, MAX_DEADLINE)?),
                 shape_field: "response_format",
+                ..Ask::of(Source::Messages(messages)).with_common(&mut fields)?
             },
             stream,
             include_usage,
@@ -92,36 +79,6 @@ impl ChatRequest {
         fields.finish()?;
         Ok(request)
     }
-}
-
-/// Whether `cache` marks the request's template to be stored.
-fn cache(cache: Option<String>) -> Result<bool, ApiError> {
-    match cache.as_deref() {
-        None => Ok(false),
-        Some("template") => Ok(true),
-        Some(cache) => Err(ApiError::field(
-            "cache",
-            format!("cache must be template, not {cache:?}"),
-        )),
-    }
-}
-
-/// OpenAI's tiers: `flex` is for work that can wait.
-fn priority(tier: Option<String>) -> Result<Option<Priority>, ApiError> {
-    match tier.as_deref() {
-        None | Some("auto") => Ok(None),
-        Some("default" | "priority") => Ok(Some(Priority::Interactive)),
-        Some("flex") => Ok(Some(Priority::Automation)),
-        Some(tier) => Err(ApiError::field(
-            "service_tier",
-            format!("service_tier must be auto, default, priority or flex, not {tier:?}"),
-        )),
-    }
-}
-
-/// The point in time that is so many milliseconds away.
-fn deadline(milliseconds: Option<i64>) -> Option<Instant> {
-    milliseconds.map(|ms| Instant::now() + Duration::from_millis(ms.unsigned_abs()))
 }
 
 #[cfg(test)]
@@ -189,6 +146,7 @@ mod tests {
             ("n", json!(2)),
             ("tools", json!("light")),
             ("response_format", json!("json")),
+            ("truncation", json!("auto")),
             ("cache", json!("everything")),
             ("speculative.n_max", json!(-1)),
             ("temprature", json!(1)),

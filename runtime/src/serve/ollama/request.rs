@@ -128,18 +128,14 @@ impl OllamaRequest {
             None => Wanted::Load { model },
             Some(source) => Wanted::Answer(Box::new(Ask {
                 model,
-                source,
                 sampling,
                 max_tokens: max_tokens.filter(|n| *n >= 0).map(|n| n as usize),
                 stop,
-                most_drafted: None,
                 thinking,
-                stores_template: false,
                 shape,
-                priority: None,
-                deadline: None,
                 tools,
                 shape_field: "format",
+                ..Ask::of(source)
             })),
         };
         Ok(Self { wanted, stream })
