@@ -39,6 +39,17 @@ impl Page {
         });
     }
 
+    /// The id of the model that is chosen, empty while there is none.
+    pub fn model(&self) -> String {
+        self.text("document.querySelector('select#model').value")
+    }
+
+    /// Chooses a model, as a person does with the letters of its name.
+    pub fn choose(&self, model: &str) {
+        self.browser.type_into("select#model", model);
+        assert_eq!(self.model(), model);
+    }
+
     /// Something where a JavaScript expression is true.
     pub fn holds(&self, expression: &str) -> Option<()> {
         (self.browser.run(&format!("return Boolean({expression})")) == json!(true)).then_some(())

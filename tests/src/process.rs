@@ -35,12 +35,17 @@ impl Process {
             .expect("a child can be waited for")
             .is_none()
     }
+
+    /// Kills it, and returns when it is gone.
+    pub fn end(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        self.end();
     }
 }
 

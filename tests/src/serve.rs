@@ -37,42 +37,35 @@ impl Serve {
         let turn = engine_turn();
         let folder = tempfile::tempdir().expect("a folder can be made");
         let port = free_port();
-        let own_state = [OsStr::new("--state"), folder.path().as_os_str()];
-        let state = &own_state[..if options.contains(&"--state") { 0 } else { 2 }];
-        let process = Process::spawn(
-            Command::new(program("cloister"))
-                .arg("serve")
-                .arg(if model.is_dir() {
-                    "--models"
-                } else {
-                    "--model"
-                })
-                .arg(model)
-                .arg("--listen")
-                .arg(format!("127.0.0.1:{port}"))
-                .arg("--socket")
-                .arg(folder.path().join("s.sock"))
-                .args(options)
-                .args(state)
-                .stdin(Stdio::null()),
-        );
-        let url = format!("http://127.0.0.1:{port}");
+        let process = spawn(model, port, folder.path(), options);
         let mut serve = Self {
             process,
-            url,
+            url: format!("http://127.0.0.1:{port}"),
             folder,
             http: Http::default(),
             _turn: turn,
         };
+        serve.wait_until_ready();
+        serve
+    }
+
+    /// Ends it and serves another model on the same port, with the same state folder.
+    pub fn restart(&mut self, model: &Path, options: &[&str]) {
+        let (_, port) = self.url.rsplit_once(':').expect("the URL has a port");
+        let port = port.parse().expect("a port is a number");
+        self.process.end();
+        self.process = spawn(model, port, self.folder.path(), options);
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&mut self) {
         until("serve is ready", || {
-            assert!(serve.process.runs(), "serve ended while it started");
-            serve
-                .http
-                .get(&format!("{}/health", serve.url), &[])
+            assert!(self.process.runs(), "serve ended while it started");
+            self.http
+                .get(&format!("{}/health", self.url), &[])
                 .ok()
                 .filter(|answer| answer.status == 200)
         });
-        serve
     }
 
     /// The number of its process.
@@ -130,6 +123,28 @@ impl Serve {
         line.and_then(|value| value.parse().ok())
             .unwrap_or_else(|| panic!("there is no metric {name} in\n{text}"))
     }
+}
+
+fn spawn(model: &Path, port: u16, folder: &Path, options: &[&str]) -> Process {
+    let own_state = [OsStr::new("--state"), folder.as_os_str()];
+    let state = &own_state[..if options.contains(&"--state") { 0 } else { 2 }];
+    let kind = if model.is_dir() {
+        "--models"
+    } else {
+        "--model"
+    };
+    Process::spawn(
+        Command::new(program("cloister"))
+            .args(["serve", kind])
+            .arg(model)
+            .arg("--listen")
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("--socket")
+            .arg(folder.join("s.sock"))
+            .args(options)
+            .args(state)
+            .stdin(Stdio::null()),
+    )
 }
 
 /// Starts `cloister serve` on a free port where it must refuse to run; gives the one line it ends with.

@@ -6,7 +6,7 @@
 import { announce, notice } from "./js/announce.js";
 import { Composer } from "./js/composer.js";
 import * as conversations from "./js/conversation.js";
-import { chosenModel, findModels } from "./js/models.js";
+import { chosenModel, findModels, onlyModel } from "./js/models.js";
 import { setUpSettings } from "./js/settings.js";
 import { Shelf } from "./js/shelf.js";
 import { watchStatus } from "./js/status.js";
@@ -100,7 +100,7 @@ async function start(answer) {
   };
 
   // The request goes first: the box can think while the page is drawn.
-  const running = turn.run({ model: chosenModel(), settings: store.settings() }, (changed) => {
+  const running = turn.run({ model: chosenModel(), onlyModel, settings: store.settings() }, (changed) => {
     view.update(changed);
     if (changed.queue) say(changed.queue <= 1 ? "Next in the queue." : `Number ${changed.queue} in the queue.`);
     if (changed.reasoning) say("Thinking.");
@@ -155,4 +155,4 @@ addEventListener("pagehide", () => {
 
 show(store.load(store.opened()) ?? conversations.newConversation());
 findModels();
-watchStatus();
+watchStatus(findModels);

@@ -95,7 +95,10 @@ export async function* chat(request, signal) {
   throw new ApiError("The answer broke off before its end. What had come is kept above.");
 }
 
-/** Calls `onState` with each state of the box and `onDown` when none can be had. */
+/** Between two tries to watch the box where the browser has given up, ms. */
+const WATCH_AGAIN = 3000;
+
+/** Calls `onState` with each state of the box, the first after each connection, and `onDown` when none can be had. */
 export function watch(onState, onDown) {
   const source = new EventSource("/api/events");
   source.addEventListener("state", (event) => {
@@ -105,5 +108,9 @@ export function watch(onState, onDown) {
       onDown();
     }
   });
-  source.addEventListener("error", onDown);
+  source.addEventListener("error", () => {
+    onDown();
+    // A browser connects again by itself, but not after it was refused with a status.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => watch(onState, onDown), WATCH_AGAIN);
+  });
 }

@@ -1,18 +1,26 @@
 // The line that says how the box is doing.
 //
-// In: the box's own states, as they change. Out: a few words. Where there are none to be had, no line.
+// In: the box's own states, as they change. Out: a few words, and a call where the model may be another one.
+// Where there are no states to be had, no line.
 
 import { watch } from "./api.js";
 import { byId, element } from "./dom.js";
 
-export function watchStatus() {
+/** `onModel` is called after each connection to the box, and when it has loaded another model. */
+export function watchStatus(onModel) {
   const line = byId("status");
+  let model;
   watch((state) => {
     line.replaceChildren(inWords(state), element("span", { className: "speed", textContent: speed(state) }));
     line.dataset.busy = String((state.slots?.busy ?? 0) > 0);
     line.hidden = false;
+    if (state.model !== model) {
+      model = state.model;
+      onModel();
+    }
   }, () => {
     line.hidden = true;
+    model = undefined;
   });
 }
 

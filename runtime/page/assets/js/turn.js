@@ -19,8 +19,11 @@ export class Turn {
     this.#abort.abort();
   }
 
-  /** Runs to the end. `onChange` gets what changed, as applyChunk says. It does not throw. */
-  async run({ model, settings }, onChange) {
+  /**
+   * Runs to the end. `onlyModel` gives the id of the box's model where it has just one: it is asked where the
+   * box has `model` no more. `onChange` gets what changed, as applyChunk says. It does not throw.
+   */
+  async run({ model, onlyModel, settings }, onChange) {
     const { answer } = this;
     const clock = {};
     const request = { messages: messagesToSend(this.conversation, settings.system) };
@@ -28,13 +31,24 @@ export class Turn {
     if (settings.temperature !== null) request.temperature = settings.temperature;
     if (settings.maxTokens !== null) request.max_tokens = settings.maxTokens;
     try {
-      for await (const chunk of api.chat(request, this.#abort.signal)) {
+      for await (const chunk of this.#chunks(request, onlyModel)) {
         onChange(applyChunk(answer, chunk, clock, Date.now()));
       }
       finish(answer, "done", clock, Date.now());
     } catch (error) {
       if (this.#abort.signal.aborted) finish(answer, "stopped", clock, Date.now());
       else finish(answer, "error", clock, Date.now(), error);
+    }
+  }
+
+  async *#chunks(request, onlyModel) {
+    const { signal } = this.#abort;
+    try {
+      yield* api.chat(request, signal);
+    } catch (error) {
+      const model = error.code === "model_not_found" ? await onlyModel() : null;
+      if (!model) throw error;
+      yield* api.chat({ ...request, model }, signal);
     }
   }
 }
