@@ -1,8 +1,9 @@
 //! Where a Markdown text holds formulas.
 //!
 //! In: the text, and the ranges in it that are code. Out: the formulas in `\(…\)`, `\[…\]`, `$…$` and
-//! `$$…$$`, in order. A formula ends in its own paragraph; an opener without its closer is text, and so
-//! are amounts of money and names of shell variables. One pass: it must stay linear in the text.
+//! `$$…$$`, in order, and those that R1 writes without delimiters: `\boxed{…}` and environments such as
+//! `align*`. A formula ends in its own paragraph; an opener without its closer is text, and so are amounts of
+//! money and names of shell variables. One pass: it must stay linear in the text.
 
 use std::ops::Range;
 
@@ -11,11 +12,16 @@ use std::ops::Range;
 pub(crate) struct Formula {
     /// The formula with its delimiters, in bytes of the text.
     pub outer: Range<usize>,
-    /// The LaTeX between the delimiters.
+    /// The LaTeX between the delimiters; without delimiters, the whole.
     pub inner: Range<usize>,
-    /// Whether it stands on a line of its own (`\[…\]`, `$$…$$`).
+    /// Whether it stands on a line of its own (`\[…\]`, `$$…$$`, an environment).
     pub display: bool,
 }
+
+/// Environments that are formulas also without delimiters around them, with a star or without.
+const ENVIRONMENTS: [&str; 6] = [
+    "align", "aligned", "equation", "gather", "gathered", "multline",
+];
 
 /// Finds the formulas of `text` outside of `code`, which is sorted and does not overlap.
 pub(crate) fn find(text: &str, code: &[Range<usize>]) -> Vec<Formula> {
@@ -55,6 +61,7 @@ fn find_in_paragraph(text: &str, paragraph: Range<usize>, found: &mut Vec<Formul
     let bytes = &text.as_bytes()[..paragraph.end];
     // Once a closer is known to be missing from the rest of the paragraph, nobody looks for it again.
     let (mut no_round, mut no_square, mut no_double) = (false, false, false);
+    let (mut no_boxed, mut no_environment) = (false, false);
     let mut at = paragraph.start;
     while at < bytes.len() {
         let formula = match (bytes[at], bytes.get(at + 1)) {
@@ -68,6 +75,17 @@ fn find_in_paragraph(text: &str, paragraph: Range<usize>, found: &mut Vec<Formul
                 no_square = formula.is_none();
                 formula
             }
+            (b'\\', Some(b'b')) if !no_boxed && bytes[at..].starts_with(BOXED) => {
+                let formula = boxed(bytes, at);
+                no_boxed = formula.is_none();
+                formula
+            }
+            (b'\\', Some(b'b')) if !no_environment => environment_name(&text[at..bytes.len()])
+                .and_then(|name| {
+                    let formula = environment(&text[..bytes.len()], at, name);
+                    no_environment = formula.is_none();
+                    formula
+                }),
             (b'$', Some(b'$')) if !no_double => {
                 let formula = delimited(bytes, at, b"$$", true);
                 no_double = formula.is_none();
@@ -105,6 +123,56 @@ fn delimited(bytes: &[u8], open: usize, closer: &[u8; 2], display: bool) -> Opti
         at += if bytes[at] == b'\\' { 2 } else { 1 };
     }
     None
+}
+
+const BOXED: &[u8] = br"\boxed{";
+
+/// The `\boxed{…}` at `open`, up to the brace that closes it.
+fn boxed(bytes: &[u8], open: usize) -> Option<Formula> {
+    let mut at = open + BOXED.len();
+    let mut depth = 1;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            // What is escaped is no brace.
+            b'\\' => at += 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(bare(open..at, false));
+        }
+    }
+    None
+}
+
+/// The name in the `\begin{…}` that `text` begins with, where it is one of [`ENVIRONMENTS`].
+fn environment_name(text: &str) -> Option<&str> {
+    let text = text.strip_prefix(r"\begin{")?;
+    ENVIRONMENTS.iter().find_map(|name| {
+        let after = text.strip_prefix(name)?;
+        let star = usize::from(after.starts_with('*'));
+        after[star..]
+            .starts_with('}')
+            .then(|| &text[..name.len() + star])
+    })
+}
+
+/// The environment `name` that begins at `open`, up to its end.
+fn environment(text: &str, open: usize, name: &str) -> Option<Formula> {
+    let end = format!("\\end{{{name}}}");
+    let at = open + text[open..].find(&end)?;
+    Some(bare(open..at + end.len(), true))
+}
+
+/// A formula without delimiters.
+fn bare(outer: Range<usize>, display: bool) -> Formula {
+    Formula {
+        inner: outer.clone(),
+        outer,
+        display,
+    }
 }
 
 /// A formula between single dollars. The next dollar closes it or the first one is money.
@@ -170,6 +238,48 @@ mod tests {
             formulas("the $n$th term, $k$-th, ($x$)."),
             [("n", false), ("k", false), ("x", false)]
         );
+    }
+
+    #[test]
+    fn boxes_and_environments_need_no_delimiters() {
+        assert_eq!(
+            formulas(r"**Answer:** \boxed{\frac{1}{2}}, or \boxed{\{1, 2\}}."),
+            [
+                (r"\boxed{\frac{1}{2}}", false),
+                (r"\boxed{\{1, 2\}}", false)
+            ]
+        );
+        for name in [
+            "align",
+            "align*",
+            "equation",
+            "equation*",
+            "gather",
+            "gather*",
+        ] {
+            let environment =
+                format!("\\begin{{{name}}}\na &= b \\\\\nc &= \\boxed{{d}}\n\\end{{{name}}}");
+            assert_eq!(
+                formulas(&format!("so\n{environment}\nit is")),
+                [(&environment[..], true)]
+            );
+        }
+        // Inside of delimiters they are the formula's own.
+        assert_eq!(
+            formulas(r"\[ \boxed{x} \] $\boxed{y}$"),
+            [(r" \boxed{x} ", true), (r"\boxed{y}", false)]
+        );
+        for text in [
+            r"\boxed{x",
+            r"\\boxed{x}",
+            r"\boxed x",
+            r"\begin{itemize} x \end{itemize}",
+            r"\begin{align} x \end{align*}",
+            "\\begin{align}\nx\n\ny\n\\end{align}",
+            r"\begin{align",
+        ] {
+            assert_eq!(formulas(text), [], "{text}");
+        }
     }
 
     #[test]

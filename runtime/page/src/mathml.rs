@@ -4,6 +4,7 @@
 //! the caller can show its source. It must never write a `style` attribute: the page's
 //! Content-Security-Policy forbids them, so each style becomes a class of `style.css`.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use math_core::{LatexToMathML, MathCoreConfig, MathDisplay};
@@ -50,8 +51,39 @@ pub(crate) fn to_mathml(latex: &str, display: bool) -> Option<String> {
     } else {
         MathDisplay::Inline
     };
-    let converted = CONVERTER.convert_with_local_state(latex, mode).ok()?;
+    let latex = numbered_by_tags(latex, display);
+    let converted = CONVERTER.convert_with_local_state(&latex, mode).ok()?;
     Some(styles_to_classes(&converted.mathml))
+}
+
+/// The formula with the numbers that its `\tag`s give and no others: each formula would count from 1.
+///
+/// math-core takes a `\tag` only inside of an environment, and knows no `multline*`.
+fn numbered_by_tags(latex: &str, display: bool) -> Cow<'_, str> {
+    const STARRED: [(&str, &str); 6] = [
+        ("{align}", "{align*}"),
+        ("{equation}", "{equation*}"),
+        ("{gather}", "{gather*}"),
+        ("{multline}", "{gather*}"),
+        ("{multline*}", "{gather*}"),
+        ("{split}", "{aligned}"),
+    ];
+    let mut latex = Cow::Borrowed(latex);
+    for (numbered, starred) in STARRED {
+        for command in [r"\begin", r"\end"] {
+            let from = format!("{command}{numbered}");
+            if latex.contains(&from) {
+                latex = Cow::Owned(latex.replace(&from, &format!("{command}{starred}")));
+            }
+        }
+    }
+    let has_place = ["align*", "equation*", "gather*"]
+        .iter()
+        .any(|name| latex.contains(&format!("\\begin{{{name}}}")));
+    if display && latex.contains(r"\tag{") && !has_place {
+        latex = Cow::Owned(format!(r"\begin{{equation*}}{latex}\end{{equation*}}"));
+    }
+    latex
 }
 
 /// How deep the groups, environments and `\left`s of a formula nest.
@@ -158,6 +190,27 @@ mod tests {
             let mathml = to_mathml(latex, true).unwrap_or_else(|| panic!("{latex}"));
             assert!(mathml.starts_with("<math display=\"block\">"), "{mathml}");
             assert!(!mathml.contains(" style=\""), "{mathml}");
+        }
+    }
+
+    #[test]
+    fn equations_have_the_numbers_that_their_tags_give() {
+        for latex in [
+            r"x \tag{7}",
+            r"\begin{aligned} a&=b \\ &=c \end{aligned} \tag{7}",
+            r"\begin{align} a&=b \tag{7} \\ &=c \end{align}",
+            r"\begin{equation} \begin{split} a&=b \\ &=c \end{split} \tag{7} \end{equation}",
+            r"\begin{multline} a \tag{7} \end{multline}",
+        ] {
+            let mathml = to_mathml(latex, true).unwrap_or_else(|| panic!("{latex}"));
+            assert_eq!(mathml.matches("(7)").count(), 1, "{mathml}");
+            assert_eq!(mathml.matches('(').count(), 1, "{mathml}");
+            assert!(!mathml.contains(" style=\""), "{mathml}");
+        }
+        for name in ["align", "align*", "equation", "gather", "multline*"] {
+            let latex = format!(r"\begin{{{name}}} a=b \end{{{name}}}");
+            let mathml = to_mathml(&latex, true).unwrap_or_else(|| panic!("{latex}"));
+            assert!(!mathml.contains('('), "{mathml}");
         }
     }
 

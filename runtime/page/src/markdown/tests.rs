@@ -116,6 +116,48 @@ fn formulas_in_all_delimiters_become_mathml() {
 }
 
 #[test]
+fn boxes_environments_and_tags_of_r1_are_drawn() {
+    let boxed = html(r"**Answer:** \boxed{42}");
+    assert!(
+        boxed.starts_with("<p><strong>Answer:</strong> <math><mtable")
+            && boxed.contains("<mn>42</mn>"),
+        "{boxed}"
+    );
+    assert!(html(r"**\boxed{a_1*b*c_2}**").contains("<p><strong><math>"));
+    for text in [
+        r"so \begin{align*} a&=b \\ &=c_1*d*e_2 \end{align*} it is",
+        "\\begin{equation}\n x = 1\n\\end{equation}",
+        "> \\begin{gather}\n> x \\\\\n> y\n> \\end{gather}",
+        "- \\begin{align}\n  x &= 1\n  \\end{align}",
+        r"\[ x \tag{1} \]",
+    ] {
+        let html = html(text);
+        assert_eq!(
+            html.matches("<span class=\"math-display\"><math display=\"block\">")
+                .count(),
+            1,
+            "{html}"
+        );
+        assert!(
+            !html.contains("math-source") && !html.contains("begin"),
+            "{html}"
+        );
+    }
+    let tagged = html("$$x \\tag{3.1}$$");
+    assert!(tagged.contains("(3.1)"), "{tagged}");
+    // Source is shown where LaTeX itself is spoken of.
+    for code in [
+        r"`\boxed{42}`",
+        "```latex\n\\begin{align*}\na &= b\n\\end{align*}\n```",
+        "    \\boxed{42}",
+    ] {
+        let html = html(code);
+        assert!(html.contains("<code>") && !html.contains("<math"), "{html}");
+    }
+    assert_eq!(html(r"so \boxed{4"), "<p>so \\boxed{4</p>\n");
+}
+
+#[test]
 fn money_is_not_mathematics() {
     assert_eq!(html("costs $5 and $6"), "<p>costs $5 and $6</p>\n");
 }
@@ -245,6 +287,9 @@ fn huge_nesting_is_cut_and_comes_through() {
         "<!--",
         "<?",
         "\\[\\sqrt{",
+        "\\boxed{",
+        "\\begin{align}",
+        "\\begin{align}x\\end{gather}",
     ] {
         let text = part.repeat(100_000 / part.len());
         let rendered = html(&text);
@@ -267,7 +312,7 @@ proptest! {
     fn no_mix_of_signs_is_harmful(parts in proptest::collection::vec(proptest::sample::select(vec![
         "\\(", "\\)", "\\[", "\\]", "$", "$$", "`", "```", "\n", "\n\n", "> ", "- ", "    ", "|", "|---|\n", "*", "**",
         "_", "[", "](", ")", "![", "<", ">", "</", "script", "<sub>", "</sub>", "<br>", "style", "\"", "'", "=", "onload",
-        "javascript:", "\\frac", "\\text{", "{", "}", "\\begin{aligned}", "\\end{aligned}", "&", "\\\\", "é", "x", "5", "~~",
+        "javascript:", "\\frac", "\\text{", "{", "}", "\\begin{aligned}", "\\end{aligned}", "\\begin{align*}", "\\end{align*}", "\\boxed{", "\\tag{1}", "\\label{a}", "&", "\\\\", "é", "x", "5", "~~",
         "# ", "[ ] ", "https://e.org", "\u{0}", "\u{F0000}",
     ]), 0..60)) {
         let text = parts.concat();
