@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::browser::Browser;
+use crate::browser::{Browser, key};
 use crate::process::until;
 use crate::serve::Serve;
 
@@ -91,10 +91,9 @@ impl Page {
 
     /// The text of each question and answer in the conversation, in order.
     pub fn conversation(&self) -> Vec<String> {
-        let texts = self.browser.run(
-            "return [...document.querySelectorAll('.question, [data-role=\"assistant\"] .answer')].map(e => e.innerText.trim())",
-        );
-        serde_json::from_value(texts).expect("a list of texts")
+        self.texts(
+            "[...document.querySelectorAll('.question, [data-role=\"assistant\"] .answer')].map(e => e.innerText.trim())",
+        )
     }
 
     /// The text of the last answer, once it has this state.
@@ -112,16 +111,83 @@ impl Page {
         ) == json!(true)
     }
 
-    /// Asks, and presses stop while the answer comes. A model this small may end it before; then it is
-    /// asked again.
+    /// Asks, and presses stop while the answer comes. A model may end it before, or in the moment of
+    /// stopping; then it is asked again. No list is asked for: while it is empty nothing of it can be seen.
     pub fn stop_on_its_way(&self) {
         until("an answer is stopped on its way", || {
-            self.ask("Count from one to ten thousand, every number.");
+            self.ask("Write a long story about a garden.");
             until("some words are there, or the end", || {
                 (self.answer().len() > 20 || self.state() != "streaming").then_some(())
             });
-            self.stop().then_some(())
+            self.stop();
+            until("the answer is at its end", || {
+                (self.state() != "streaming").then_some(())
+            });
+            (self.state() == "stopped").then_some(())
         });
+    }
+
+    /// Notes all that the live region says from now on.
+    pub fn listen(&self) {
+        self.browser.run(
+            "window.said = []; new MutationObserver(changes => said.push(...changes.flatMap(c => [...c.addedNodes].map(n => n.data)))) \
+             .observe(document.querySelector('[aria-live=\"polite\"].sr-only'), {childList: true})",
+        );
+    }
+
+    /// What the live region has said since [`Page::listen`].
+    pub fn said(&self) -> Vec<String> {
+        self.texts("said")
+    }
+
+    /// Notes all that stands in the place of an answer that has not begun, from now on.
+    pub fn watch_the_waiting(&self) {
+        self.browser.run(
+            "window.waits = []; new MutationObserver(() => { \
+               const wait = [...document.querySelectorAll('.waiting:not([hidden])')].at(-1); \
+               const bar = wait?.querySelector('progress'); \
+               const now = wait && [wait.innerText.trim(), bar && `${bar.value} of ${bar.max}`].filter(Boolean).join(' | '); \
+               if (now && now !== waits.at(-1)) waits.push(now); \
+             }).observe(document.getElementById('turns'), {childList: true, subtree: true, characterData: true, attributes: true})",
+        );
+    }
+
+    /// What has been waited for since [`Page::watch_the_waiting`]: words, then ` | ` and how full a bar was.
+    pub fn waits(&self) -> Vec<String> {
+        self.texts("waits")
+    }
+
+    fn texts(&self, variable: &str) -> Vec<String> {
+        let texts = self.browser.run(&format!("return {variable}"));
+        serde_json::from_value(texts).expect("a list of texts")
+    }
+
+    /// Types with the keys alone, into whatever has the focus.
+    pub fn key_in(&self, text: &str) {
+        for letter in text.chars() {
+            self.browser.press(&[letter]);
+        }
+    }
+
+    /// Goes back with Shift and Tab until this has the focus.
+    pub fn tab_back_to(&self, selector: &str) {
+        const MOST: usize = 60;
+        for _ in 0..MOST {
+            if self.has_focus(selector) {
+                return;
+            }
+            self.browser.press(&[key::SHIFT, key::TAB]);
+        }
+        panic!("{MOST} presses of Tab did not reach {selector}");
+    }
+
+    /// Whether this has the focus.
+    pub fn has_focus(&self, selector: &str) -> bool {
+        self.holds(&format!(
+            "document.activeElement.matches({})",
+            json!(selector)
+        ))
+        .is_some()
     }
 
     /// Puts a conversation into the browser's store, as the page keeps it, and comes back to it.

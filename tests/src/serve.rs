@@ -49,11 +49,16 @@ impl Serve {
         serve
     }
 
+    /// Ends it; the port is then nobody's.
+    pub fn stop(&mut self) {
+        self.process.end();
+    }
+
     /// Ends it and serves another model on the same port, with the same state folder.
     pub fn restart(&mut self, model: &Path, options: &[&str]) {
         let (_, port) = self.url.rsplit_once(':').expect("the URL has a port");
         let port = port.parse().expect("a port is a number");
-        self.process.end();
+        self.stop();
         self.process = spawn(model, port, self.folder.path(), options);
         self.wait_until_ready();
     }

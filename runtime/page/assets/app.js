@@ -22,7 +22,12 @@ let current;
 const turns = new Map();
 
 const thread = new Thread({
-  onRetry: (at) => !turns.has(current.id) && start(conversations.retry(current, at)),
+  onRetry: (at) => {
+    if (turns.has(current.id)) return;
+    start(conversations.retry(current, at));
+    // The button that was pressed goes with the answer that it stood below.
+    composer.focus();
+  },
   onEdit: (at, text) => {
     turns.get(current.id)?.stop();
     turns.delete(current.id);
@@ -122,10 +127,11 @@ async function start(answer) {
   if (turns.get(conversation.id) !== turn) return;
   turns.delete(conversation.id);
   save(conversation);
-  if (conversation === current) {
-    composer.answering = false;
-    announce({ done: `Answer: ${view.spoken}`, stopped: "Stopped.", error: `No answer. ${answer.error}` }[answer.state]);
-  }
+  if (conversation === current) composer.answering = false;
+  const end = answer.state === "done" ? `Answer: ${await view.spoken()}`
+    : answer.state === "stopped" ? "Stopped." : `No answer. ${answer.error}`;
+  // The next question may have been asked meanwhile.
+  if (conversation === current && !turns.has(conversation.id)) announce(end);
 }
 
 setUpSettings({

@@ -47,6 +47,7 @@ static FILES: &[(&str, &str, &[u8])] = files! {
     "/js/composer.js" => SCRIPT,
     "/js/conversation.js" => SCRIPT,
     "/js/dom.js" => SCRIPT,
+    "/js/latest.js" => SCRIPT,
     "/js/models.js" => SCRIPT,
     "/js/render.js" => SCRIPT,
     "/js/settings.js" => SCRIPT,

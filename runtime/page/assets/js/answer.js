@@ -19,6 +19,7 @@ export class AnswerView {
   #waiting;
   #failure;
   #foot;
+  #shown = null;
   #onRetry;
 
   /** `onRetry` is called for another answer, `onShown` after each change of size. */
@@ -42,8 +43,9 @@ export class AnswerView {
     this.update({ content: true, reasoning: true });
   }
 
-  /** What a screen reader is told when the answer is there. */
-  get spoken() {
+  /** What a screen reader is told when the answer is there: all of it, which shows a moment after it came. */
+  async spoken() {
+    await this.#shown;
     return this.#text.textContent;
   }
 
@@ -53,7 +55,7 @@ export class AnswerView {
     const streaming = answer.state === "streaming";
     this.element.dataset.state = answer.state;
     this.element.setAttribute("aria-busy", String(streaming));
-    if (changed.content && answer.content) this.#textView.show(answer.content);
+    if (changed.content && answer.content) this.#shown = this.#textView.show(answer.content);
     if (answer.reasoning) {
       this.#reasoning.hidden = false;
       this.#summarise();

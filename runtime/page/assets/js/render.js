@@ -6,6 +6,7 @@
 
 import * as api from "./api.js";
 import { copyButton, element } from "./dom.js";
+import { Latest } from "./latest.js";
 
 /** Between two requests, ms. */
 const PAUSE = 120;
@@ -13,10 +14,9 @@ const PAUSE = 120;
 export class LiveMarkdown {
   #element;
   #onShown;
-  #wanted = "";
   #shown = null;
   #blocks = [];
-  #busy = false;
+  #latest = new Latest((text) => this.#render(text));
 
   /** `onShown` is called after each change of the element. */
   constructor(target, onShown = () => {}) {
@@ -24,33 +24,27 @@ export class LiveMarkdown {
     this.#onShown = onShown;
   }
 
-  /** Shows the text, soon. */
+  /** Shows the text, soon. Resolves when it, or what came after it, is shown. */
   show(text) {
-    this.#wanted = text;
     if (this.#shown === null) this.#plain(text);
-    if (!this.#busy) this.#work();
+    return this.#latest.want(text);
   }
 
-  async #work() {
-    this.#busy = true;
-    while (this.#wanted !== this.#shown) {
-      const text = this.#wanted;
-      const began = performance.now();
-      try {
-        this.#swap(await api.render(text));
-        this.#shown = text;
-      } catch {
-        // The words matter more than their looks.
-        this.#plain(this.#wanted);
-        this.#shown = null;
-        break;
-      }
+  async #render(text) {
+    if (text === this.#shown) return;
+    const began = performance.now();
+    try {
+      this.#swap(await api.render(text));
+      this.#shown = text;
       this.#onShown();
-      // A long answer takes longer to render; leave the model at least half of the time.
-      const took = performance.now() - began;
-      await new Promise((resume) => setTimeout(resume, Math.max(PAUSE - took, took)));
+    } catch {
+      // The words matter more than their looks.
+      this.#plain(text);
+      this.#shown = null;
     }
-    this.#busy = false;
+    // A long answer takes longer to render; leave the model at least half of the time.
+    const took = performance.now() - began;
+    await new Promise((resume) => setTimeout(resume, Math.max(PAUSE - took, took)));
   }
 
   #plain(text) {
