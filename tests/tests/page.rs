@@ -209,6 +209,29 @@ fn every_file_comes_with_the_strict_policy() {
 }
 
 #[test]
+fn the_prompt_stands_below_the_text_whether_it_scrolls_or_not() {
+    let serve = Serve::start(&smollm2(), &[]);
+    let page = Page::open(&serve);
+    let edges = |selector: &str| {
+        let edges = page.browser.run(&format!(
+            "const {{left, right}} = document.querySelector('{selector}').getBoundingClientRect(); return [left, right]"
+        ));
+        serde_json::from_value::<[f64; 2]>(edges).unwrap()
+    };
+    for width in [360, 700, 1280] {
+        page.browser.resize(width, 500);
+        page.keep(&json!([{"role": "user", "content": "Short?"}]));
+        let short = edges(".question");
+        page.keep(&json!([{"role": "user", "content": "Long?\n".repeat(60)}]));
+        until("it scrolls", || {
+            page.holds("document.getElementById('thread').scrollTop > 0")
+        });
+        assert_eq!(edges(".question"), short, "at {width} px");
+        assert_eq!(edges(".desk"), short, "at {width} px");
+    }
+}
+
+#[test]
 fn axe_finds_nothing_to_complain_about_on_a_phone_and_on_a_desk_by_day_and_by_night() {
     let axe = std::fs::read_to_string(cached("axe-core-4.14.1.min.js")).unwrap();
     let serve = Serve::start(&smollm2(), &[]);
