@@ -130,7 +130,7 @@ impl Page {
     /// Notes all that the live region says from now on.
     pub fn listen(&self) {
         self.browser.run(
-            "window.said = []; new MutationObserver(changes => said.push(...changes.flatMap(c => [...c.addedNodes].map(n => n.data)))) \
+            "window.ear?.disconnect(); window.said = []; (window.ear = new MutationObserver(changes => said.push(...changes.flatMap(c => [...c.addedNodes].map(n => n.data))))) \
              .observe(document.querySelector('[aria-live=\"polite\"].sr-only'), {childList: true})",
         );
     }

@@ -7,6 +7,17 @@
 import * as api from "./api.js";
 import { applyChunk, finish, messagesToSend } from "./conversation.js";
 
+/** How long a browser may take from setting out for another page to leaving this one, ms. */
+const LEAVING = 5000;
+
+/** A browser that sets out for another page may close the connections before it says so with `pagehide`. */
+let leaving = false;
+addEventListener("beforeunload", () => {
+  leaving = true;
+  // It may stay after all.
+  setTimeout(() => (leaving = false), LEAVING);
+});
+
 export class Turn {
   #abort = new AbortController();
 
@@ -36,7 +47,7 @@ export class Turn {
       }
       finish(answer, "done", clock, Date.now());
     } catch (error) {
-      if (this.#abort.signal.aborted) finish(answer, "stopped", clock, Date.now());
+      if (leaving || this.#abort.signal.aborted) finish(answer, "stopped", clock, Date.now());
       else finish(answer, "error", clock, Date.now(), error);
     }
   }
