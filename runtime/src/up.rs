@@ -49,7 +49,7 @@ pub struct UpArgs {
     /// The page's port, in place of the one in --listen; 0 takes any that is free
     #[arg(long, env = "CLOISTER_PORT")]
     port: Option<u16>,
-    /// A broker to use instead of a Mosquitto of our own: mqtt://[user:password@]host[:1883]
+    /// A broker to use instead of a Mosquitto of our own: mqtt://host[:1883], mqtts://, ws:// or wss://; see docs/mqtt.md
     #[arg(
         long,
         env = "CLOISTER_BROKER",

@@ -141,7 +141,9 @@ fn a_broker_that_cannot_be_one_is_told_before_a_model_is_loaded() {
         ("mqtt://", "no host"),
         ("mqtt://127.0.0.1:99999", "99999"),
         ("127.0.0.1", "mqtt://["),
-        ("mqtt://u:secret@nowhere.invalid", "nowhere.invalid"),
+        ("mqtt://nowhere.invalid", "nowhere.invalid"),
+        ("mqtts://127.0.0.1", "--cafile"),
+        ("mqtt://u:secret@127.0.0.1", "in a command line"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let (code, stderr) =

@@ -22,6 +22,7 @@ use crate::broker::{Message, Publisher, Receipt};
 use crate::choices::{self, Choices, Defaults, Setting};
 use crate::client::{Engine, Heard};
 use crate::journal::{Journal, now};
+use crate::recipes::Recipes;
 use crate::topics::{AskId, Place, Purpose, Topics};
 
 /// How many asks are put to the engine at once; the others wait in the journal, in order.
@@ -55,6 +56,8 @@ pub struct Bridge {
     choices: Arc<Choices>,
     /// Whether a model is being loaded because somebody wished so.
     warms_up: Arc<AtomicBool>,
+    /// What is asked by itself.
+    pub recipes: Recipes,
     places: Arc<Semaphore>,
     deliveries: Arc<Semaphore>,
     /// What has happened since the start.
@@ -126,6 +129,7 @@ impl Bridge {
         publisher: Publisher,
         journal: Journal,
         choices: Arc<Choices>,
+        recipes: Recipes,
     ) -> Arc<Self> {
         Arc::new(Self {
             topics,
@@ -134,6 +138,7 @@ impl Bridge {
             journal,
             choices,
             warms_up: Arc::default(),
+            recipes,
             places: Arc::new(Semaphore::new(AT_ONCE)),
             deliveries: Arc::new(Semaphore::new(DELIVERIES_AT_ONCE)),
             counters: Counters::default(),
@@ -163,6 +168,9 @@ impl Bridge {
                     self.choices.renew.notify_one();
                 }
                 receipt.give();
+            }
+            None if self.recipes.on(&message.topic).next().is_some() => {
+                self.take_for_recipes(message, receipt).await;
             }
             _ => {
                 warn!(topic = message.topic, "a message is ignored");
@@ -298,6 +306,34 @@ impl Bridge {
             let publisher = self.publisher.clone();
             tokio::spawn(async move { publisher.clear(topic).await });
         }
+    }
+
+    /// Asks what the recipes of this topic ask. What cannot be asked is told in the log and counted:
+    /// there is nobody to answer.
+    async fn take_for_recipes(self: &Arc<Self>, message: Message, receipt: Receipt) {
+        let mut asked = Vec::new();
+        for recipe in self.recipes.on(&message.topic) {
+            match self.recipes.ask(recipe, &message, &self.topics) {
+                Ok(Some((ask, topic))) => {
+                    let result = Target {
+                        topic,
+                        bare: true,
+                        ..Target::default()
+                    };
+                    asked.push(self.intake(Place::Own, ask, result, &message));
+                }
+                Ok(None) => debug!(recipe = recipe.name, "a recipe asks nothing"),
+                Err(why) => warn!(recipe = recipe.name, "a recipe cannot ask: {why}"),
+            }
+        }
+        // They are written down in order: with the last, all are.
+        let Some(last) = asked.pop() else {
+            return receipt.give();
+        };
+        for intake in asked {
+            self.admit(intake, receipt.of_another()).await;
+        }
+        self.admit(last, receipt).await;
     }
 
     fn intake(&self, place: Place, ask: Ask, target: Target, message: &Message) -> Intake {

@@ -8,11 +8,12 @@
 //!
 //! Both MQTT versions hide behind [`Client`] and [`Link`]; `v4` and `v5` hold what differs.
 
+mod dial;
 mod v4;
 mod v5;
+mod websocket;
 
 use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,17 +21,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::answers::Target;
-use crate::config::{self, MqttVersion};
+use crate::config::{self, MqttVersion, Wire};
 use crate::topics::Topics;
-
-/// After this long without a word, each side asks whether the other is still there.
-const KEEP_ALIVE_SECONDS: u16 = 15;
 
 /// The pause before the next try: doubled from the first to the longest, each with some jitter.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -78,6 +75,8 @@ pub struct Message {
 
 struct Connect {
     broker: config::Broker,
+    wire: Wire,
+    login: Option<(String, String)>,
     client_id: String,
     status_topic: String,
 }
@@ -95,6 +94,15 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// One that acknowledges nothing, for what goes the way of a message beside it.
+    pub fn of_another(&self) -> Self {
+        Self {
+            ack: None,
+            connection: self.connection,
+            to: self.to.clone(),
+        }
+    }
+
     /// Tells the broker that the message is in safe hands. From any thread.
     pub fn give(self) {
         if let Some(ack) = self.ack {
@@ -116,6 +124,8 @@ enum Happening {
 enum Lost {
     /// The broker does not let us in, and says why.
     Refused(String),
+    /// Somebody has to mend something first, and what.
+    Obstructed(String),
     /// Somebody else connected under our name.
     TakenOver,
     /// The broker cannot be reached, or the connection broke.
@@ -141,6 +151,16 @@ impl Outgoing {
             payload,
             retain,
             content_type: None,
+        }
+    }
+}
+
+impl Lost {
+    /// What an error of the library means that has no meaning of its own.
+    fn by(error: &(dyn Error + 'static)) -> Self {
+        match dial::Obstacle::among(error) {
+            Some(why) => Self::Obstructed(why),
+            None => Self::Failed(error.to_string()),
         }
     }
 }
@@ -208,13 +228,6 @@ impl Client {
             Self::V5(client) => drop(client.disconnect().await),
         }
     }
-}
-
-/// Our own dialling in place of the library's, which would ask a resolver.
-async fn dial(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 /// What is to be published goes in here. Cheap to clone.
@@ -327,22 +340,30 @@ pub struct Link {
     events: Events,
     publisher: Publisher,
     topics: Topics,
+    filters: Vec<String>,
+    broker: config::Broker,
     address: SocketAddr,
 }
 
 /// Prepares the connection; nothing is dialled before [`Link::run`].
+///
+/// # Errors
+/// The file of the login cannot be read any more.
 pub fn prepare(
     broker: &config::Broker,
-    version: MqttVersion,
+    wire: Wire,
     client_id: String,
     topics: &Topics,
-) -> (Publisher, Link) {
+    further_filters: Vec<String>,
+) -> anyhow::Result<(Publisher, Link)> {
     let connect = Connect {
         broker: broker.clone(),
+        wire,
+        login: broker.login()?,
         client_id,
         status_topic: topics.status(),
     };
-    let (client, events) = match version {
+    let (client, events) = match wire.version {
         MqttVersion::V3_1_1 => {
             let (client, events) = v4::connect(&connect);
             (Client::V4(client), Events::V4(Box::new(events)))
@@ -362,9 +383,15 @@ pub fn prepare(
         events,
         publisher: publisher.clone(),
         topics: topics.clone(),
+        filters: topics
+            .filters()
+            .into_iter()
+            .chain(further_filters)
+            .collect(),
+        broker: broker.clone(),
         address: broker.address,
     };
-    (publisher, link)
+    Ok((publisher, link))
 }
 
 /// What was last told in the log about the connection.
@@ -373,7 +400,8 @@ enum Told {
     Nothing,
     Up,
     Down,
-    Refused,
+    /// Somebody has to mend this.
+    Obstructed(String),
 }
 
 impl Link {
@@ -401,7 +429,7 @@ impl Link {
         let mut pause = FIRST_PAUSE;
         let mut connected_at = None;
         loop {
-            match self.poll().await {
+            let lost = match self.poll().await {
                 Ok(Happening::Connected { largest_packet }) => {
                     self.publisher
                         .largest_packet
@@ -410,6 +438,7 @@ impl Link {
                     told = Told::Up;
                     connected_at = Some(Instant::now());
                     self.subscribe();
+                    continue;
                 }
                 Ok(Happening::Message(message, ack)) => {
                     let receipt = Receipt {
@@ -418,54 +447,72 @@ impl Link {
                         to: receipts.clone(),
                     };
                     on_message(*message, receipt).await;
+                    continue;
                 }
-                Ok(Happening::Other) => {}
+                Ok(Happening::Other) => continue,
                 Err(Lost::Ended) => return,
-                Err(Lost::TakenOver) => {
-                    connection.fetch_add(1, Ordering::Relaxed);
-                    self.publisher.listening.send_replace(false);
-                    error!(
-                        "the broker at {} gave our connection to another program of the same name: two bridges have this node's name; give one of them another with --node; trying again in {} s",
-                        self.address,
-                        REFUSED_PAUSE.as_secs()
-                    );
-                    told = Told::Down;
-                    sleep(jittered(REFUSED_PAUSE)).await;
-                }
-                Err(Lost::Refused(why)) => {
-                    connection.fetch_add(1, Ordering::Relaxed);
-                    self.publisher.listening.send_replace(false);
-                    if told != Told::Refused {
-                        error!(
-                            "the broker at {} refuses the login ({why}): check user and password in --broker; trying again every {} s",
-                            self.address,
-                            REFUSED_PAUSE.as_secs()
-                        );
-                        told = Told::Refused;
-                    }
-                    sleep(REFUSED_PAUSE).await;
-                }
-                Err(Lost::Failed(why)) => {
-                    connection.fetch_add(1, Ordering::Relaxed);
-                    self.publisher.listening.send_replace(false);
+                Err(lost) => lost,
+            };
+            connection.fetch_add(1, Ordering::Relaxed);
+            self.publisher.listening.send_replace(false);
+            let lasting = matches!(lost, Lost::Refused(_) | Lost::TakenOver);
+            let now = match (lost, self.renew_login()) {
+                (_, Err(error)) => Told::Obstructed(format!("{error:#}")),
+                (Lost::Refused(why), _) => Told::Obstructed(format!(
+                    "it refuses the login ({why}): check user and password in --broker or --login-file"
+                )),
+                (Lost::TakenOver, _) => Told::Obstructed(
+                    "it gave our connection to another program of the same name: two bridges have this node's name; give one of them another with --node".into(),
+                ),
+                (Lost::Obstructed(why), _) => Told::Obstructed(why),
+                (Lost::Failed(why), _) => {
                     if told != Told::Down {
                         warn!(
                             "no connection to the broker at {}: {why}; trying again",
                             self.address
                         );
-                        told = Told::Down;
                     }
-                    if connected_at
-                        .take()
-                        .is_some_and(|since: Instant| since.elapsed() > GOOD_CONNECTION)
-                    {
-                        pause = FIRST_PAUSE;
-                    }
-                    sleep(jittered(pause)).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    Told::Down
+                }
+                (Lost::Ended, _) => return,
+            };
+            if let Told::Obstructed(why) = &now
+                && told != now
+            {
+                error!(
+                    "no connection to the broker at {}: {why}; trying again",
+                    self.address
+                );
+            }
+            told = now;
+            if connected_at
+                .take()
+                .is_some_and(|since: Instant| since.elapsed() > GOOD_CONNECTION)
+            {
+                pause = FIRST_PAUSE;
+            }
+            if lasting {
+                sleep(jittered(REFUSED_PAUSE)).await;
+            } else {
+                sleep(jittered(pause)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+
+    /// Takes user and password as they are now: the file that holds them may have been mended.
+    fn renew_login(&mut self) -> anyhow::Result<()> {
+        if let Some((user, password)) = self.broker.login()? {
+            match &mut self.events {
+                Events::V4(events) => {
+                    events.mqtt_options.set_credentials(user, password);
+                }
+                Events::V5(events) => {
+                    events.options.set_credentials(user, password);
                 }
             }
         }
+        Ok(())
     }
 
     async fn poll(&mut self) -> Result<Happening, Lost> {
@@ -479,7 +526,7 @@ impl Link {
     /// Subscribes and reports `online`, beside the event loop, which has to move for it.
     fn subscribe(&self) {
         let publisher = self.publisher.clone();
-        let filters = self.topics.filters();
+        let filters = self.filters.clone();
         let home_assistant = self.topics.home_assistant();
         tokio::spawn(async move {
             let shown = filters.join(", ");

@@ -4,8 +4,10 @@
 //! Must never print the broker's password, and must never ask a name server: a broker is an address
 //! or a name in the hosts file.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+mod broker;
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,14 +18,37 @@ use cloister_program::node::Node;
 use serde::Deserialize;
 
 use crate::answers::Limits;
+use crate::recipes::Recipes;
+use crate::tls;
+use crate::topics::Topics;
+
+pub use broker::{Broker, Tls};
 
 /// MQTT on one side, the Unix socket of `cloister serve` on the other.
 #[derive(Parser)]
 #[command(version)]
 pub struct Args {
-    /// The broker: mqtt://[user:password@]host[:1883]. The host is an address or a name in the hosts file
+    /// The broker: mqtt://[user:password@]host[:1883], or mqtts://, ws:// or wss:// with a path. The host is an address or a name in the hosts file
     #[arg(long, env = "CLOISTER_BROKER", hide_env_values = true)]
     broker: Option<String>,
+    /// A file with one line user:password for the broker, in place of the URL's
+    #[arg(long, value_name = "FILE", env = "CLOISTER_LOGIN_FILE")]
+    login_file: Option<PathBuf>,
+    /// For mqtts and wss: the certificates, in PEM, of the CA that signed the broker's; no other is trusted
+    #[arg(long, value_name = "FILE", env = "CLOISTER_CAFILE")]
+    cafile: Option<PathBuf>,
+    /// The certificate, in PEM, that shows the broker who we are, and those between it and its CA
+    #[arg(long, value_name = "FILE", env = "CLOISTER_CERTFILE")]
+    certfile: Option<PathBuf>,
+    /// The private key of --certfile, in PEM, without a passphrase
+    #[arg(long, value_name = "FILE", env = "CLOISTER_KEYFILE")]
+    keyfile: Option<PathBuf>,
+    /// Seconds of silence, 5 to 3600, after which each side asks whether the other is still there [default: 15]
+    #[arg(long, value_name = "SECONDS", env = "CLOISTER_KEEP_ALIVE")]
+    keep_alive: Option<u16>,
+    /// The most bytes in one MQTT 5 message from the broker, which drops what is longer [default: 16777216]
+    #[arg(long, value_name = "BYTES", env = "CLOISTER_MAX_PACKET")]
+    max_packet: Option<u32>,
     /// The Unix socket of `cloister serve`
     #[arg(long, env = "CLOISTER_SOCKET")]
     socket: Option<PathBuf>,
@@ -57,7 +82,7 @@ pub struct Args {
     /// Do not show the box to Home Assistant, and withdraw what was announced before
     #[arg(long, env = "CLOISTER_NO_DISCOVERY")]
     no_discovery: bool,
-    /// A cloister.toml whose [bridge] table holds these options by the same names
+    /// A cloister.toml whose [bridge] table holds these options by the same names, and whose [[recipe]] tables say what is asked by itself
     #[arg(long, env = "CLOISTER_CONFIG")]
     config: Option<PathBuf>,
 }
@@ -75,6 +100,17 @@ pub enum MqttVersion {
     V5,
 }
 
+/// How to talk to the broker, once there is a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Wire {
+    /// The MQTT version.
+    pub version: MqttVersion,
+    /// After so many seconds without a word, each side asks whether the other is still there.
+    pub keep_alive: u16,
+    /// The most bytes in one message from the broker, as far as it can be told.
+    pub max_packet: u32,
+}
+
 /// Everything the bridge needs to know, checked.
 #[derive(Debug)]
 pub struct Settings {
@@ -86,39 +122,36 @@ pub struct Settings {
     pub state: PathBuf,
     /// The name of this box.
     pub node: Node,
-    /// The MQTT version.
-    pub mqtt_version: MqttVersion,
-    /// Pools to share work in.
-    pub pools: Vec<Node>,
+    /// How to talk to the broker.
+    pub wire: Wire,
+    /// The topics of this box and of its pools.
+    pub topics: Topics,
+    /// What is asked by itself.
+    pub recipes: Recipes,
     /// What the journal may keep.
     pub limits: Limits,
-    /// What a reply topic must begin with; anything, if empty.
-    pub reply_prefixes: Vec<String>,
-    /// Where Home Assistant looks for devices.
-    pub discovery_prefix: String,
-    /// Whether it is to find this one.
-    pub discovery: bool,
 }
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct BridgeTable {
     broker: Option<String>,
+    login_file: Option<PathBuf>,
+    cafile: Option<PathBuf>,
+    certfile: Option<PathBuf>,
+    keyfile: Option<PathBuf>,
+    keep_alive: Option<u16>,
+    max_packet: Option<u32>,
     socket: Option<PathBuf>,
     state: Option<PathBuf>,
     node: Option<String>,
-    #[serde(rename = "mqtt-version")]
     mqtt_version: Option<MqttVersion>,
     pools: Option<Vec<String>>,
-    #[serde(rename = "max-waiting")]
     max_waiting: Option<u64>,
-    #[serde(rename = "keep-answers")]
     keep_answers: Option<u64>,
-    #[serde(rename = "reply-prefixes")]
     reply_prefixes: Option<Vec<String>>,
-    #[serde(rename = "discovery-prefix")]
     discovery_prefix: Option<String>,
-    #[serde(default, rename = "no-discovery")]
+    #[serde(default)]
     no_discovery: bool,
 }
 
@@ -140,11 +173,43 @@ impl Settings {
             Some(name) => Node::parse(&name).map_err(anyhow::Error::msg)?,
             None => Node::of_this_host(),
         };
+        let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+        let broker = Broker::parse(&broker, &hosts)?
+            .with_login_file(args.login_file.or(table.login_file))?
+            .with_certificates(
+                args.cafile.or(table.cafile),
+                args.certfile.or(table.certfile),
+                args.keyfile.or(table.keyfile),
+            )?;
+        if let Some(files) = &broker.tls {
+            tls::client_config(files).map_err(anyhow::Error::msg)?;
+        }
+        let pools: Vec<_> = args
+            .pools
+            .or(table.pools)
+            .unwrap_or_default()
+            .iter()
+            .map(|pool| {
+                Node::parse(pool).map_err(|why| anyhow::anyhow!("the pool {pool:?}: {why}"))
+            })
+            .collect::<Result<_>>()?;
+        let topics = Topics::of(&node, &pools).allow_replies(
+            args.reply_prefixes
+                .or(table.reply_prefixes)
+                .unwrap_or_default(),
+        );
+        let discovery_prefix = args
+            .discovery_prefix
+            .or(table.discovery_prefix)
+            .unwrap_or_else(|| "homeassistant".into());
+        let topics = topics.announce(
+            topic_prefix(discovery_prefix)?,
+            !(args.no_discovery || table.no_discovery),
+        );
         Ok(Self {
-            broker: Broker::parse(
-                &broker,
-                &std::fs::read_to_string("/etc/hosts").unwrap_or_default(),
-            )?,
+            recipes: Recipes::read(args.config.as_deref(), &topics)?,
+            topics,
+            broker,
             socket: args
                 .socket
                 .or(table.socket)
@@ -154,33 +219,29 @@ impl Settings {
                 .or(table.state)
                 .with_context(|| needed("state"))?,
             node,
-            mqtt_version: args
-                .mqtt_version
-                .or(table.mqtt_version)
-                .unwrap_or(MqttVersion::V5),
-            pools: args
-                .pools
-                .or(table.pools)
-                .unwrap_or_default()
-                .iter()
-                .map(|pool| {
-                    Node::parse(pool).map_err(|why| anyhow::anyhow!("the pool {pool:?}: {why}"))
-                })
-                .collect::<Result<_>>()?,
+            wire: Wire {
+                version: args
+                    .mqtt_version
+                    .or(table.mqtt_version)
+                    .unwrap_or(MqttVersion::V5),
+                keep_alive: within(
+                    "keep-alive",
+                    args.keep_alive.or(table.keep_alive).unwrap_or(15),
+                    5..=3600,
+                )?,
+                max_packet: within(
+                    "max-packet",
+                    args.max_packet
+                        .or(table.max_packet)
+                        .unwrap_or(16 * 1024 * 1024),
+                    // Above the longest ask, so that a somewhat too long one gets its error.
+                    2 * 1024 * 1024..=256 * 1024 * 1024,
+                )?,
+            },
             limits: Limits {
                 unanswered: args.max_waiting.or(table.max_waiting).unwrap_or(10_000),
                 keep: Duration::from_secs(args.keep_answers.or(table.keep_answers).unwrap_or(60)),
             },
-            reply_prefixes: args
-                .reply_prefixes
-                .or(table.reply_prefixes)
-                .unwrap_or_default(),
-            discovery_prefix: topic_prefix(
-                args.discovery_prefix
-                    .or(table.discovery_prefix)
-                    .unwrap_or_else(|| "homeassistant".into()),
-            )?,
-            discovery: !(args.no_discovery || table.no_discovery),
         })
     }
 }
@@ -200,177 +261,23 @@ fn topic_prefix(prefix: String) -> Result<String> {
     Ok(prefix)
 }
 
-/// Where the broker is and who we are there. Shows its address only, never its password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Broker {
-    /// Address and port.
-    pub address: SocketAddr,
-    /// User name and password.
-    pub login: Option<(String, String)>,
-}
-
-impl fmt::Debug for Broker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.address.fmt(f)
+fn within<T: PartialOrd + Display>(name: &str, value: T, range: RangeInclusive<T>) -> Result<T> {
+    if range.contains(&value) {
+        return Ok(value);
     }
-}
-
-impl Broker {
-    /// Reads `mqtt://[user:password@]host[:port]`; user and password may be percent-encoded.
-    /// `hosts` is the text of the hosts file.
-    pub fn parse(url: &str, hosts: &str) -> Result<Self> {
-        const SHAPE: &str = "mqtt://[user:password@]host[:1883]";
-        if url.starts_with("mqtts://") {
-            bail!(
-                "the broker URL starts with mqtts://, but there is no TLS here; it must look like {SHAPE}"
-            );
-        }
-        let Some(rest) = url.strip_prefix("mqtt://") else {
-            bail!("the broker URL must look like {SHAPE}");
-        };
-        let (login, place) = match rest.rsplit_once('@') {
-            Some((login, place)) => (Some(login), place),
-            None => (None, rest),
-        };
-        let place = place.strip_suffix('/').unwrap_or(place);
-        if place.contains(['/', '?', '#']) {
-            bail!("the broker URL has something after host and port; it must look like {SHAPE}");
-        }
-        let login = login
-            .map(|login| {
-                let (user, password) = login.split_once(':').unwrap_or((login, ""));
-                anyhow::Ok((percent_decoded(user)?, percent_decoded(password)?))
-            })
-            .transpose()?;
-        let (host, port) = match place.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
-            Some((host, "")) => (host, None),
-            Some((host, port)) => (host, port.strip_prefix(':')),
-            None => match place.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (place, None),
-            },
-        };
-        let port = match port {
-            Some(port) => port
-                .parse()
-                .ok()
-                .filter(|port| *port != 0)
-                .with_context(|| {
-                    format!("the broker's port {port:?} is not a number from 1 to 65535")
-                })?,
-            None => 1883,
-        };
-        Ok(Self {
-            address: SocketAddr::new(address_of(host, hosts)?, port),
-            login,
-        })
-    }
-}
-
-/// The address of `host`: itself, or the first line of the hosts file that names it.
-fn address_of(host: &str, hosts: &str) -> Result<IpAddr> {
-    if host.is_empty() {
-        bail!("the broker URL names no host");
-    }
-    if let Ok(address) = host.parse() {
-        return Ok(address);
-    }
-    let named = hosts.lines().find_map(|line| {
-        let mut words = line.split('#').next()?.split_whitespace();
-        let address = words.next()?.parse().ok()?;
-        words
-            .any(|name| name.eq_ignore_ascii_case(host))
-            .then_some(address)
-    });
-    named.with_context(|| {
-        format!("the broker {host:?} is neither an address nor a name in /etc/hosts; names are looked up nowhere else, so add it there or give the address")
-    })
-}
-
-fn percent_decoded(text: &str) -> Result<String> {
-    let mut bytes = Vec::new();
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let byte = tail
-            .get(..2)
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-            .context("the broker URL's user or password has a '%' without two hexadecimal digits; write '%25' for a '%'")?;
-        bytes.push(byte);
-        rest = &tail[2..];
-    }
-    String::from_utf8(bytes).context("the broker URL's user or password is not UTF-8")
+    bail!(
+        "{name} is {value}; it must be from {} to {}",
+        range.start(),
+        range.end()
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HOSTS: &str = "127.0.0.1 localhost # 10.0.0.1 commented\n::1 ip6-localhost\n# 9.9.9.9 off\n192.168.1.5\tbroker.lan Broker\n";
-
-    fn broker(url: &str) -> Result<Broker> {
-        Broker::parse(url, HOSTS)
-    }
-
     fn settings(arguments: &[&str]) -> Result<Settings> {
         Settings::gather(Args::parse_from([&["cloister-bridge"], arguments].concat()))
-    }
-
-    #[test]
-    fn the_host_is_an_address_or_a_name_in_the_hosts_file() {
-        for (url, address) in [
-            ("mqtt://127.0.0.1", "127.0.0.1:1883"),
-            ("mqtt://127.0.0.1:18830/", "127.0.0.1:18830"),
-            ("mqtt://[::1]:1884", "[::1]:1884"),
-            ("mqtt://[::1]", "[::1]:1883"),
-            ("mqtt://localhost", "127.0.0.1:1883"),
-            ("mqtt://BROKER:1", "192.168.1.5:1"),
-            ("mqtt://ip6-localhost", "[::1]:1883"),
-        ] {
-            assert_eq!(broker(url).unwrap().address.to_string(), address, "{url}");
-        }
-    }
-
-    #[test]
-    fn a_broker_that_cannot_be_reached_as_written_is_refused() {
-        for url in [
-            "127.0.0.1",
-            "http://127.0.0.1",
-            "mqtts://127.0.0.1",
-            "mqtt://",
-            "mqtt://127.0.0.1:0",
-            "mqtt://127.0.0.1:70000",
-            "mqtt://127.0.0.1:x",
-            "mqtt://127.0.0.1/topic",
-            "mqtt://commented",
-            "mqtt://off",
-            "mqtt://example.com",
-            "mqtt://a:%zz@127.0.0.1",
-            "mqtt://a:%4@127.0.0.1",
-        ] {
-            assert!(broker(url).is_err(), "{url}");
-        }
-    }
-
-    #[test]
-    fn user_and_password_may_hold_any_character() {
-        let found = broker("mqtt://me%3A:p@s:s%2Fü@localhost").unwrap();
-        assert_eq!(found.login, Some(("me:".into(), "p@s:s/ü".into())));
-        assert_eq!(
-            broker("mqtt://me@localhost").unwrap().login,
-            Some(("me".into(), "".into()))
-        );
-    }
-
-    #[test]
-    fn the_password_is_never_shown() {
-        let found = broker("mqtt://me:secret@localhost").unwrap();
-        assert!(!format!("{found:?}").contains("secret"));
     }
 
     #[test]
@@ -385,11 +292,11 @@ mod tests {
         let file = file.to_str().unwrap();
         let from_file = settings(&["--config", file]).unwrap();
         assert_eq!(from_file.node.to_string(), "n");
-        assert_eq!(from_file.mqtt_version, MqttVersion::V3_1_1);
+        assert_eq!(from_file.wire.version, MqttVersion::V3_1_1);
         assert_eq!(from_file.broker.address.port(), 7);
         let mixed = settings(&["--config", file, "--node", "m", "--mqtt-version", "5"]).unwrap();
         assert_eq!(mixed.node.to_string(), "m");
-        assert_eq!(mixed.mqtt_version, MqttVersion::V5);
+        assert_eq!(mixed.wire.version, MqttVersion::V5);
     }
 
     #[test]
@@ -419,11 +326,11 @@ mod tests {
             settings(&[&needed, more].concat())
         };
         let found = with(&[]).unwrap();
-        assert!(found.discovery);
-        assert_eq!(found.discovery_prefix, "homeassistant");
+        assert!(found.topics.are_announced());
+        assert!(found.topics.discovery().starts_with("homeassistant/"));
         let off = with(&["--no-discovery", "--discovery-prefix", "ha/main"]).unwrap();
-        assert!(!off.discovery);
-        assert_eq!(off.discovery_prefix, "ha/main");
+        assert!(!off.topics.are_announced());
+        assert!(off.topics.discovery().starts_with("ha/main/"));
         for bad in ["", "a/#", "$SYS", "a/"] {
             let error = with(&["--discovery-prefix", bad]).unwrap_err().to_string();
             assert!(error.contains("discovery prefix"), "{error}");
@@ -434,5 +341,28 @@ mod tests {
     fn what_is_missing_is_named() {
         let error = settings(&["--broker", "mqtt://127.0.0.1", "--state", "/s"]).unwrap_err();
         assert!(error.to_string().contains("--socket"), "{error}");
+    }
+
+    #[test]
+    fn a_figure_out_of_range_is_named_with_the_range() {
+        let needed = [
+            "--broker",
+            "mqtt://127.0.0.1",
+            "--socket",
+            "/s",
+            "--state",
+            "/s",
+        ];
+        for (flag, value, range) in [
+            ("--keep-alive", "4", "5 to 3600"),
+            ("--max-packet", "1048576", "2097152 to 268435456"),
+        ] {
+            let error = settings(&[&needed[..], &[flag, value]].concat()).unwrap_err();
+            let error = error.to_string();
+            assert!(
+                error.contains(&flag[2..]) && error.contains(range),
+                "{error}"
+            );
+        }
     }
 }

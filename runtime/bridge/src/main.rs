@@ -15,8 +15,10 @@ mod client;
 mod config;
 mod discovery;
 mod journal;
+mod recipes;
 mod sse;
 mod state;
+mod tls;
 mod topics;
 
 use std::io::IsTerminal;
@@ -38,7 +40,6 @@ use crate::choices::Choices;
 use crate::client::Engine;
 use crate::config::{Args, Settings};
 use crate::journal::Journal;
-use crate::topics::Topics;
 
 /// How long a clean end may take before the bridge just goes; the last will then says `offline`.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -89,25 +90,25 @@ async fn serve(settings: Settings) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
 
-    let topics = Topics::of(&settings.node, &settings.pools)
-        .allow_replies(settings.reply_prefixes)
-        .announce(settings.discovery_prefix, settings.discovery);
+    let topics = settings.topics;
     let (journal, journal_thread) = Journal::open(&settings.state, settings.limits)?;
     let defaults = journal.with(|answers| choices::load(answers.database()));
     let choices = Arc::new(Choices::kept(defaults.await?));
     let engine = Arc::new(Engine::at(settings.socket));
     let (publisher, link) = broker::prepare(
         &settings.broker,
-        settings.mqtt_version,
+        settings.wire,
         format!("cloister-{}", settings.node),
         &topics,
-    );
+        settings.recipes.filters(),
+    )?;
     let bridge = Bridge::between(
         topics.clone(),
         Arc::clone(&engine),
         publisher.clone(),
         journal.clone(),
         Arc::clone(&choices),
+        settings.recipes,
     );
     let taker = Arc::clone(&bridge);
     let link = tokio::spawn(link.run(move |message, receipt| {

@@ -95,6 +95,7 @@ async fn tell(
         {
             state["asks"] = figures(bridge, journal).await;
             state["version"] = env!("CARGO_PKG_VERSION").into();
+            state["recipes"] = bridge.recipes.figures();
             if anew || told.as_ref() != Some(&state) {
                 publisher.offer(topics.state(), state.to_string().into(), true);
                 told = Some(state);

@@ -189,6 +189,16 @@ impl Topics {
             .then(|| format!("{}/status", self.discovery_prefix))
     }
 
+    /// The topics of boxes, this one's above all, as filters: nothing else may set itself between them.
+    pub fn own_patterns(&self) -> Vec<String> {
+        let of_boxes = ["ask", "cancel", "stop"].map(|leaf| format!("cloister/+/{leaf}"));
+        [format!("{}#", self.prefix), "cloister/pool/#".into()]
+            .into_iter()
+            .chain(of_boxes)
+            .chain(self.home_assistant())
+            .collect()
+    }
+
     /// What a message on this topic is for.
     pub fn purpose(&self, topic: &str) -> Option<Purpose> {
         if self.home_assistant().as_deref() == Some(topic) {
@@ -303,6 +313,24 @@ impl Topics {
 
     /// Checks a topic that an ask wants its answer on; the error says why it cannot be had.
     pub fn check_reply_to(&self, topic: &str) -> Result<(), String> {
+        self.check_answer_topic(topic)?;
+        let allowed = self.reply_prefixes.is_empty()
+            || topic.starts_with(&self.prefix)
+            || self
+                .reply_prefixes
+                .iter()
+                .any(|prefix| topic.starts_with(prefix));
+        if !allowed {
+            return Err(format!(
+                "the reply topic {topic:?} begins with none of those that this box allows: {}",
+                self.reply_prefixes.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks whether an answer can go to a topic, whoever wants it there.
+    pub fn check_answer_topic(&self, topic: &str) -> Result<(), String> {
         if topic.is_empty() || topic.len() > MAX_TOPIC_BYTES {
             return Err(format!(
                 "the reply topic must have 1 to {MAX_TOPIC_BYTES} bytes"
@@ -336,18 +364,6 @@ impl Topics {
         if ours || listened {
             return Err(format!(
                 "the reply topic {topic:?} is one that boxes listen or report on; take another"
-            ));
-        }
-        let allowed = self.reply_prefixes.is_empty()
-            || topic.starts_with(&self.prefix)
-            || self
-                .reply_prefixes
-                .iter()
-                .any(|prefix| topic.starts_with(prefix));
-        if !allowed {
-            return Err(format!(
-                "the reply topic {topic:?} begins with none of those that this box allows: {}",
-                self.reply_prefixes.join(", ")
             ));
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! The command line: options, or one line that says what is wrong with them.
 //!
 //! In: the arguments and `CLOISTER_*` in the environment, by `clap`. Out: options.
-//! Must never say more than one line of a mistake: what called the program may have to show it.
+//! Must never say more than one line of a mistake: what called the program may have to show it. Must never
+//! take a password.
 
 use clap::error::ErrorKind;
 use clap::{Command, Parser};
@@ -9,6 +10,13 @@ use clap::{Command, Parser};
 /// Reads the command line. Ends the process where there is nothing to run: with exit code 0 after
 /// `--help` or `--version`, with 2 and one line on standard error after a mistake.
 pub fn parse<T: Parser>() -> T {
+    if std::env::args().any(|argument| holds_a_password(&argument)) {
+        eprintln!(
+            "{}: everybody on this machine can read a password in a command line; give it by the environment or a file, see --help",
+            T::command().get_name()
+        );
+        std::process::exit(2);
+    }
     T::try_parse().unwrap_or_else(|error| {
         if !error.use_stderr() {
             error.exit();
@@ -17,6 +25,14 @@ pub fn parse<T: Parser>() -> T {
         eprintln!("{}", in_one_line(&error, &T::command(), first.as_deref()));
         std::process::exit(2)
     })
+}
+
+/// Whether this is a URL with a password in it.
+fn holds_a_password(argument: &str) -> bool {
+    argument
+        .split_once("://")
+        .and_then(|(_, rest)| rest.rsplit_once('@'))
+        .is_some_and(|(login, _)| login.contains(':'))
 }
 
 /// `program: what is wrong; see program --help`. `first` is the first argument, which may be a
@@ -86,6 +102,15 @@ mod tests {
         let line = in_one_line(&error.unwrap_err(), &Cli::command(), words.first().copied());
         assert_eq!(line.lines().count(), 1, "{line}");
         line
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_seen() {
+        assert!(holds_a_password("mqtt://me:secret@host"));
+        assert!(holds_a_password("--broker=mqtts://me:@[::1]:1"));
+        for fine in ["mqtt://me@host:1", "mqtt://[::1]:1", "a:b@c"] {
+            assert!(!holds_a_password(fine), "{fine}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `cloister.toml`: one file for the box, with a table for each program.
 //!
-//! In: the file's path and the name of a table. Out: that table.
+//! In: the file's path and the name of a table. Out: that table, or all of that name.
 //! Must never pass over a key or a table that nobody reads, as a mistyped one would seem to hold; must
 //! never quote a value in an error, for the file may hold the broker's password.
 
@@ -10,6 +10,9 @@ use serde::de::DeserializeOwned;
 
 /// The tables that the file may have: one for each program that reads it.
 const TABLES: [&str; 3] = ["up", "serve", "bridge"];
+
+/// The table of which there may be many; the bridge reads them.
+const MANY: &str = "recipe";
 
 /// Why a configuration cannot be used. Each is one line that names the file.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +36,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key outside of the known tables.
-    #[error("{}: {what}; its tables are [up], [serve] and [bridge]", file.display())]
+    #[error("{}: {what}; its tables are [up], [serve], [bridge] and, as often as wanted, [[recipe]]", file.display())]
     UnknownTable {
         /// The file.
         file: PathBuf,
@@ -61,15 +64,51 @@ pub fn table<T: DeserializeOwned + Default>(
     file: Option<&Path>,
     name: &str,
 ) -> Result<T, ConfigError> {
-    let Some(path) = file else {
+    let Some((path, mut tables)) = file.map(read).transpose()? else {
         return Ok(T::default());
     };
+    match tables.remove(name) {
+        None => Ok(T::default()),
+        Some(table) => of_table(path, name, table),
+    }
+}
+
+/// The tables `[[name]]` of the configuration file, in order.
+///
+/// # Errors
+/// As [`table`].
+pub fn tables<T: DeserializeOwned>(file: Option<&Path>, name: &str) -> Result<Vec<T>, ConfigError> {
+    let Some((path, mut tables)) = file.map(read).transpose()? else {
+        return Ok(Vec::new());
+    };
+    match tables.remove(name) {
+        None => Ok(Vec::new()),
+        Some(table) => of_table(path, name, table),
+    }
+}
+
+fn of_table<T: DeserializeOwned>(
+    file: &Path,
+    name: &str,
+    table: toml::Value,
+) -> Result<T, ConfigError> {
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| ConfigError::Table {
+            file: file.to_path_buf(),
+            table: name.to_owned(),
+            // Of a table that is read already, this names the key and quotes no text.
+            message: in_one_line(&error.to_string()),
+        })
+}
+
+fn read(path: &Path) -> Result<(&Path, toml::Table), ConfigError> {
     let file = || path.to_path_buf();
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
         file: file(),
         source,
     })?;
-    let mut tables: toml::Table =
+    let tables: toml::Table =
         toml::from_str(&text).map_err(|error: toml::de::Error| ConfigError::NotToml {
             file: file(),
             line: error
@@ -79,25 +118,22 @@ pub fn table<T: DeserializeOwned + Default>(
             message: in_one_line(error.message()),
         })?;
     for (key, value) in &tables {
+        let many = |value: &toml::Value| {
+            value
+                .as_array()
+                .is_some_and(|list| list.iter().all(toml::Value::is_table))
+        };
         let what = match (TABLES.contains(&key.as_str()), value.is_table()) {
             (true, true) => continue,
+            _ if key == MANY && many(value) => continue,
+            _ if key == MANY => format!("\"{key}\" is written [[{key}]]"),
             (true, false) => format!("\"{key}\" is no table"),
             (false, true) => format!("the table [{key}] is unknown"),
             (false, false) => format!("the key \"{key}\" stands in no table"),
         };
         return Err(ConfigError::UnknownTable { file: file(), what });
     }
-    match tables.remove(name) {
-        None => Ok(T::default()),
-        Some(table) => table
-            .try_into()
-            .map_err(|error: toml::de::Error| ConfigError::Table {
-                file: file(),
-                table: name.to_owned(),
-                // Of a table that is read already, this names the key and quotes no text.
-                message: in_one_line(&error.to_string()),
-            }),
-    }
+    Ok((path, tables))
 }
 
 fn in_one_line(message: &str) -> String {
@@ -151,6 +187,21 @@ mod tests {
             let error = read(text).unwrap_err();
             assert!(error.contains(named), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn of_some_tables_there_may_be_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cloister.toml");
+        std::fs::write(&file, "[[recipe]]\nslots = 1\n[[recipe]]\nslots = 2\n").unwrap();
+        let all: Vec<Serve> = tables(Some(&file), "recipe").unwrap();
+        assert_eq!(
+            all.iter().map(|one| one.slots).collect::<Vec<_>>(),
+            [Some(1), Some(2)]
+        );
+        std::fs::write(&file, "[recipe]\nslots = 1\n").unwrap();
+        let error = tables::<Serve>(Some(&file), "recipe").unwrap_err();
+        assert!(error.to_string().contains("[[recipe]]"), "{error}");
     }
 
     #[test]

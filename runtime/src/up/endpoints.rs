@@ -24,7 +24,7 @@ impl Endpoints<'_> {
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "page": self.page(),
-            "broker": format!("mqtt://{}", self.broker_place()),
+            "broker": format!("{}://{}", self.broker_parts().0, self.broker_parts().1),
             "node": self.node.to_string(),
             "topics": format!("cloister/{}/", self.node),
         })
@@ -33,12 +33,16 @@ impl Endpoints<'_> {
     /// What a person needs to know, with commands to paste.
     pub fn instructions(&self) -> String {
         let node = self.node;
-        let place = self.broker_place();
-        let (host, port) = place.rsplit_once(':').unwrap_or((place, "1883"));
+        let (scheme, place) = self.broker_parts();
+        let (usual_port, tls) = match scheme {
+            "mqtts" => ("8883", " --cafile CA.pem"),
+            _ => ("1883", ""),
+        };
+        let (host, port) = place.rsplit_once(':').unwrap_or((place, usual_port));
         let (host, port) = if port.parse::<u16>().is_ok() {
             (host, port)
         } else {
-            (place, "1883")
+            (place, usual_port)
         };
         let host = host.trim_matches(['[', ']']);
         let login = if self.broker.contains('@') {
@@ -47,19 +51,28 @@ impl Endpoints<'_> {
             ""
         };
         let page = self.pages();
+        let how = if scheme.starts_with("ws") {
+            // Debian's mosquitto_pub speaks no WebSocket.
+            "Ask with any MQTT client that speaks WebSocket.".to_owned()
+        } else {
+            let connect = format!("-h {host} -p {port}{tls}{login}");
+            format!(
+                "Ask over MQTT: paste the first line into one terminal, the second into another.
+    mosquitto_sub {connect} -v -t 'cloister/{node}/answer/#'
+    mosquitto_pub {connect} -t 'cloister/{node}/ask' -m 'What is a cloister?'"
+            )
+        };
         format!(
             "
   Page    {page}
-  MQTT    mqtt://{place}
+  MQTT    {scheme}://{place}
           cloister/{node}/ask           a question, as plain text or JSON
           cloister/{node}/answer/<id>   its answer
           cloister/{node}/stream/<id>   its pieces, when asked for
           cloister/{node}/cancel        the id of an ask to stop
           cloister/{node}/status        online or offline
 
-  Ask over MQTT: paste the first line into one terminal, the second into another.
-    mosquitto_sub -h {host} -p {port}{login} -v -t 'cloister/{node}/answer/#'
-    mosquitto_pub -h {host} -p {port}{login} -t 'cloister/{node}/ask' -m 'What is a cloister?'
+  {how}
 
   Ctrl-C stops everything.
 "
@@ -99,11 +112,14 @@ impl Endpoints<'_> {
         format!("http://{}/", SocketAddr::new(ip, self.listen.port()))
     }
 
-    /// Host and port as written in the URL, without user and password.
-    fn broker_place(&self) -> &str {
-        let rest = self.broker.strip_prefix("mqtt://").unwrap_or(self.broker);
+    /// The scheme, and host, port and path as written in the URL, without user and password.
+    fn broker_parts(&self) -> (&str, &str) {
+        let (scheme, rest) = self
+            .broker
+            .split_once("://")
+            .unwrap_or(("mqtt", self.broker));
         let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
-        place.trim_end_matches('/')
+        (scheme, place.trim_end_matches('/'))
     }
 }
 
@@ -183,5 +199,19 @@ mod tests {
     fn a_broker_without_a_port_is_at_1883() {
         let text = endpoints("mqtt://broker.lan").instructions();
         assert!(text.contains("-h broker.lan -p 1883 -t"), "{text}");
+    }
+
+    #[test]
+    fn a_broker_with_tls_or_websocket_is_told_as_such() {
+        let tls = endpoints("mqtts://me:s3cret@broker.lan");
+        assert_eq!(tls.json()["broker"], "mqtts://broker.lan");
+        let text = tls.instructions();
+        assert!(
+            text.contains("-h broker.lan -p 8883 --cafile CA.pem -u USER"),
+            "{text}"
+        );
+        let text = endpoints("ws://broker.lan:9001/mqtt").instructions();
+        assert!(text.contains("ws://broker.lan:9001/mqtt"), "{text}");
+        assert!(!text.contains("mosquitto_pub"), "{text}");
     }
 }

@@ -37,6 +37,18 @@ struct BridgeTable {
     socket: Option<PathBuf>,
     state: Option<PathBuf>,
     node: Option<String>,
+    #[serde(rename = "login-file")]
+    _login_file: Option<PathBuf>,
+    #[serde(rename = "cafile")]
+    _cafile: Option<PathBuf>,
+    #[serde(rename = "certfile")]
+    _certfile: Option<PathBuf>,
+    #[serde(rename = "keyfile")]
+    _keyfile: Option<PathBuf>,
+    #[serde(rename = "keep-alive")]
+    _keep_alive: Option<u16>,
+    #[serde(rename = "max-packet")]
+    _max_packet: Option<u32>,
     #[serde(rename = "mqtt-version")]
     _mqtt_version: Option<String>,
     #[serde(rename = "pools")]

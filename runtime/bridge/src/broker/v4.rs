@@ -7,13 +7,10 @@ use rumqttc_v4::mqttbytes::v4::{ConnectReturnCode, LastWill, Packet};
 use rumqttc_v4::{
     AckMode, AsyncClient, ConnectionError, Event, EventLoop, ManualAck, MqttOptions,
     PersistedAckMode, PersistedSession, PublishNoticeError, PublishOptions, SessionMode,
-    SessionStore, SessionStoreKey, SubscribeFilterInput,
+    SessionStore, SessionStoreKey, StateError, SubscribeFilterInput,
 };
 
-use super::{
-    Ack, Connect, Happening, KEEP_ALIVE_SECONDS, Lost, Message, NotPublished, Outgoing, Stored,
-    dial,
-};
+use super::{Ack, Connect, Happening, Lost, Message, NotPublished, Outgoing, Stored, dial::dial};
 
 /// The largest packet taken, in bytes: MQTT's own limit. This version cannot tell the broker of a
 /// smaller one, and a packet above it would end the connection, come again and end it again.
@@ -28,9 +25,10 @@ pub(super) fn connect(connect: &Connect) -> (AsyncClient, EventLoop) {
         connect.client_id.clone(),
         (address.ip().to_string(), address.port()),
     );
+    let broker = connect.broker.clone();
     options
-        .set_socket_connector(move |_, _| dial(address))
-        .set_keep_alive(KEEP_ALIVE_SECONDS)
+        .set_socket_connector(move |_, _| dial(broker.clone(), MAX_PACKET_BYTES))
+        .set_keep_alive(connect.wire.keep_alive)
         .set_session_mode(SessionMode::Persistent)
         .set_inflight(MAX_INFLIGHT)
         .set_session_store(Session {
@@ -45,7 +43,7 @@ pub(super) fn connect(connect: &Connect) -> (AsyncClient, EventLoop) {
             QoS::AtLeastOnce,
             true,
         ));
-    if let Some((user, password)) = &connect.broker.login {
+    if let Some((user, password)) = &connect.login {
         options.set_credentials(user.clone(), password.clone());
     }
     AsyncClient::builder(options).unbounded().build()
@@ -77,7 +75,11 @@ pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result
         Err(ConnectionError::ConnectionRefused(
             code @ (ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized),
         )) => Err(Lost::Refused(format!("{code:?}"))),
-        Err(error) => Err(Lost::Failed(error.to_string())),
+        // It does not name what it holds as its source.
+        Err(ConnectionError::MqttState(StateError::Deserialization(error))) => {
+            Err(Lost::by(&error))
+        }
+        Err(error) => Err(Lost::by(&error)),
     }
 }
 

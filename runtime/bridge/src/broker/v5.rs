@@ -13,16 +13,12 @@ use rumqttc_v5::{
 };
 
 use super::{
-    Ack, Connect, Happening, KEEP_ALIVE_SECONDS, Lost, MAX_UNACKNOWLEDGED, Message, NotPublished,
-    Outgoing, Stored, dial,
+    Ack, Connect, Happening, Lost, MAX_UNACKNOWLEDGED, Message, NotPublished, Outgoing, Stored,
+    dial::dial,
 };
 
 /// How long the broker keeps asks for a bridge that is away, in seconds: one day.
 const SESSION_EXPIRY_SECONDS: u32 = 24 * 60 * 60;
-
-/// The largest packet taken, in bytes; the broker is told. Above what an ask may have, so that a
-/// somewhat too long ask gets its error; below what would hurt a small board.
-const MAX_PACKET_BYTES: u32 = 16 * 1024 * 1024;
 
 /// How many answers may be on their way to the broker unacknowledged. The library keeps a place for
 /// each: its own default costs 14 MB.
@@ -37,9 +33,12 @@ pub(super) fn connect(connect: &Connect) -> (AsyncClient, EventLoop) {
         connect.client_id.clone(),
         (address.ip().to_string(), address.port()),
     );
+    let broker = connect.broker.clone();
+    // The broker is told.
+    let largest = connect.wire.max_packet;
     options
-        .set_socket_connector(move |_, _| dial(address))
-        .set_keep_alive(KEEP_ALIVE_SECONDS)
+        .set_socket_connector(move |_, _| dial(broker.clone(), largest as usize))
+        .set_keep_alive(connect.wire.keep_alive)
         .set_session_mode(SessionMode::Persistent)
         .set_session_expiry_interval(Some(SESSION_EXPIRY_SECONDS))
         .set_session_store(Session {
@@ -49,7 +48,7 @@ pub(super) fn connect(connect: &Connect) -> (AsyncClient, EventLoop) {
         .set_ack_mode(AckMode::Manual)
         .set_receive_maximum(Some(MAX_UNACKNOWLEDGED))
         .set_outgoing_inflight_upper_limit(MAX_INFLIGHT)
-        .set_max_packet_size(Some(MAX_PACKET_BYTES))
+        .set_max_packet_size(Some(largest))
         .set_last_will(LastWill::new(
             connect.status_topic.clone(),
             "offline",
@@ -57,7 +56,7 @@ pub(super) fn connect(connect: &Connect) -> (AsyncClient, EventLoop) {
             true,
             None,
         ));
-    if let Some((user, password)) = &connect.broker.login {
+    if let Some((user, password)) = &connect.login {
         options.set_credentials(user.clone(), password.clone());
     }
     AsyncClient::builder(options).unbounded().build()
@@ -106,7 +105,11 @@ pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result
         Err(ConnectionError::ConnectionRefused(code)) => Err(Lost::Failed(format!(
             "the broker does not take the connection: {code:?}"
         ))),
-        Err(error) => Err(Lost::Failed(error.to_string())),
+        // It does not name what it holds as its source.
+        Err(ConnectionError::MqttState(StateError::Deserialization(error))) => {
+            Err(Lost::by(&error))
+        }
+        Err(error) => Err(Lost::by(&error)),
     }
 }
 

@@ -13,7 +13,8 @@ fn every_bad_ask_gets_one_clear_error_and_the_bridge_goes_on() {
         let mut bridge = Bridge::start_online(&broker, folder.path(), version);
         let answers = broker.listen(&["cloister/n/answer/#"]);
 
-        let too_long = vec![b'x'; 1024 * 1024 + 1];
+        let too_long = vec![b'x'; 2 * 1024 * 1024];
+        let long_id = format!(r#"{{"id":"{}","prompt":"a"}}"#, "i".repeat(10 * 1024));
         let invalid = "cloister/n/answer/invalid";
         let cases: &[(&[u8], &str, &str, &str)] = &[
             (b"", invalid, "bad_request", "empty"),
@@ -22,6 +23,7 @@ fn every_bad_ask_gets_one_clear_error_and_the_bridge_goes_on() {
             (b"{", invalid, "bad_request", "JSON"),
             (b"{\"prompt\": nope}", invalid, "bad_request", "JSON"),
             (&too_long, invalid, "bad_request", "1048576"),
+            (long_id.as_bytes(), invalid, "bad_request", "id"),
             (br#"{"id":"","prompt":"a"}"#, invalid, "bad_request", "id"),
             (
                 br#"{"id":"a/b","prompt":"a"}"#,
@@ -250,4 +252,58 @@ fn what_is_asked_is_never_logged() {
     );
     assert!(bridge.log().contains("an ask is refused"));
     assert!(!bridge.log().contains("secret"), "{}", bridge.log());
+}
+
+#[test]
+fn an_answer_is_wanted_where_the_owner_lets_it_go_or_is_refused() {
+    for version in BOTH_VERSIONS {
+        let folder = TempDir::new().unwrap();
+        let broker = Broker::start();
+        let answers = broker.listen(&["cloister/n/#", "zigbee/#", "home/#"]);
+        let url = format!("mqtt://127.0.0.1:{}", broker.port);
+        let mut bridge = Bridge::start_at(&url, folder.path(), version, |command| {
+            command.args(["--reply-prefixes", "home/,replies/"]);
+        });
+        answers.wait_online();
+        for topic in ["zigbee/door/set", "home", "home/+/x", "cloister/m/answer/x"] {
+            let ask = format!(r#"{{"id":"out","prompt":"a","reply_to":"{topic}"}}"#);
+            broker.publish("cloister/n/ask", ask);
+            let told = answers.next_on("cloister/n/answer/out");
+            assert_eq!(told.error_code(), "bad_request", "{topic}");
+        }
+        broker.publish("cloister/n/ask", r#"{"id":"in","reply_to":"home/x"}"#);
+        assert_eq!(answers.next_on("home/x").json()["id"], "in");
+        bridge.stop();
+    }
+}
+
+#[test]
+fn a_flood_from_one_client_is_told_to_wait_and_ends_nothing() {
+    const ASKS: usize = 3000;
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    let status = broker.listen(&["cloister/n/status"]);
+    let url = format!("mqtt://127.0.0.1:{}", broker.port);
+    let mut bridge = Bridge::start_at(&url, folder.path(), "5", |command| {
+        command.args(["--max-waiting", "50"]);
+    });
+    status.wait_online();
+    let answers = broker.listen(&["cloister/n/answer/+"]);
+    let flood: String = (0..ASKS)
+        .map(|n| format!("{{\"id\":\"f{n}\",\"prompt\":\"a\"}}\n"))
+        .collect();
+    broker.publish_lines("cloister/n/ask", &flood);
+    for _ in 50..ASKS {
+        let told = answers.next();
+        assert_eq!(told.error_code(), "busy");
+        assert!(told.json()["error"]["retry_after"].as_u64().unwrap() > 0);
+    }
+    // Who is in has kept their place, and the way is free again after them.
+    broker.publish("cloister/n/stop", "");
+    for _ in 0..50 {
+        assert_eq!(answers.next().json()["finish_reason"], "cancelled");
+    }
+    broker.publish("cloister/n/ask", r#"{"id":"after"}"#);
+    assert_eq!(answers.next().topic, "cloister/n/answer/after");
+    bridge.stop();
 }

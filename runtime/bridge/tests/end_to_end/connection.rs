@@ -84,6 +84,10 @@ fn a_broker_that_comes_later_is_found_and_the_wait_is_told_once() {
         broker.up();
         let status = broker.listen(&["cloister/n/status"]);
         status.wait_online();
+        // The broker that is back knows nothing of us: it is told again what we listen to.
+        let answers = broker.listen(&["cloister/n/answer/#"]);
+        broker.publish("cloister/n/ask", r#"{"id":"back"}"#);
+        assert_eq!(answers.next().topic, "cloister/n/answer/back");
         assert_eq!(lines_with(&bridge.log(), "no connection to the broker"), 2);
         assert_eq!(lines_with(&bridge.log(), "connected to the broker"), 2);
     }
@@ -205,6 +209,10 @@ fn the_state_folder_holds_the_journal_and_nobody_else_may_look_into_it() {
 fn wrong_use_is_one_line_and_exit_code_2() {
     for arguments in [
         ["--broker", "mqtts://127.0.0.1"],
+        ["--broker", "mqtt://me:secret@127.0.0.1"],
+        ["--cafile", "/nonexistent/ca.pem"],
+        ["--login-file", "/nonexistent/login"],
+        ["--keep-alive", "1"],
         ["--broker", "mqtt://no-such-host.example"],
         ["--broker", "127.0.0.1:1883"],
         ["--node", "a/b"],
@@ -221,6 +229,7 @@ fn wrong_use_is_one_line_and_exit_code_2() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
         assert_eq!(error.lines().count(), 1, "{error}");
         assert!(error.starts_with("cloister-bridge: "), "{error}");
+        assert!(!error.contains("secret"), "{error}");
     }
 }
 

@@ -125,6 +125,21 @@ impl Broker {
         broker
     }
 
+    /// Open to everybody, and on another port, which is returned, as this configuration says.
+    pub fn start_with_listener(configuration: &str) -> (Self, u16) {
+        let mut broker = Self::reserve();
+        let further = free_port();
+        // `socket_domain`: without IPv6 its WebSocket library takes an address to listen on.
+        broker.configure(&format!(
+            "allow_anonymous true\nlistener {further} 127.0.0.1\nsocket_domain ipv4\n{configuration}"
+        ));
+        broker.up();
+        eventually("the broker's other port listens", || {
+            TcpStream::connect(("127.0.0.1", further)).ok()
+        });
+        (broker, further)
+    }
+
     /// Open to everybody, for packets of at most so many bytes.
     pub fn start_with_largest_packet(bytes: usize) -> Self {
         let mut broker = Self::reserve();
@@ -148,7 +163,7 @@ impl Broker {
     fn configure(&self, access: &str) {
         // `user root`: else Mosquitto, started by root, gives up the right to read its own files.
         let text = format!(
-            "user root\nlistener {} 127.0.0.1\npersistence false\nmax_queued_messages 20000\n{access}",
+            "user root\nper_listener_settings true\nlistener {} 127.0.0.1\npersistence false\nmax_queued_messages 20000\n{access}",
             self.port
         );
         std::fs::write(self.folder.path().join("mosquitto.conf"), text).unwrap();
@@ -169,6 +184,10 @@ impl Broker {
         eventually("the broker listens", || {
             TcpStream::connect(("127.0.0.1", port)).ok()
         });
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     /// Ends it as a power cut would.
@@ -255,6 +274,14 @@ impl Broker {
         };
         listener.next_on(&probe);
         listener
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.process.is_some() {
+            eprintln!("the broker's log:\n{}", self.log());
+        }
     }
 }
 
@@ -385,7 +412,9 @@ impl Bridge {
         let log = File::create(folder.join("bridge.log")).unwrap();
         let process = Process::start(env!("CARGO_BIN_EXE_cloister-bridge"), |command| {
             command
-                .args(["--broker", url, "--mqtt-version", version])
+                // Not as a flag: it may hold a password.
+                .env("CLOISTER_BROKER", url)
+                .args(["--mqtt-version", version])
                 .arg("--socket")
                 .arg(socket(folder))
                 .arg("--state")
@@ -421,6 +450,14 @@ impl Bridge {
     pub fn stop(&mut self) {
         self.process.signal("TERM");
         assert_eq!(self.process.wait().code(), Some(0), "{}", self.log());
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the bridge's log:\n{}", self.log());
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 //! Where a test needs the middle of an answer it waits for the first piece and then halts the engine
 //! with SIGSTOP: what happens next does not depend on how fast the machine is.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::parts::{BOTH_VERSIONS, Bridge, Broker, Cable, Engine, eventually};
+use crate::parts::{BOTH_VERSIONS, Bridge, Broker, Cable, Engine, Listener, eventually};
 
 /// An ask whose greedy answer is not over after its first piece.
 fn long_ask(id: &str) -> String {
@@ -576,43 +578,107 @@ fn what_came_with_an_ask_comes_back_with_its_answer() {
     assert_eq!(answer.correlation.trim(), "room:attic application/json");
 }
 
+/// Two boxes, `one` and `two`, that share the asks of the pool `p`.
+struct Pool {
+    folders: [TempDir; 2],
+    _engines: [Engine; 2],
+    url: String,
+    heard: Listener,
+}
+
+const POOL_ASKS: usize = 200;
+
+impl Pool {
+    fn at(broker: &Broker) -> Self {
+        let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
+        Self {
+            _engines: [0, 1].map(|n| Engine::start(folders[n].path())),
+            folders,
+            url: format!("mqtt://127.0.0.1:{}", broker.port),
+            heard: broker.listen(&["cloister/pool/p/answer/+", "cloister/+/status"]),
+        }
+    }
+
+    fn start(&self, n: usize) -> Bridge {
+        Bridge::start_at(&self.url, self.folders[n].path(), "5", |command| {
+            command.args(["--node", ["one", "two"][n], "--pools", "p"]);
+        })
+    }
+
+    fn start_both(&self) -> [Bridge; 2] {
+        [0, 1].map(|n| {
+            let bridge = self.start(n);
+            let status = format!("cloister/{}/status", ["one", "two"][n]);
+            while self.heard.next_on(&status).payload != "online" {}
+            bridge
+        })
+    }
+
+    fn ask(&self, broker: &Broker) {
+        let asks: String = (0..POOL_ASKS)
+            .map(|n| format!("{{\"id\":\"{n}\",\"prompt\":\"Hello\",\"max_tokens\":2}}\n"))
+            .collect();
+        broker.publish_lines("cloister/pool/p/ask", &asks);
+    }
+
+    /// The next answer, held against those that came before; false if it is a repeat.
+    fn hear(&self, answered: &mut HashMap<String, String>) -> bool {
+        let answer = loop {
+            let heard = self.heard.next();
+            if !heard.topic.ends_with("/status") {
+                break heard;
+            }
+        };
+        assert_is_an_answer(&answer.json());
+        let earlier = answered.insert(answer.topic, answer.payload.clone());
+        if let Some(earlier) = &earlier {
+            assert_eq!(*earlier, answer.payload, "answered twice, differently");
+        }
+        earlier.is_none()
+    }
+}
+
 #[test]
-fn two_boxes_share_a_pools_asks_and_one_that_is_killed_loses_none() {
-    let folders = [TempDir::new().unwrap(), TempDir::new().unwrap()];
-    let _engines = [0, 1].map(|n| Engine::start(folders[n].path()));
+fn two_boxes_in_a_pool_have_at_least_two_fifths_of_the_work_each_and_do_none_twice() {
     let broker = Broker::start();
-    let url = format!("mqtt://127.0.0.1:{}", broker.port);
-    let heard = broker.listen(&["cloister/pool/p/answer/+", "cloister/+/status"]);
-    let start = |n: usize| {
-        let name = ["one", "two"][n];
-        let bridge = Bridge::start_at(&url, folders[n].path(), "5", |command| {
-            command.args(["--node", name, "--pools", "p"]);
-        });
-        while heard.next_on(&format!("cloister/{name}/status")).payload != "online" {}
-        bridge
-    };
-    let mut bridges = [0, 1].map(start);
-    let asks: String = (0..60)
-        .map(|n| format!("{{\"id\":\"{n}\",\"prompt\":\"Hello\",\"max_tokens\":2}}\n"))
-        .collect();
-    broker.publish_lines("cloister/pool/p/ask", &asks);
-    let mut answered = std::collections::HashMap::new();
-    while answered.len() < 60 {
-        if answered.len() == 20 {
+    let pool = Pool::at(&broker);
+    let mut bridges = pool.start_both();
+    pool.ask(&broker);
+    let mut answered = HashMap::new();
+    while answered.len() < POOL_ASKS {
+        assert!(pool.hear(&mut answered), "an answer came twice");
+    }
+    let counts = ["one", "two"].map(|name| {
+        let states = broker.listen(&[&format!("cloister/{name}/state")]);
+        eventually("the state shows all answers", || {
+            let asks = states.next().json()["asks"].clone();
+            let left = asks["waiting"].as_u64()? + asks["running"].as_u64()?;
+            (left == 0).then(|| asks["answered"].as_u64())?
+        })
+    });
+    println!("answered by each: {counts:?}");
+    assert_eq!(counts[0] + counts[1], POOL_ASKS as u64);
+    assert!(counts.iter().all(|count| *count >= 80), "{counts:?}");
+    for bridge in &mut bridges {
+        bridge.stop();
+    }
+}
+
+#[test]
+fn two_boxes_share_a_pools_asks_and_one_that_is_killed_half_way_loses_none() {
+    let broker = Broker::start();
+    let pool = Pool::at(&broker);
+    let mut bridges = pool.start_both();
+    pool.ask(&broker);
+    let mut answered = HashMap::new();
+    let mut killed = false;
+    while answered.len() < POOL_ASKS {
+        if answered.len() == POOL_ASKS / 2 && !killed {
+            killed = true;
             bridges[1].process.kill();
-            bridges[1] = Bridge::start_at(&url, folders[1].path(), "5", |command| {
-                command.args(["--node", "two", "--pools", "p"]);
-            });
+            bridges[1] = pool.start(1);
         }
-        let answer = heard.next();
-        if answer.topic.ends_with("/status") {
-            continue;
-        }
-        let text = answer.json();
-        assert_is_an_answer(&text);
-        if let Some(earlier) = answered.insert(answer.topic, answer.payload.clone()) {
-            assert_eq!(earlier, answer.payload, "answered twice, differently");
-        }
+        pool.hear(&mut answered);
     }
     for bridge in &mut bridges {
         bridge.stop();
