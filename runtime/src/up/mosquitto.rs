@@ -69,6 +69,7 @@ pub fn command(state: &Path, port: u16) -> Result<Command> {
 }
 
 fn configuration(port: u16) -> String {
+    // `set_tcp_nodelay`: else the kernel holds a message back until the one before is acknowledged.
     // `user root` has an effect only where there is no user of its own: do not look for one.
     format!(
         "# Written by `cloister up` at each start.
@@ -76,6 +77,7 @@ listener {port} 127.0.0.1
 allow_anonymous true
 persistence false
 user root
+set_tcp_nodelay true
 max_inflight_messages 64
 max_queued_messages 20000
 max_queued_bytes 67108864
