@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """What a long prompt costs a running answer, and what the running answer costs the prompt, in one run of `serve`.
 
-In: the release build, a model. Out: a line for each round, and the medians: the answer's tokens per second while a
+In: the release build, a model. Out: a line for each round, and in RESULTS.md the medians: the answer's tokens per second while a
 prompt of 2,000 tokens is read, as a share of its tokens per second before; the time of the prompt beside it, as a
 multiple of its time alone.
 
 usage: tests/bench/scheduling.py MODEL.gguf [ROUNDS]
 """
 import json
+import os
 import socket
 import statistics
 import subprocess
@@ -17,6 +18,9 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+
+from bench import CORES, cpu
+from record import RESULTS, record
 
 PROMPT = 2000
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +51,9 @@ class Serve:
         raise SystemExit("serve does not start")
 
     def ask(self, text, **fields):
-        body = {"messages": [{"role": "user", "content": text}], "temperature": 0, "ignore_eos": True, **fields}
+        # Without drafts, which only an answer that runs alone has.
+        body = {"messages": [{"role": "user", "content": text}], "temperature": 0, "ignore_eos": True,
+                "speculative.n_max": 0, **fields}
         request = urllib.request.Request(
             f"{self.url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
@@ -65,23 +71,26 @@ class Running:
 
     def __init__(self, serve):
         self.times = []
+        self.over = False
         self.stream = serve.ask("Count.", max_tokens=3900, stream=True)
         self.thread = threading.Thread(target=self.read, daemon=True)
         self.thread.start()
 
     def read(self):
-        try:
+        with self.stream:
             for line in self.stream:
                 if line.startswith(b"data: {"):
                     self.times.append(time.monotonic())
-        except (OSError, ValueError, AttributeError):
-            pass
+                if self.over:
+                    return
 
     def rate(self, begin, end):
         return sum(begin <= at < end for at in self.times) / (end - begin)
 
     def close(self):
-        self.stream.close()
+        # Who reads closes: two threads at one stream wait for each other.
+        self.over = True
+        self.thread.join()
 
 
 def main():
@@ -111,8 +120,13 @@ def main():
     finally:
         serve.process.terminate()
         serve.process.wait()
-    print(f"medians: the answer keeps {statistics.median(rates):.2f} of its rate, "
-          f"the prompt takes {statistics.median(times):.2f} times its time alone")
+    record(RESULTS, "A long prompt beside a running answer", [
+        f"`tests/bench/scheduling.py {os.path.basename(sys.argv[1])} {rounds}`, {CORES} threads on {cpu()}. Medians.", "",
+        "| what | measured | promised |",
+        "| --- | --- | --- |",
+        f"| of its rate an answer keeps while a prompt of {PROMPT} tokens is read | {statistics.median(rates):.2f} | above 0.5 |",
+        f"| the prompt's time beside the answer, against alone | {statistics.median(times):.2f} | at most 3 |",
+    ])
 
 
 main()

@@ -55,6 +55,8 @@ def ask(rng):
     assert status in (200, 429), (status, body)
     assert status == 429 or b'"finish_reason":"' in body and b'"error"' not in body, body
     note(f"asked: {status}")
+    if status == 429:
+        time.sleep(0.5)
 
 
 def ask_otherwise(rng):
@@ -67,6 +69,8 @@ def ask_otherwise(rng):
     status, body = post(path, json.dumps(body))
     assert status in (200, 429), (status, body)
     note(f"asked otherwise: {status}")
+    if status == 429:
+        time.sleep(0.5)
 
 
 def leave(rng):

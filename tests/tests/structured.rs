@@ -287,11 +287,3 @@ fn clients_get_objects_of_their_own_classes() {
     let serve = Serve::start(&smollm2(), &["--ctx", "1024"]);
     python::run("structured.py", &[&serve.url, SMOLLM2]);
 }
-
-#[test]
-#[ignore = "takes minutes"]
-fn two_hundred_schemas_of_the_suite_are_kept_to_or_refused_by_name() {
-    let serve = Serve::start(&smollm2(), &["--ctx", "1024"]);
-    let suite = cached("json-schema-test-suite.tgz").display().to_string();
-    python::run("schema_suite.py", &[&serve.url, &suite, "200", "1"]);
-}

@@ -157,6 +157,8 @@ impl Drafter {
         }
         if let (Some(step), Some(one)) = (costs.of(pending), costs.of(1)) {
             let without = step + one * accepted as f64;
+            // Another program that takes the cores for a moment is not the draft's fault.
+            let took = took.min(2.0 * costs.of(pending + drafted).unwrap_or(took));
             // What was gained long ago does not excuse a loss.
             self.lost = (self.lost + took - without).max(-4.0 * one);
         }
