@@ -9,7 +9,8 @@ converter needs (torch, transformers) and builds llama-quantize from the PyPI so
 llama-cpp-python; --python, --llama-source, --llama-bin and --model say where those are already. Rounds of
 the programs alternate; each ratio is the median of the rounds' own ratios, so that a busy machine
 disturbs both sides alike. --quality also measures perplexity and KL divergence of several types on
-CHUNKS windows: minutes each.
+CHUNKS windows: minutes each. Ends with exit code 1 if a promise was not met, or if a Q4_K_M of ours has other
+tensor data than llama-quantize's.
 """
 import argparse
 import glob
@@ -99,11 +100,12 @@ def tensor_data(path):
 
 
 def speed(tools, rounds, folder):
-    """Rows of the table of promises."""
+    """Rows of the table of promises: what, the value as shown, the promise, whether it is met or None."""
     python, source, quantizer, model = tools
     out, full = os.path.join(folder, 'out.gguf'), os.path.join(folder, 'full.gguf')
     weights = glob.glob(os.path.join(model, '*.safetensors'))
     samples = []
+    same = None
     for i in range(rounds):
         s = {}
         converter = os.path.join(source, 'convert_hf_to_gguf.py')
@@ -115,22 +117,24 @@ def speed(tools, rounds, folder):
             s[t], s[t + ' memory'] = run(PROGRAM, 'convert', model, out, '--type', t)
             if t == 'Q4_K_M' and i == 0:
                 same = tensor_data(out)[1] == tensor_data(theirs)[1]
-                print('Q4_K_M: the same tensor data' if same else 'Q4_K_M: other tensor data', file=sys.stderr)
         print(f'round {i + 1}/{rounds}:', {k: round(v, 2) for k, v in s.items() if 'memory' not in k}, file=sys.stderr)
         samples.append(s)
     med = lambda f: statistics.median(f(s) for s in samples)
-    rows = [(f'{model_name()} to Q4_K_M', f"{med(lambda s: s['Q4_K_M']):.1f} s", ''),
+    of_both = med(lambda s: s['Q4_K_M'] / (s['converter'] + s['llama-quantize']))
+    rows = [(f'{model_name()} to Q4_K_M', f"{med(lambda s: s['Q4_K_M']):.1f} s", '', None),
             ('`convert_hf_to_gguf.py`, then `llama-quantize`',
-             f"{med(lambda s: s['converter']):.1f} s + {med(lambda s: s['llama-quantize']):.1f} s", ''),
-            ('ours against both', f"{med(lambda s: s['Q4_K_M'] / (s['converter'] + s['llama-quantize'])):.2f}", 'at most 0.8'),
-            ('ours against `llama-quantize` alone', f"{med(lambda s: s['Q4_K_M'] / s['llama-quantize']):.2f}", '')]
+             f"{med(lambda s: s['converter']):.1f} s + {med(lambda s: s['llama-quantize']):.1f} s", '', None),
+            ('ours against both', f'{of_both:.2f}', 'at most 0.8', of_both <= 0.8),
+            ('ours against `llama-quantize` alone', f"{med(lambda s: s['Q4_K_M'] / s['llama-quantize']):.2f}", '', None),
+            ('tensor data of Q4_K_M, ours and theirs', 'equal' if same else 'not equal', 'equal', same)]
     for t in ('Q8_0', 'Q4_0'):
-        rows.append((f'throughput to {t}, against a plain copy of the folder\'s weights',
-                     f"{med(lambda s: s['copy'] / s[t]):.2f}", 'at least 0.6'))
+        of_copy = med(lambda s: s['copy'] / s[t])
+        rows.append((f'throughput to {t}, against a plain copy of the folder\'s weights', f'{of_copy:.2f}',
+                     'at least 0.6', of_copy >= 0.6))
     peak = max(s[t + ' memory'] for s in samples for t in ('Q4_K_M', 'Q8_0', 'Q4_0'))
-    rows.append(('peak resident memory', f'{peak / 2**20:.0f} MiB', 'at most 1 GiB'))
+    rows.append(('peak resident memory', f'{peak / 2**20:.0f} MiB', 'at most 1 GiB', peak <= 2**30))
     theirs = max(max(s['converter memory'], s['llama-quantize memory']) for s in samples)
-    rows.append(('that of the other two', f'{theirs / 2**20:.0f} MiB', ''))
+    rows.append(('that of the other two', f'{theirs / 2**20:.0f} MiB', '', None))
     return rows
 
 
@@ -181,13 +185,17 @@ def main():
         parser.add_argument(name)
     args = parser.parse_args()
     tools = prepare(args)
+    missed = []
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         if args.rounds:
             lines = [f'`tests/bench/quantize.py --rounds {args.rounds}`, {CORES} cores of {cpu()}. Medians of the rounds;',
                      'ratios are medians of the rounds\' own.', '',
-                     '| what | measured | promised |', '| --- | --- | --- |']
-            lines += [f'| {what} | {value} | {promised} |' for what, value, promised in speed(tools, args.rounds, folder)]
+                     '| what | measured | promised | met |', '| --- | --- | --- | --- |']
+            rows = speed(tools, args.rounds, folder)
+            shown = {True: 'yes', False: 'no', None: ''}
+            lines += [f'| {what} | {value} | {promised} | {shown[met]} |' for what, value, promised, met in rows]
             record(args.out, 'Quantizing: time and memory', lines)
+            missed = [what for what, _, _, met in rows if met is False]
         if args.quality:
             lines = [f'`tests/bench/quantize.py --quality {args.quality}`: {args.quality} windows of 512 tokens of Python\'s',
                      'reference, against the same model in BF16. "Same bytes": the tensor data is `llama-quantize`\'s.', '',
@@ -197,6 +205,8 @@ def main():
                 shown = figures(ours)
                 lines.append(f"| {t} | {importance} | {bits} | {' | '.join(shown)} | {figures(theirs)[1] if theirs else 'same bytes'} |")
             record(args.out, 'Quantizing: quality', lines)
+    if missed:
+        raise SystemExit('not met: ' + '; '.join(missed))
 
 
 def figures(report):
