@@ -296,7 +296,11 @@ impl Bridge {
                 let intake = self.intake(place, ask, target, &message);
                 self.admit(intake, receipt).await;
             }
-            Err(error) => self.refuse(id, target, error, receipt).await,
+            Err(error) => {
+                let usual = self.usual_topic(&place, id.as_ref());
+                let targets = self.with_last(&place, target, &usual);
+                self.refuse(id, targets, error, receipt).await;
+            }
         }
         if let Some(topic) = clear {
             warn!(
@@ -339,7 +343,8 @@ impl Bridge {
     fn intake(&self, place: Place, ask: Ask, target: Target, message: &Message) -> Intake {
         // A subscriber is not told who published. The topic that somebody wants answers on is the only
         // thing that tells askers apart; those who name none are one.
-        let own_topic = target.topic != self.topics.answer(&place, &ask.id);
+        let usual = self.topics.answer(&place, &ask.id);
+        let own_topic = target.topic != usual;
         let options = Options {
             stream: ask.stream,
             asker: own_topic.then(|| target.topic.clone()),
@@ -351,21 +356,13 @@ impl Bridge {
         let expiry = message
             .expiry_seconds
             .map(|seconds| now().saturating_add(Moment::from(seconds) * 1000));
-        let mut targets = vec![target];
-        if !own_topic {
-            if place == Place::Own {
-                targets.push(Target {
-                    topic: self.topics.answer_last(),
-                    ..Target::default()
-                });
-            }
-            if ask.bare {
-                targets.push(Target {
-                    topic: self.topics.answer_text(&place),
-                    bare: true,
-                    ..targets[0].clone()
-                });
-            }
+        let mut targets = self.with_last(&place, target, &usual);
+        if !own_topic && ask.bare {
+            targets.push(Target {
+                topic: self.topics.answer_text(&place),
+                bare: true,
+                ..targets[0].clone()
+            });
         }
         Intake {
             place,
@@ -391,10 +388,7 @@ impl Bridge {
         reply_to: Option<&str>,
         message: &Message,
     ) -> (Target, Option<String>) {
-        let own = id.map_or_else(
-            || self.topics.answer_invalid(place),
-            |id| self.topics.answer(place, id),
-        );
+        let own = self.usual_topic(place, id);
         let (topic, mut why) = match (reply_to, message.response_topic.as_deref()) {
             (Some(json), Some(property)) if json != property => (
                 own,
@@ -427,20 +421,37 @@ impl Bridge {
         (target, why)
     }
 
+    /// Where answers go that are wanted nowhere else.
+    fn usual_topic(&self, place: &Place, id: Option<&AskId>) -> String {
+        id.map_or_else(
+            || self.topics.answer_invalid(place),
+            |id| self.topics.answer(place, id),
+        )
+    }
+
+    /// The target, and where `usual` is its topic, `answer/last` for a copy.
+    fn with_last(&self, place: &Place, target: Target, usual: &str) -> Vec<Target> {
+        let last = (*place == Place::Own && target.topic == usual).then(|| Target {
+            topic: self.topics.answer_last(),
+            ..Target::default()
+        });
+        [target].into_iter().chain(last).collect()
+    }
+
     async fn refuse(
         self: &Arc<Self>,
         id: Option<AskId>,
-        target: Target,
+        targets: Vec<Target>,
         error: AskError,
         receipt: Receipt,
     ) {
         info!(code = ?error.code, "an ask is refused");
         count(&self.counters.refused);
         let bridge = Arc::clone(self);
-        let unwritten = (target.clone(), error.payload(id.as_ref()));
+        let unwritten = (targets[0].clone(), error.payload(id.as_ref()));
         self.journal
             .hand_in(
-                move |answers| answers.refuse(id.as_ref(), std::slice::from_ref(&target), &error),
+                move |answers| answers.refuse(id.as_ref(), &targets, &error),
                 move |outcome| match outcome {
                     Ok(_) => {
                         bridge.journal.due.notify_one();

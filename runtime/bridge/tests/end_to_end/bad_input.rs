@@ -12,6 +12,8 @@ fn every_bad_ask_gets_one_clear_error_and_the_bridge_goes_on() {
         let broker = Broker::start();
         let mut bridge = Bridge::start_online(&broker, folder.path(), version);
         let answers = broker.listen(&["cloister/n/answer/#"]);
+        let last = "cloister/n/answer/last";
+        let copies = broker.listen(&[last]);
 
         let too_long = vec![b'x'; 2 * 1024 * 1024];
         let long_id = format!(r#"{{"id":"{}","prompt":"a"}}"#, "i".repeat(10 * 1024));
@@ -132,6 +134,9 @@ fn every_bad_ask_gets_one_clear_error_and_the_bridge_goes_on() {
             assert_eq!(answer.error_code(), *code, "{shown}");
             let message = answer.json()["error"]["message"].to_string();
             assert!(message.contains(named), "{shown}: {message}");
+            if topic.starts_with("cloister/n/answer/") {
+                assert_eq!(copies.next_on(last).json(), answer.json(), "{shown}");
+            }
         }
         assert!(bridge.process.is_running());
         bridge.stop();
