@@ -9,6 +9,7 @@ mod config;
 mod content;
 mod fp8;
 mod general;
+mod graph;
 mod json_file;
 mod layout;
 mod mixture;

@@ -113,6 +113,24 @@ impl Recipe {
         Ok(())
     }
 
+    /// Fails if one of the person's own choices changes nothing.
+    pub fn check_overrides(&self, tensors: &[&TensorInfo]) -> Result<()> {
+        let base = self.file_type.base();
+        for own in &self.overrides {
+            if !base.is_quantized() {
+                bail!("--tensor-type {own}: has no effect with --type {base}; leave it out");
+            }
+            let found = |t: &&TensorInfo| is_quantizable(t) && own.matches(&t.name);
+            if !tensors.iter().copied().any(|t| found(&t)) {
+                bail!(
+                    "--tensor-type {own}: matches the name of no tensor that is quantized; \
+                     inspect shows the names"
+                );
+            }
+        }
+        Ok(())
+    }
+
     fn needs_importance(&self, name: &str, to: TensorType) -> bool {
         use TensorType::*;
         // llama-quantize lets these two be: they have entries in few importance matrices. But for

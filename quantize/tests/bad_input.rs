@@ -286,6 +286,188 @@ fn a_config_that_is_broken_or_of_another_architecture() {
     assert_refused(folder.path(), &["config.json", "no sound JSON"]);
 }
 
+/// The fixture with one field of config.json changed must be refused by the field and its value.
+#[track_caller]
+fn assert_config_refused(fixture: &str, field: &str, value: serde_json::Value) {
+    let folder = Folder::of(fixture);
+    let shown = value.to_string();
+    folder.change("config.json", |c| c[field] = value);
+    assert_refused(folder.path(), &["config.json", field, &shown]);
+}
+
+#[test]
+fn a_config_that_llama_cpp_computes_otherwise() {
+    for (fixture, field, value) in [
+        ("tiny-llama3", "hidden_act", json!("gelu")),
+        ("tiny-deepseek", "hidden_act", json!("relu")),
+        ("tiny-llama3", "partial_rotary_factor", json!(0.5)),
+        ("tiny-qwen2-tied", "attn_logit_softcapping", json!(50.0)),
+        (
+            "tiny-r1-qwen",
+            "layer_types",
+            json!(["full_attention", "sliding_attention"]),
+        ),
+        ("tiny-deepseek", "moe_layer_freq", json!(2)),
+        (
+            "tiny-deepseek",
+            "topk_method",
+            json!("group_limited_greedy"),
+        ),
+        ("tiny-deepseek", "routed_scaling_factor", json!(0.0)),
+        ("tiny-deepseek", "routed_scaling_factor", json!(-2.5)),
+        ("tiny-r1-qwen3", "rms_norm_eps", json!(0)),
+        ("tiny-r1-qwen3", "rms_norm_eps", json!(-1e-6)),
+        ("tiny-r1-qwen3", "rms_norm_eps", json!(1e-60)),
+        ("tiny-r1-qwen3", "rms_norm_eps", json!(1e60)),
+    ] {
+        assert_config_refused(fixture, field, value);
+    }
+    for fixture in ["tiny-qwen2-sparse", "tiny-r1-qwen3"] {
+        let folder = Folder::of(fixture);
+        folder.change("config.json", |c| {
+            c.as_object_mut().unwrap().remove("layer_types");
+            c["use_sliding_window"] = json!(true);
+            c["max_window_layers"] = json!(0);
+            c["sliding_window"] = json!(64);
+        });
+        assert_refused(
+            folder.path(),
+            &["config.json", "use_sliding_window is true", "64"],
+        );
+    }
+}
+
+#[test]
+fn what_published_configs_say_besides_is_no_contradiction() {
+    for (fixture, field, value) in [
+        ("tiny-r1-qwen", "sliding_window", json!(64)),
+        ("tiny-r1-qwen", "sliding_window", json!(null)),
+        ("tiny-r1-qwen3", "max_window_layers", json!(0)),
+        ("tiny-llama3", "attn_logit_softcapping", json!(null)),
+        ("tiny-deepseek", "moe_layer_freq", json!(1)),
+        ("tiny-r1-qwen", "rope_scaling", json!(null)),
+    ] {
+        let folder = Folder::of(fixture);
+        folder.change("config.json", |c| c[field] = value);
+        convert(folder.path(), &folder.out(), "F16").succeeded();
+    }
+}
+
+#[test]
+fn rope_settings_that_cannot_be_read_or_contradict_each_other() {
+    for (fixture, field, value) in [
+        ("tiny-llama3", "rope_theta", json!("500000")),
+        ("tiny-llama3", "rope_theta", json!(0)),
+        ("tiny-llama3", "rope_theta", json!(1e60)),
+        ("tiny-llama3", "rope_scaling", json!("llama3")),
+        ("tiny-llama3", "rope_scaling", json!([8.0])),
+    ] {
+        assert_config_refused(fixture, field, value);
+    }
+    for (fixture, object, field, value) in [
+        ("tiny-llama3", "rope_scaling", "factor", json!("8")),
+        ("tiny-llama3", "rope_scaling", "factor", json!(0)),
+        (
+            "tiny-llama3",
+            "rope_scaling",
+            "high_freq_factor",
+            json!([4]),
+        ),
+        ("tiny-llama3", "rope_scaling", "low_freq_factor", json!(4.0)),
+        ("tiny-llama3", "rope_scaling", "rope_type", json!(3)),
+        ("tiny-llama3", "rope_scaling", "rope_theta", json!(10001.0)),
+        ("tiny-r1-qwen3", "rope_scaling", "factor", json!(-4.0)),
+        ("tiny-r1-qwen3", "rope_scaling", "attn_factor", json!(true)),
+        (
+            "tiny-r1-qwen3",
+            "rope_scaling",
+            "attention_factor",
+            json!(2.0),
+        ),
+        (
+            "tiny-r1-qwen3",
+            "rope_scaling",
+            "rope_type",
+            json!("llama3"),
+        ),
+        (
+            "tiny-r1-qwen3",
+            "rope_scaling",
+            "partial_rotary_factor",
+            json!(0.5),
+        ),
+        (
+            "tiny-r1-qwen3",
+            "rope_scaling",
+            "full_attention",
+            json!({"factor": 2}),
+        ),
+        (
+            "tiny-qwen2-tied",
+            "rope_parameters",
+            "beta_fast",
+            json!("32"),
+        ),
+        (
+            "tiny-qwen2-tied",
+            "rope_parameters",
+            "original_max_position_embeddings",
+            json!("256"),
+        ),
+        (
+            "tiny-deepseek",
+            "rope_scaling",
+            "mscale_all_dim",
+            json!("1.0"),
+        ),
+    ] {
+        let folder = Folder::of(fixture);
+        let shown = value.to_string();
+        folder.change("config.json", |c| c[object][field] = value);
+        let shown = if field == "low_freq_factor" {
+            "4"
+        } else {
+            &shown
+        };
+        assert_refused(folder.path(), &["config.json", field, shown]);
+    }
+    // Two places, and two names, for one thing.
+    let folder = Folder::of("tiny-r1-qwen3");
+    folder.change("config.json", |c| {
+        c["rope_parameters"] = json!({"factor": 2.0})
+    });
+    assert_refused(folder.path(), &["factor", "2.0", "4.0"]);
+    folder.change("config.json", |c| {
+        c["rope_parameters"] = json!({"rope_type": "default"})
+    });
+    assert_refused(folder.path(), &["rope_type", "default", "yarn"]);
+    folder.change("config.json", |c| {
+        c["rope_parameters"] = json!({"factor": 4, "type": "yarn"})
+    });
+    convert(folder.path(), &folder.out(), "F16").succeeded();
+}
+
+#[test]
+fn a_tensor_type_that_changes_nothing() {
+    let (folder, source) = with_model();
+    let out = folder.path().join("out.gguf");
+    for dry in [&[][..], &["--dry-run"]] {
+        for (own, file_type, part) in [
+            ("ffn_dwon=Q6_K", "Q4_K_M", "matches the name of no tensor"),
+            ("attn_norm=Q6_K", "Q4_K_M", "matches the name of no tensor"),
+            ("ffn_down=Q6_K", "F32", "no effect"),
+            ("ffn_down=Q6_K", "F16", "no effect"),
+            ("ffn_down=Q6_K", "BF16", "no effect"),
+        ] {
+            let args = ["convert", source.to_str().unwrap(), out.to_str().unwrap()];
+            let more = ["--type", file_type, "--tensor-type", own];
+            let run = cloister_quantize(args.iter().chain(&more).chain(dry));
+            assert_line(&run, &["--tensor-type", own, part]);
+        }
+    }
+    assert_eq!(names_in(folder.path()), ["source.gguf"]);
+}
+
 #[test]
 fn a_config_of_another_shape_than_the_tensors() {
     let folder = Folder::of("tiny-qwen2-tied");

@@ -107,6 +107,7 @@ impl Inputs {
 
     /// Plans the conversion.
     pub fn plan(mut self, recipe: &Recipe) -> Result<Plan> {
+        recipe.check_overrides(&self.infos())?;
         let (targets, importance) = self.targets(recipe)?;
         importance?;
         let metadata = &mut self.source.metadata;

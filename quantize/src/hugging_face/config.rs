@@ -10,6 +10,7 @@ use cloister_gguf::Metadata;
 use serde_json::Value;
 
 use super::fp8::Fp8;
+use super::graph;
 use super::json_file::JsonFile;
 use super::mixture::Mixture;
 use super::rope::Rope;
@@ -160,9 +161,11 @@ impl Config {
         let context = file
             .count("max_position_embeddings")?
             .unwrap_or(class.context);
+        let layers = file.count("num_hidden_layers")?.unwrap_or(class.layers);
+        graph::check(&file, class.architecture, layers, context)?;
         Ok(Config {
             architecture: class.architecture,
-            layers: file.count("num_hidden_layers")?.unwrap_or(class.layers),
+            layers,
             hidden,
             feed_forward: file
                 .count("intermediate_size")?
@@ -171,7 +174,7 @@ impl Config {
             vocabulary: file.count("vocab_size")?.unwrap_or(class.vocabulary),
             tied: file.flag("tie_word_embeddings", false)?,
             attention,
-            rope: Rope::read(&file, context)?,
+            rope: Rope::read(&file, class.architecture, context)?,
             fp8: Fp8::read(&file)?,
             gguf: class.gguf,
             context,
@@ -195,7 +198,7 @@ impl Config {
         set("embedding_length", self.hidden.into());
         set("feed_forward_length", self.feed_forward.into());
         set("attention.head_count", self.heads.into());
-        let epsilon = self.file.number("rms_norm_eps", 1e-6)?;
+        let epsilon = self.file.positive("rms_norm_eps", 1e-6)?;
         set("attention.layer_norm_rms_epsilon", (epsilon as f32).into());
         self.rope.write_keys(&mut set);
         match &self.attention {

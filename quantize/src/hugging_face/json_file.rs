@@ -81,6 +81,12 @@ impl JsonFile {
         self.read_as(field, default, Value::as_f64, "number")
     }
 
+    /// A number above 0 that F32 can hold.
+    pub fn positive(&self, field: &str, default: f64) -> Result<f64> {
+        let wanted = "number above 0 that F32 holds";
+        self.read_as(field, default, positive, wanted)
+    }
+
     /// True or false.
     pub fn flag(&self, field: &str, default: bool) -> Result<bool> {
         self.read_as(field, default, Value::as_bool, "true or false")
@@ -101,4 +107,11 @@ impl JsonFile {
             }),
         }
     }
+}
+
+/// A number above 0, as the F32 that GGUF has for it too.
+pub fn positive(value: &Value) -> Option<f64> {
+    let number = value.as_f64()?;
+    let stored = number as f32;
+    (stored.is_finite() && stored > 0.0).then_some(number)
 }

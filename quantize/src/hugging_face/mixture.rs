@@ -85,7 +85,7 @@ impl Mixture {
             groups: optional("n_group", 8)?,
             groups_used: optional("topk_group", 4)?,
             gating,
-            scale: file.number("routed_scaling_factor", 2.5)? as f32,
+            scale: file.positive("routed_scaling_factor", 2.5)? as f32,
             normalized: file.flag("norm_topk_prob", true)?,
         };
         if let Err(wrong) = mixture.check_choice() {
