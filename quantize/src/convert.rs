@@ -20,16 +20,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, anyhow, bail};
-use cloister_gguf::{TensorInfo, Writer, partial_path};
+use cloister_gguf::{Writer, partial_path};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::file_type::FileType;
 use crate::fit::Bytes;
 use crate::running::Running;
-use crate::source::Source;
-use crate::type_mix::{self, Recipe};
+use crate::type_mix::Recipe;
 use pipeline::Outcome;
-use plan::Inputs;
+use plan::{Inputs, Plan};
 
 /// What a person asks for.
 #[derive(Debug)]
@@ -54,27 +52,21 @@ pub struct Job<'a> {
 
 /// Converts a model into a new file.
 pub fn convert(job: Job) -> Result<()> {
-    let Job {
-        source,
-        out,
-        mut recipe,
-        ..
-    } = job;
+    let Job { source, out, .. } = job;
+    let mut recipe = job.recipe.clone();
     check_out(source, out)?;
     let interrupted = interruption()?;
     // Before the source is read, so that what changes meanwhile is noticed.
     let mut identity = identity::of_files(source, job.imatrix)?;
     let inputs = Inputs::open(source, job.imatrix)?;
     if let Some(room) = job.fit {
-        let table;
-        (recipe.file_type, table) = inputs.fit(room, &recipe, &job.running)?;
-        println!("{table}");
+        recipe.file_type = inputs.fit(room, &recipe, &job.running)?;
     }
     identity.extend(identity::of_recipe(&recipe));
     let plan = inputs.plan(&recipe)?;
 
     if job.dry_run {
-        note(&plan.source, &plan.targets, plan.file_type);
+        note(&plan, &job);
         println!("{}", dry_run::table(&plan, &job.running)?);
         return space::check(out, plan.file_size());
     }
@@ -90,7 +82,7 @@ pub fn convert(job: Job) -> Result<()> {
         Some(writer) => writer,
         None => Writer::create_resumable(out, metadata, plan.targets.clone(), &identity)?,
     };
-    note(&plan.source, &plan.targets, plan.file_type);
+    note(&plan, &job);
     if resumed {
         let (there, all) = (megabytes(writer.end()), megabytes(writer.size()));
         eprintln!("note: goes on behind the first {there} of {all}");
@@ -169,6 +161,9 @@ fn check_out(source: &Path, out: &Path) -> Result<()> {
     if fs::metadata(out).is_ok_and(|there| there.is_dir()) {
         bail!("{}: is a folder; name the file to write", out.display());
     }
+    if let Some(folder) = out.parent().filter(|f| *f != Path::new("")) {
+        fs::metadata(folder).with_context(|| format!("{}: its folder", out.display()))?;
+    }
     let Ok(source) = fs::metadata(source) else {
         return Ok(()); // which is said when it is opened
     };
@@ -194,22 +189,35 @@ fn interruption() -> Result<Arc<AtomicBool>> {
 }
 
 /// Says, on a line each, what a person would want to know of the result's quality.
-fn note(source: &Source, targets: &[TensorInfo], file_type: FileType) {
+fn note(plan: &Plan, job: &Job) {
+    let (source, file_type) = (&plan.source, plan.file_type);
     if source.is_quantized() && file_type.base().is_quantized() {
         eprintln!(
             "note: {} is quantized already; quantizing it again loses quality",
             source.path.display()
         );
     }
-    let block = file_type.base().block_elements();
-    let fallbacks = targets
-        .iter()
-        .filter(|t| type_mix::is_quantizable(t) && !t.row_elements().is_multiple_of(block));
-    let count = fallbacks.count();
-    if count > 0 {
+    if plan.fallbacks > 0 {
         eprintln!(
-            "note: the rows of {count} tensors fill no {} blocks; they get the next type that fits",
-            file_type.base()
+            "note: the rows of {} tensors fill no blocks of the type meant for them; they get the \
+             next type that fits",
+            plan.fallbacks
+        );
+    }
+    if job.fit.is_some() && job.imatrix.is_none() && file_type.suffers_without_imatrix() {
+        eprintln!(
+            "note: {file_type} without an importance matrix loses much quality: give one with \
+             --imatrix, or take a smaller model of more bits"
+        );
+    }
+    let architecture = source.metadata.str("general.architecture");
+    let trained =
+        architecture.and_then(|name| source.metadata.u64(&format!("{name}.context_length")));
+    let counts = job.fit.is_some() || job.dry_run; // nothing else depends on it
+    if let Some(trained) = trained.filter(|&n| counts && u64::from(job.running.ctx) > n) {
+        eprintln!(
+            "note: --ctx {} is beyond the {trained} tokens of context that the model was made for",
+            job.running.ctx
         );
     }
 }

@@ -99,6 +99,13 @@ impl FileType {
         self.row().2
     }
 
+    /// Whether it is a type of two or three bits that can be made without an importance matrix and
+    /// should not be.
+    pub fn suffers_without_imatrix(self) -> bool {
+        use TensorType::*;
+        matches!(self.base(), Q2_K | Q3_K | IQ3_S)
+    }
+
     /// The tensor type of most of its weights.
     pub fn base(self) -> TensorType {
         self.row().4

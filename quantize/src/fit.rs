@@ -101,14 +101,14 @@ struct Weighed {
 }
 
 /// Chooses the largest of the file types with which the model runs in `room`. `targets` gives the
-/// tensors that a type would make, and whether their types lack an importance matrix. The second
-/// part of the result is the table.
+/// tensors that a type would make, and whether their types lack an importance matrix. Prints the
+/// table, whether or not something fits.
 pub fn choose(
     room: Bytes,
     running: &Running,
     metadata: &Metadata,
     targets: impl Fn(FileType) -> Result<(Vec<TensorInfo>, bool)>,
-) -> Result<(FileType, String)> {
+) -> Result<FileType> {
     let mut weighed = Vec::new();
     for file_type in CANDIDATES {
         let (tensors, lacks_imatrix) = targets(file_type)?;
@@ -123,7 +123,9 @@ pub fn choose(
     // Of two that come out alike, the first.
     weighed.sort_by_key(|w| Reverse(w.need));
     let possible = || weighed.iter().filter(|w| !w.lacks_imatrix);
-    let Some(best) = possible().find(|w| w.need <= room.0) else {
+    let best = possible().find(|w| w.need <= room.0);
+    println!("{}", table(&weighed, best, room));
+    let Some(best) = best else {
         let smallest = possible().next_back().expect("some types need no imatrix");
         let with = match weighed.iter().any(|w| w.need <= room.0) {
             true => "an --imatrix, which smaller types need, ",
@@ -138,14 +140,14 @@ pub fn choose(
             mib(smallest.need)
         );
     };
-    Ok((best.file_type, table(&weighed, best, room)))
+    Ok(best.file_type)
 }
 
-fn table(weighed: &[Weighed], best: &Weighed, room: Bytes) -> String {
+fn table(weighed: &[Weighed], best: Option<&Weighed>, room: Bytes) -> String {
     let mut out = format!("type     weights MiB  to run MiB  of {}\n", room.0 >> 20);
     for one in weighed {
         let judged = match one {
-            _ if one.file_type == best.file_type => "chosen",
+            _ if best.is_some_and(|best| best.file_type == one.file_type) => "chosen",
             _ if one.need > room.0 => "too large",
             _ if one.lacks_imatrix => "needs --imatrix",
             _ => "fits",

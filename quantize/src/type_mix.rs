@@ -58,6 +58,25 @@ impl Recipe {
 
     /// The type of each tensor of `tensors`, in their order; `None` for those that stay as they are.
     pub fn choose(&self, model: &ModelShape, tensors: &[&TensorInfo]) -> Vec<Option<TensorType>> {
+        let wanted = self.wanted(model, tensors).into_iter().zip(tensors);
+        let fit = |(wanted, tensor): (Option<TensorType>, &&TensorInfo)| {
+            Some(fitting(wanted?, tensor.row_elements()))
+        };
+        wanted.map(fit).collect()
+    }
+
+    /// How many tensors get another type than the mix means for them, as their rows fill no whole
+    /// number of its blocks.
+    pub fn fallbacks(&self, model: &ModelShape, tensors: &[&TensorInfo]) -> usize {
+        let wanted = self.wanted(model, tensors).into_iter().zip(tensors);
+        let fallback = |(wanted, tensor): &(Option<TensorType>, &&TensorInfo)| {
+            wanted.is_some_and(|w| !tensor.row_elements().is_multiple_of(w.block_elements()))
+        };
+        wanted.filter(fallback).count()
+    }
+
+    /// The type that the mix means for each tensor, whether or not its rows fit.
+    fn wanted(&self, model: &ModelShape, tensors: &[&TensorInfo]) -> Vec<Option<TensorType>> {
         let base = self.file_type.base();
         let mut rules: Box<dyn Rules> = match mla_experts::Mix::of(self.file_type, model) {
             Some(mix) if !self.like_llama_quantize => Box::new(mix),
@@ -78,7 +97,7 @@ impl Recipe {
                 Some(own) => own,
                 None => rules.wanted(tensor),
             };
-            types[i] = Some(fitting(wanted, tensor.row_elements()));
+            types[i] = Some(wanted);
         }
         types
     }

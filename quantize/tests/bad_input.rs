@@ -221,6 +221,14 @@ fn the_output_may_not_be_the_source_nor_a_folder_nor_in_a_folder_that_is_missing
         &convert(&source, &missing, "Q8_0"),
         &["no/out.gguf", "No such file or directory"],
     );
+    let args = [
+        "convert",
+        source.to_str().unwrap(),
+        missing.to_str().unwrap(),
+    ];
+    let run = cloister_quantize(args.iter().chain(&["--type", "Q8_0", "--dry-run"]));
+    assert_line(&run, &["no/out.gguf", "No such file or directory"]);
+    assert_eq!(run.stdout, "");
     assert_eq!(names_in(folder.path()), ["link.gguf", "source.gguf"]);
 }
 
@@ -504,6 +512,7 @@ fn a_tensor_that_the_index_promises_and_the_shard_lacks() {
             "model-00001-of-00002.safetensors",
             "model.more.weight",
             "missing",
+            "index.json says is in it",
         ],
     );
     folder.change("model.safetensors.index.json", |index| {
@@ -580,6 +589,18 @@ fn a_safetensors_header_that_lies() {
     assert_refused(folder.path(), &["model.safetensors", "damaged"]);
     fs::write(&path, &sound[..sound.len() - 1]).unwrap();
     assert_refused(folder.path(), &["model.safetensors", "cut short"]);
+    fs::write(
+        &path,
+        "version https://git-lfs.github.com/spec/v1
+oid sha256:0
+size 1
+",
+    )
+    .unwrap();
+    assert_refused(
+        folder.path(),
+        &["model.safetensors", "Git LFS pointer", "git lfs pull"],
+    );
     fs::write(&path, "PK").unwrap();
     assert_refused(folder.path(), &["model.safetensors", "no safetensors file"]);
 }

@@ -134,9 +134,46 @@ fn when_nothing_fits_it_says_what_would_help() {
     ] {
         assert!(line.contains(part), "{line:?} should contain {part:?}");
     }
+    assert!(
+        rows(&run)
+            .iter()
+            .all(|row| row.2 != "chosen" && row.2 != "fits"),
+        "{}",
+        run.stdout
+    );
+    assert_eq!(rows(&run).len(), 20);
     let run = fit(&source, &out, &["--fit", "1GiB", "--ctx", "8192"]);
     assert!(!run.error_line(1).contains("imatrix"));
     assert_eq!(names_in(folder.path()), ["r1.gguf"]);
+}
+
+#[test]
+fn few_bits_without_an_imatrix_and_a_context_beyond_the_model_s_get_a_note() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = seven_billion(folder.path());
+    let out = folder.path().join("out.gguf");
+    for (more, importance, context) in [
+        (["--fit", "4GiB", "--ctx", "4096"], true, false),
+        (["--fit", "8GiB", "--ctx", "4096"], false, false),
+        (["--fit", "64GiB", "--ctx", "131073"], false, true),
+        (["--fit", "64GiB", "--ctx", "131072"], false, false),
+    ] {
+        let run = fit(&source, &out, &[&more[..], &["--dry-run"]].concat());
+        run.succeeded();
+        let said = |part: &str| run.stderr.contains(part);
+        assert_eq!(
+            said("without an importance matrix"),
+            importance,
+            "{more:?}: {}",
+            run.stderr
+        );
+        assert_eq!(
+            said("beyond the 131072 tokens"),
+            context,
+            "{more:?}: {}",
+            run.stderr
+        );
+    }
 }
 
 #[test]

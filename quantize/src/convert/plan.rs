@@ -36,6 +36,8 @@ pub struct Plan {
     pub imatrix: Option<ImatrixFile>,
     /// The type that was asked for.
     pub file_type: FileType,
+    /// Tensors that get the next type that fits instead of the one meant for them.
+    pub fallbacks: usize,
 }
 
 impl Inputs {
@@ -59,14 +61,18 @@ impl Inputs {
         self.source.tensors.iter().map(|t| &t.info).collect()
     }
 
+    fn recipe_here(&self, recipe: &Recipe) -> Recipe {
+        Recipe {
+            has_imatrix: self.imatrix.is_some(),
+            ..recipe.clone()
+        }
+    }
+
     /// The tensors that `recipe` makes of the source's, and whether that is without an importance
     /// matrix what it should not be.
     fn targets(&self, recipe: &Recipe) -> Result<(Vec<TensorInfo>, Result<()>)> {
         let infos = self.infos();
-        let recipe = Recipe {
-            has_imatrix: self.imatrix.is_some(),
-            ..recipe.clone()
-        };
+        let recipe = self.recipe_here(recipe);
         let chosen = recipe.choose(&self.shape, &infos);
         let importance = recipe.check_importance(&infos, &chosen, |name| {
             self.imatrix.as_ref().is_some_and(|i| i.has(name))
@@ -88,13 +94,8 @@ impl Inputs {
         Ok((targets, importance))
     }
 
-    /// The file type with which the model runs in `room`, and the table of those weighed.
-    pub fn fit(
-        &self,
-        room: Bytes,
-        recipe: &Recipe,
-        running: &Running,
-    ) -> Result<(FileType, String)> {
+    /// The file type with which the model runs in `room`; prints the table of those weighed.
+    pub fn fit(&self, room: Bytes, recipe: &Recipe, running: &Running) -> Result<FileType> {
         fit::choose(room, running, &self.source.metadata, |file_type| {
             let recipe = Recipe {
                 file_type,
@@ -110,6 +111,9 @@ impl Inputs {
         recipe.check_overrides(&self.infos())?;
         let (targets, importance) = self.targets(recipe)?;
         importance?;
+        let fallbacks = self
+            .recipe_here(recipe)
+            .fallbacks(&self.shape, &self.infos());
         let metadata = &mut self.source.metadata;
         metadata.set("general.quantization_version", QUANTIZATION_VERSION);
         metadata.set("general.file_type", recipe.file_type.number());
@@ -121,6 +125,7 @@ impl Inputs {
             targets,
             imatrix: self.imatrix,
             file_type: recipe.file_type,
+            fallbacks,
         })
     }
 }

@@ -87,7 +87,11 @@ impl Checkpoint {
                 let path = folder.join(file);
                 match checkpoint.tensors.get(name) {
                     Some(tensor) if checkpoint.file_of(tensor) == path => {}
-                    _ => bail!("{}: tensor {name} is missing", path.display()),
+                    _ => bail!(
+                        "{}: tensor {name} is missing, which {} says is in it",
+                        path.display(),
+                        index.path().display()
+                    ),
                 }
             }
             let index = index.path().display();
@@ -128,6 +132,9 @@ impl Checkpoint {
         }
         file.read_exact_at(&mut start, 0)
             .with_context(|| format!("{shown}: cannot read"))?;
+        if &start == b"version " {
+            bail!("{shown}: a Git LFS pointer, not the weights themselves: run git lfs pull");
+        }
         let header_len = u64::from_le_bytes(start);
         if header_len > MAX_HEADER_BYTES || header_len > len - 8 {
             bail!("{shown}: damaged: its header of {header_len} bytes cannot be in {len} bytes");
