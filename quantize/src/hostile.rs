@@ -405,36 +405,56 @@ mod tests {
         }
     }
 
+    /// Lets the reader of this name have `bytes`, which must neither make it panic nor ask at once for
+    /// more memory than the files have.
+    fn assert_read(name: &str, bytes: &[u8], of: &str) {
+        let read = match name {
+            "gguf" => gguf,
+            "imatrix" => imatrix,
+            "safetensors" => safetensors,
+            "config" => config,
+            "tokenizer" => tokenizer,
+            "tokenizer_config" => tokenizer_config,
+            _ => unreachable!("each seed has its reader"),
+        };
+        let mut sound = true;
+        let asked = allocations::of(|| {
+            sound = std::panic::catch_unwind(|| read(bytes)).is_ok();
+        });
+        let shown = String::from_utf8_lossy(bytes);
+        assert!(sound, "{name}, {of}: {shown}");
+        let beside: usize = CHECKPOINT.iter().map(|(_, bytes)| bytes.len()).sum();
+        let files = bytes.len() + beside;
+        assert!(
+            asked.largest <= files + FIXED,
+            "{name}, {of}: {asked:?} for {files} bytes: {shown}"
+        );
+    }
+
     #[test]
     fn no_change_of_a_sound_file_makes_a_reader_panic_or_ask_for_more_than_the_file() {
-        let beside: usize = CHECKPOINT.iter().map(|(_, bytes)| bytes.len()).sum();
         for (name, seed) in seeds() {
-            let read = match name {
-                "gguf" => gguf,
-                "imatrix" => imatrix,
-                "safetensors" => safetensors,
-                "config" => config,
-                "tokenizer" => tokenizer,
-                "tokenizer_config" => tokenizer_config,
-                _ => unreachable!("each seed has its reader"),
-            };
             let mut random = Random(0x9E37_79B9_7F4A_7C15);
             for round in 0..1000 {
                 let mut bytes = seed.clone();
                 for _ in 0..=random.below(4) {
                     random.change(&mut bytes);
                 }
-                let mut sound = true;
-                let asked = allocations::of(|| {
-                    sound = std::panic::catch_unwind(|| read(&bytes)).is_ok();
-                });
-                let shown = String::from_utf8_lossy(&bytes);
-                assert!(sound, "{name}, round {round}: {shown}");
-                let files = bytes.len() + beside;
-                assert!(
-                    asked.largest <= files + FIXED,
-                    "{name}, round {round}: {asked:?} for {files} bytes: {shown}"
-                );
+                assert_read(name, &bytes, &format!("round {round}"));
+            }
+        }
+    }
+
+    /// A sample, over all sizes up to 4 KiB, of the files that reached new code in an hour of fuzzing.
+    #[test]
+    fn no_file_of_the_fuzz_corpus_makes_a_reader_panic_or_ask_for_more_than_the_file() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus");
+        for name in ["gguf", "imatrix", "safetensors", "config", "tokenizer"] {
+            let files: Vec<_> = fs::read_dir(corpus.join(name)).unwrap().collect();
+            assert!(files.len() > 20, "{name}: {} files", files.len());
+            for file in files {
+                let path = file.unwrap().path();
+                assert_read(name, &fs::read(&path).unwrap(), &path.display().to_string());
             }
         }
     }
