@@ -445,7 +445,7 @@ mod tests {
         }
     }
 
-    /// A sample, over all sizes up to 4 KiB, of the files that reached new code in an hour of fuzzing.
+    /// A sample, over all sizes up to 4 KiB, of the files that reached new code while fuzzing.
     #[test]
     fn no_file_of_the_fuzz_corpus_makes_a_reader_panic_or_ask_for_more_than_the_file() {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus");

@@ -145,7 +145,8 @@ fn with_types_of_one_s_own() {
         ],
         ..Given::default()
     };
-    for name in ["F16", "Q4_K_M", "Q3_K_M", "Q8_0"] {
+    // Not F16: where they would change nothing, as there, they are refused.
+    for name in ["Q4_K_M", "Q3_K_M", "Q8_0"] {
         let file_type = FILE_TYPES.into_iter().find(|t| t.0 == name).unwrap();
         assert_same_given(&source, file_type, &given);
     }

@@ -76,11 +76,6 @@ impl JsonFile {
         self.read_as(field, default, number, "whole number")
     }
 
-    /// A finite number.
-    pub fn number(&self, field: &str, default: f64) -> Result<f64> {
-        self.read_as(field, default, Value::as_f64, "number")
-    }
-
     /// A number above 0 that F32 can hold.
     pub fn positive(&self, field: &str, default: f64) -> Result<f64> {
         let wanted = "number above 0 that F32 holds";
