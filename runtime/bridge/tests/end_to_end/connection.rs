@@ -157,7 +157,10 @@ fn a_retained_ask_is_answered_once_and_cleared() {
         let mut bridge = Bridge::start(&broker, folder.path(), version);
         later.wait_online();
         broker.publish("cloister/n/ask", r#"{"id":"after"}"#);
-        assert_eq!(later.next().topic, "cloister/n/answer/after");
+        // What was answered as the bridge ended may come again.
+        let answer = std::iter::repeat_with(|| later.next().topic)
+            .find(|topic| topic != "cloister/n/answer/fresh");
+        assert_eq!(answer.as_deref(), Some("cloister/n/answer/after"));
         assert_eq!(lines_with(&bridge.log(), "retain"), 0);
         bridge.stop();
     }
