@@ -150,9 +150,18 @@ impl Grammar {
     }
 
     /// Takes text that has come before it began to hold, as tokens that need not be those which were drawn.
+    ///
+    /// Its last token may have brought white space that no shape has, but any JSON may: that is left out then.
     pub fn take_text(&mut self, text: &str, model: &Model) {
-        for token in model.tokenize_plain(text, false) {
-            self.take(token);
+        let before = self.clone();
+        for text in [text, text.trim_end()] {
+            *self = before.clone();
+            for token in model.tokenize_plain(text, false) {
+                self.take(token);
+            }
+            if !self.0.is_error() {
+                return;
+            }
         }
     }
 
