@@ -167,6 +167,26 @@ fn a_call_that_must_be_made_is_made_as_its_schema_says() {
 }
 
 #[test]
+fn a_call_that_begins_without_a_tag_and_on_lines_of_its_own_is_held_to_its_tool() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = [
+        "Ċ", "</think>", "{Ċ", "Ġ\"", "name", "\":\"", "get", "_time", "\"", "Yes",
+    ];
+    let serve = Serve::start(&scripted_r1(folder.path(), &script), &["--ctx", "1024"]);
+    let mut request = ask("What time is it?", json!("auto"));
+    request["tools"] = json!([{"type": "function", "function": {"name": "get_time", "parameters": {
+        "type": "object", "properties": {"zone": {"const": "CET"}}, "required": ["zone"], "additionalProperties": false,
+    }}}]);
+    request["parallel_tool_calls"] = json!(false);
+    let (found, text) = calls(&serve, &request);
+    assert_eq!(
+        found,
+        [("get_time".to_owned(), json!({"zone": "CET"}))],
+        "{text}"
+    );
+}
+
+#[test]
 fn a_model_that_thinks_calls_after_its_thought() {
     let folder = tempfile::tempdir().unwrap();
     let script = ["Ċ", "Hmm", "</think>", "ĊĊ", "Yes", "<｜end▁of▁sentence｜>"];

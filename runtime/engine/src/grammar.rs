@@ -108,6 +108,29 @@ pub fn spaced(mut schema: Value) -> Value {
     schema
 }
 
+/// The beginning of some JSON with the white space that [`spaced`] schemas have it.
+fn respaced(json: &str) -> String {
+    let mut respaced = String::with_capacity(json.len());
+    let (mut quoted, mut escaped, mut white) = (false, false, false);
+    for c in json.chars() {
+        if !quoted && c.is_whitespace() {
+            white = true;
+            continue;
+        }
+        if !quoted && respaced.ends_with([',', ':']) {
+            respaced.push(' ');
+        }
+        respaced.push(c);
+        white = false;
+        quoted ^= c == '"' && !escaped;
+        escaped = quoted && c == '\\' && !escaped;
+    }
+    if white && respaced.ends_with([',', ':']) {
+        respaced.push(' ');
+    }
+    respaced
+}
+
 /// What may come next.
 pub enum Next {
     /// The answer is complete: nothing may.
@@ -151,17 +174,10 @@ impl Grammar {
 
     /// Takes text that has come before it began to hold, as tokens that need not be those which were drawn.
     ///
-    /// Its last token may have brought white space that no shape has, but any JSON may: that is left out then.
+    /// It is the beginning of JSON, and may have white space that [`spaced`] schemas do not allow.
     pub fn take_text(&mut self, text: &str, model: &Model) {
-        let before = self.clone();
-        for text in [text, text.trim_end()] {
-            *self = before.clone();
-            for token in model.tokenize_plain(text, false) {
-                self.take(token);
-            }
-            if !self.0.is_error() {
-                return;
-            }
+        for token in model.tokenize_plain(&respaced(text), false) {
+            self.take(token);
         }
     }
 
@@ -231,5 +247,27 @@ impl TokenizerEnv for Vocabulary {
     fn tokenize_is_canonical(&self) -> bool {
         // Others put a space before a text, so that what stands alone is not what stands in the middle.
         self.model.is_byte_level()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_that_has_begun_is_spaced_as_schemas_are() {
+        for (json, expected) in [
+            ("{\n  \"name\":\"f\"", r#"{"name": "f""#),
+            (
+                r#"{"name" : "a, b:c \\\" , d" , "#,
+                r#"{"name": "a, b:c \\\" , d", "#,
+            ),
+            ("\n{\"name\":", "{\"name\":"),
+            ("{\"a\": \n", "{\"a\": "),
+            ("{ ", "{"),
+            (r#"{"a":"x:"#, r#"{"a": "x:"#),
+        ] {
+            assert_eq!(respaced(json), expected, "{json}");
+        }
     }
 }
