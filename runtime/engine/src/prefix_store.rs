@@ -61,6 +61,8 @@ pub struct PrefixStore {
     folder: PrefixFolder,
     identity: Identity,
     known: Mutex<Known>,
+    /// Held by who writes, apart from `known`: who looks for a prefix does not wait for the disk.
+    writing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -85,6 +87,7 @@ impl PrefixStore {
             folder,
             identity,
             known: Mutex::default(),
+            writing: Mutex::default(),
         };
         store.look(&mut store.known());
         store
@@ -162,7 +165,7 @@ impl PrefixStore {
     /// # Errors
     /// A line for the user: it does not fit, or the disk fails.
     pub fn save(&self, tokens: &[Token], state: &[u8]) -> Result<(), String> {
-        let mut known = self.known();
+        let _turn = self.writing.lock().expect("no panic while held");
         let bytes = HEADER + size_of_val(tokens) + state.len() + CHECKSUM;
         self.fits(bytes)?;
         let name = Identity::of(&[&format!("{:?} {tokens:?}", self.identity)]);
@@ -170,7 +173,7 @@ impl PrefixStore {
         let path = self.folder.path.join(name).with_extension(EXTENSION);
         self.write(&path, tokens, state, bytes as u64)
             .map_err(|error| format!("{}: {error}", path.display()))?;
-        self.look(&mut known);
+        self.look(&mut self.known());
         Ok(())
     }
 
