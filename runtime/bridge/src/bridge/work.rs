@@ -1,0 +1,322 @@
+//! Does the work that stands in the journal: puts asks to the engine, publishes answers, erases what is done.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::sleep;
+use tracing::{debug, error, info};
+
+use super::{Bridge, Options, count};
+use crate::answer::{self, AskError, ErrorCode, Reply};
+use crate::answers::{Answers, Delivery, Interrupt, Moment, Target, Turn};
+use crate::client::Heard;
+use crate::journal::now;
+use crate::topics::{AskId, Place};
+
+/// How often the journal is looked through for what has expired or is to be erased.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+
+/// The pause before an ask is put again to an engine that was not there, doubled up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often the engine may go away in the middle of the same ask. It may be the ask that ends it.
+const MAX_BROKEN_OFF: u32 = 5;
+
+/// A day, in milliseconds.
+const A_DAY_MS: Moment = 24 * 60 * 60 * 1000;
+
+/// An ask whose turn has come, as it is put to the engine.
+struct Task {
+    place: Place,
+    id: AskId,
+    request: String,
+    deadline: Option<Moment>,
+    options: Options,
+}
+
+impl Task {
+    /// The body for the engine, as of now.
+    fn body(&self) -> String {
+        // The engine takes no time that is further away than a day; its answer is there long before.
+        let left = self.options.answer_by.map(|by| by.saturating_sub(now()));
+        let left = left.filter(|left| *left <= A_DAY_MS);
+        let defaults = &self.options.defaults;
+        if left.is_none() && defaults.are_unset() {
+            return self.request.clone();
+        }
+        let mut fields: Map<String, Value> =
+            serde_json::from_str(&self.request).expect("a request in the journal is an object");
+        defaults.add_to(&mut fields);
+        if let Some(left) = left {
+            fields.insert("deadline_ms".into(), left.max(1).into());
+        }
+        Value::Object(fields).to_string()
+    }
+}
+
+impl Bridge {
+    /// Does the work that stands in the journal: computes, publishes, erases. Never ends.
+    pub async fn work(self: Arc<Self>) {
+        tokio::join!(
+            Arc::clone(&self).compute(),
+            Arc::clone(&self).publish(),
+            self.tidy()
+        );
+    }
+
+    async fn compute(self: Arc<Self>) {
+        loop {
+            let place = Arc::clone(&self.places)
+                .acquire_owned()
+                .await
+                .expect("the places are never closed");
+            let turn = loop {
+                match self.journal.with(Answers::next).await {
+                    Ok(Some(turn)) => break turn,
+                    Ok(None) => self.journal.waiting.notified().await,
+                    Err(failure) => self.wait_after(&failure).await,
+                }
+            };
+            let bridge = Arc::clone(&self);
+            tokio::spawn(async move { bridge.run(turn, place).await });
+        }
+    }
+
+    async fn wait_after(&self, failure: &crate::journal::Failure) {
+        error!("{failure}");
+        sleep(TIDY_EVERY).await;
+    }
+
+    async fn run(&self, turn: Turn, place: OwnedSemaphorePermit) {
+        let Turn {
+            seq,
+            place: asked,
+            id,
+            request,
+            options,
+            deadline,
+            mut interrupted,
+        } = turn;
+        let task = Task {
+            place: asked,
+            id,
+            request,
+            deadline,
+            options: serde_json::from_str(&options).unwrap_or_default(),
+        };
+        let mut reply = Reply::default();
+        let mut broken_off = 0;
+        let mut pause = FIRST_PAUSE;
+        let outcome = loop {
+            let attempt = async {
+                let outcome = self.put(&task, &mut reply).await;
+                if matches!(&outcome, Err(error) if is_passing(error)) {
+                    sleep(pause).await;
+                }
+                outcome
+            };
+            let outcome = tokio::select! {
+                biased;
+                // The sender is dropped without a word only after the ask has ended.
+                interrupt = &mut interrupted => match interrupt.unwrap_or(Interrupt::Stopping) {
+                    Interrupt::Cancelled => {
+                        reply.finish_reason = Some("cancelled".into());
+                        Ok(())
+                    }
+                    Interrupt::Stopping => return,
+                },
+                outcome = attempt => outcome,
+            };
+            match outcome {
+                Err(error) if is_passing(&error) && broken_off < MAX_BROKEN_OFF => {
+                    debug!("an ask is put to the engine again: {}", error.message);
+                    broken_off += u32::from(reply != Reply::default());
+                    reply = Reply::default();
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+                Err(error) if is_passing(&error) => {
+                    break Err(AskError::new(
+                        ErrorCode::Internal,
+                        format!(
+                            "the engine went away {broken_off} times in the middle of the answer"
+                        ),
+                    ));
+                }
+                outcome => break outcome,
+            }
+        };
+        let answer = match &outcome {
+            Ok(()) => {
+                reply.ignored.clone_from(&task.options.ignored);
+                reply.payload(&task.id)
+            }
+            Err(error) => {
+                info!(code = ?error.code, "an ask ends in an error");
+                error.payload(Some(&task.id))
+            }
+        };
+        drop(reply);
+        count(&self.counters.answered);
+        loop {
+            let answer = answer.clone();
+            let written = self
+                .journal
+                .with(move |answers| answers.finish(seq, &answer, now()))
+                .await;
+            match written {
+                Ok(()) => break,
+                Err(failure) => self.wait_after(&failure).await,
+            }
+        }
+        self.journal.due.notify_one();
+        drop(place);
+    }
+
+    /// Puts the ask to the engine; not if its deadline passes before the engine has begun with it.
+    async fn put(&self, task: &Task, reply: &mut Reply) -> Result<(), AskError> {
+        let begun = AtomicBool::new(false);
+        let expired = async {
+            match task.deadline {
+                Some(deadline) => {
+                    // Not by sleeping for no time, which may lose to an engine that is not there.
+                    while let Ok(left @ 1..) = u64::try_from(deadline.saturating_sub(now())) {
+                        sleep(Duration::from_millis(left)).await;
+                    }
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let answered = async {
+            let mut seq = 0;
+            self.engine
+                .chat(
+                    &task.body(),
+                    task.options.asker.as_deref(),
+                    reply,
+                    |heard| {
+                        begun.store(true, Ordering::Relaxed);
+                        let Heard::Delta(delta) = heard else { return };
+                        if task.options.stream {
+                            let topic = self.topics.stream(&task.place, &task.id);
+                            self.publisher
+                                .offer(topic, delta.payload(&task.id, seq), false);
+                        }
+                        seq += 1;
+                    },
+                )
+                .await
+        };
+        tokio::pin!(answered);
+        tokio::select! {
+            biased;
+            () = expired => {}
+            outcome = &mut answered => return outcome,
+        }
+        if begun.load(Ordering::Relaxed) {
+            return answered.await;
+        }
+        // Leaving drops the request, which takes it out of the engine's queue.
+        Err(expired_error())
+    }
+
+    async fn publish(self: Arc<Self>) {
+        loop {
+            let free = self.deliveries.available_permits();
+            let due = match self.journal.with(move |answers| answers.due(free)).await {
+                Ok(due) => due,
+                Err(failure) => {
+                    self.wait_after(&failure).await;
+                    continue;
+                }
+            };
+            if due.is_empty() {
+                self.journal.due.notified().await;
+                continue;
+            }
+            for delivery in due {
+                let place = Arc::clone(&self.deliveries)
+                    .acquire_owned()
+                    .await
+                    .expect("the places are never closed");
+                let bridge = Arc::clone(&self);
+                tokio::spawn(async move { bridge.deliver(delivery, place).await });
+            }
+        }
+    }
+
+    async fn deliver(&self, delivery: Delivery, place: OwnedSemaphorePermit) {
+        let Delivery {
+            number,
+            target,
+            payload,
+        } = delivery;
+        let delivered = match self.to_publish(&target, payload) {
+            Some(payload) => self.publisher.deliver(target, payload).await,
+            None => true,
+        };
+        if !delivered {
+            return;
+        }
+        while let Err(failure) = self
+            .journal
+            .with(move |answers| answers.delivered(number, now()))
+            .await
+        {
+            self.wait_after(&failure).await;
+        }
+        drop(place);
+        // There is room for the next.
+        self.journal.due.notify_one();
+    }
+
+    fn to_publish(&self, target: &Target, payload: Bytes) -> Option<Bytes> {
+        if target.bare {
+            return answer::bare_text(&payload);
+        }
+        if self.publisher.fits(target, &payload) {
+            return Some(payload);
+        }
+        let error = AskError::new(
+            ErrorCode::Internal,
+            format!(
+                "the answer has {} bytes, more than the broker takes; ask for fewer tokens or raise the broker's max_packet_size",
+                payload.len()
+            ),
+        );
+        Some(error.payload(answer::id_of(&payload).as_ref()))
+    }
+
+    async fn tidy(&self) {
+        loop {
+            let erased = self
+                .journal
+                .with(|answers| answers.tidy(|id| expired_error().payload(Some(id)), now()))
+                .await;
+            match erased {
+                Ok(true) => self.journal.erase().await,
+                Ok(false) => {}
+                Err(failure) => self.wait_after(&failure).await,
+            }
+            // What has expired is to be published.
+            self.journal.due.notify_one();
+            sleep(TIDY_EVERY).await;
+        }
+    }
+}
+
+/// Whether it is the engine's condition, not the ask: then it is put again.
+fn is_passing(error: &AskError) -> bool {
+    matches!(error.code, ErrorCode::Unavailable | ErrorCode::Busy)
+}
+
+fn expired_error() -> AskError {
+    AskError::new(
+        ErrorCode::Expired,
+        "the ask's Message Expiry or deadline passed before its turn came",
+    )
+}
