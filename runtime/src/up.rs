@@ -28,6 +28,9 @@ const SERVE_READY_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// The broker answers at once or is down; then the page is of use without it.
 const BRIDGE_READY_WITHIN: Duration = Duration::from_secs(10);
 
+/// In place of the broker of our own, as long as its port is not chosen.
+const NO_BROKER_YET: &str = "mqtt://127.0.0.1";
+
 /// Options of `cloister up`.
 #[derive(clap::Args)]
 pub struct UpArgs {
@@ -97,14 +100,15 @@ async fn start_and_watch(
     stop: &mut StopSignals,
 ) -> Result<()> {
     let this_program = std::env::current_exe().context("cannot find the path of this program")?;
+    // The bridge starts last; a mistake in what it is given is told before a model is loaded for nothing.
+    let mut look = plan.bridge(
+        &this_program,
+        plan.broker.as_deref().unwrap_or(NO_BROKER_YET),
+    );
+    look.arg("--check");
+    Children::look("cloister-bridge", look)?;
     let broker = match &plan.broker {
-        Some(url) => {
-            // Before a model is loaded for nothing.
-            let mut look = plan.bridge(&this_program, url);
-            look.arg("--check");
-            Children::look("cloister-bridge", look)?;
-            url.clone()
-        }
+        Some(url) => url.clone(),
         None => {
             let port = mosquitto::choose_port()?;
             children.spawn("mosquitto", mosquitto::command(&plan.state, port)?)?;

@@ -28,41 +28,13 @@ struct UpTable {
     node: Option<String>,
 }
 
-/// The table `[bridge]`. The bridge reads it too; here, so that a mistake in it is told before a model
-/// is loaded, and because `up` chooses some of this in place of the bridge.
+/// What `up` chooses in place of the bridge, of the table `[bridge]`. The bridge looks at the whole of it.
 #[derive(Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
 struct BridgeTable {
     broker: Option<String>,
     socket: Option<PathBuf>,
     state: Option<PathBuf>,
     node: Option<String>,
-    #[serde(rename = "login-file")]
-    _login_file: Option<PathBuf>,
-    #[serde(rename = "cafile")]
-    _cafile: Option<PathBuf>,
-    #[serde(rename = "certfile")]
-    _certfile: Option<PathBuf>,
-    #[serde(rename = "keyfile")]
-    _keyfile: Option<PathBuf>,
-    #[serde(rename = "keep-alive")]
-    _keep_alive: Option<u16>,
-    #[serde(rename = "max-packet")]
-    _max_packet: Option<u32>,
-    #[serde(rename = "mqtt-version")]
-    _mqtt_version: Option<String>,
-    #[serde(rename = "pools")]
-    _pools: Option<Vec<String>>,
-    #[serde(rename = "max-waiting")]
-    _max_waiting: Option<u64>,
-    #[serde(rename = "keep-answers")]
-    _keep_answers: Option<u64>,
-    #[serde(rename = "reply-prefixes")]
-    _reply_prefixes: Option<Vec<String>>,
-    #[serde(rename = "discovery-prefix")]
-    _discovery_prefix: Option<String>,
-    #[serde(rename = "no-discovery")]
-    _no_discovery: Option<bool>,
 }
 
 /// What to serve.
@@ -358,7 +330,6 @@ mod tests {
             ("[serve]\nmodel = \"a\"\nslots = 65\n", "64 or less"),
             ("[serve]\nmodel = \"a\"\nctx = 1\n", "ctx"),
             ("[serve]\nmodel = \"a\"\nthreads = 0\n", "threads"),
-            ("[bridge]\nbrocker = \"a\"\n", "`brocker`"),
         ] {
             let error = plan(config, &["--port", "0"]).err().expect(config);
             assert!(error.is::<WrongUse>(), "{error}");
