@@ -1,25 +1,11 @@
 //! The engine's prompts and greedy tokens against golden vectors that transformers made
 //! (`tests/golden/make.py`), on the real models.
 
-use std::path::PathBuf;
+mod support;
 
 use cloister_engine::{Client, Engine, Event, Generation, Message, Options, Request, Sampling};
 use serde_json::Value;
-
-/// A model that `tests/fetch` brings.
-fn model(name: &str) -> PathBuf {
-    let cache = std::env::var_os("CLOISTER_CACHE").map_or_else(
-        || concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cloister/cache").into(),
-        PathBuf::from,
-    );
-    let path = cache.join(name);
-    assert!(
-        path.exists(),
-        "{} is missing: run tests/fetch",
-        path.display()
-    );
-    path
-}
+use support::cached;
 
 async fn text(mut generation: Generation) -> String {
     let mut text = String::new();
@@ -36,7 +22,7 @@ async fn text(mut generation: Generation) -> String {
 /// Returns how many greedy tokens were compared.
 async fn agrees(model_name: &str, golden: &str) -> usize {
     let engine = Engine::load(
-        &model(model_name),
+        &cached(model_name),
         &Options {
             n_ctx: Some(512),
             ..Options::default()
@@ -90,7 +76,7 @@ fn nobody_ends_a_turn_by_writing_its_end() {
         n_ctx: Some(512),
         ..Options::default()
     };
-    let file = model("smollm2-135m-instruct-q4_1.gguf");
+    let file = cached("smollm2-135m-instruct-q4_1.gguf");
     let engine = Engine::load(&file, &options).expect("the model loads");
     let tokens = |user: &str| {
         let messages = vec![Message::new("user", user)];

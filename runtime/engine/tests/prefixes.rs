@@ -1,7 +1,9 @@
 //! Stored prefixes of templates, on a real model: another engine takes them over, and answers as if it had
 //! computed them.
 
-use std::path::{Path, PathBuf};
+mod support;
+
+use std::path::Path;
 
 use cloister_engine::evaluate::Evaluator;
 use cloister_engine::{
@@ -15,20 +17,6 @@ const TEMPLATE: &str = "You are the voice of a house with eight rooms. The kitch
     rains. The cellar is dark and nobody goes there. You answer in one short sentence, politely, without lists, and \
     you never speak of yourself. When you do not know something you say so.";
 
-fn model() -> PathBuf {
-    let cache = std::env::var_os("CLOISTER_CACHE").map_or_else(
-        || concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cloister/cache").into(),
-        PathBuf::from,
-    );
-    let path = cache.join("smollm2-135m-instruct-q4_1.gguf");
-    assert!(
-        path.exists(),
-        "{} is missing: run tests/fetch",
-        path.display()
-    );
-    path
-}
-
 fn engine(folder: &Path, change: impl FnOnce(&mut Options)) -> Engine {
     let mut options = Options {
         n_ctx: Some(512),
@@ -39,7 +27,11 @@ fn engine(folder: &Path, change: impl FnOnce(&mut Options)) -> Engine {
         ..Options::default()
     };
     change(&mut options);
-    Engine::load(&model(), &options).expect("the model loads")
+    Engine::load(
+        &support::cached("smollm2-135m-instruct-q4_1.gguf"),
+        &options,
+    )
+    .expect("the model loads")
 }
 
 fn conversation(question: &str) -> Conversation {
@@ -94,7 +86,12 @@ async fn store(engine: &Engine, question: &str) -> Option<usize> {
 
 /// The difference between the two best logits after the prompt and a part of an answer.
 fn lead(engine: &Engine, question: &str, said: &str) -> f32 {
-    let mut evaluator = Evaluator::load(&model(), 512, None).expect("the model loads");
+    let mut evaluator = Evaluator::load(
+        &support::cached("smollm2-135m-instruct-q4_1.gguf"),
+        512,
+        None,
+    )
+    .expect("the model loads");
     let mut tokens = ask(engine, question, "").prompt.tokens;
     tokens.extend(evaluator.tokenize(said));
     let last = tokens.len() - 1;

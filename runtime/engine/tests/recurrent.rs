@@ -1,6 +1,8 @@
 //! Recurrent models: their state cannot be cut back to an earlier token, only forgotten. A tiny mamba with
 //! random weights and a real vocabulary.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 
 use cloister_engine::{
@@ -16,11 +18,7 @@ const CONV: u64 = 4;
 const LAYERS: u64 = 2;
 
 fn tiny_mamba(folder: &Path) -> PathBuf {
-    let cache = std::env::var_os("CLOISTER_CACHE").map_or_else(
-        || concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cloister/cache").into(),
-        PathBuf::from,
-    );
-    let smollm2 = cache.join("smollm2-135m-instruct-q4_1.gguf");
+    let smollm2 = support::cached("smollm2-135m-instruct-q4_1.gguf");
     let source = Gguf::open_header(&smollm2).expect("run tests/fetch");
     let tokens = source.metadata.get("tokenizer.ggml.tokens");
     let vocabulary = tokens.and_then(Value::as_array).expect("tokens").len() as u64;

@@ -1,9 +1,11 @@
 //! The engine against the pinned llama.cpp itself, used as its C API shows it: its own template, its own
 //! tokenizer, its own kernels, one sequence, default parameters, the highest logit.
 
+mod support;
+
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cloister_engine::{Client, Engine, Event, Generation, Message, Options, Request, Sampling};
 use llama_cpp_sys_2 as sys;
@@ -166,11 +168,7 @@ async fn text(mut generation: Generation) -> String {
 
 /// Asks both; all questions at once of the engine. Answers must be equal up to a near tie.
 async fn agrees(name: &str) {
-    let cache = std::env::var_os("CLOISTER_CACHE").map_or_else(
-        || concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cloister/cache").into(),
-        PathBuf::from,
-    );
-    let path = cache.join(name);
+    let path = support::cached(name);
     let conversations = QUESTIONS.map(|question| {
         [("system", SYSTEM), ("user", question)].map(|(role, content)| Message::new(role, content))
     });

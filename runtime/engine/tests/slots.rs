@@ -1,6 +1,7 @@
 //! Slots, queue and cancel, on a real model.
 
-use std::path::PathBuf;
+mod support;
+
 use std::time::{Duration, Instant};
 
 use cloister_engine::{
@@ -9,16 +10,7 @@ use cloister_engine::{
 };
 
 fn engine(options: &Options) -> Engine {
-    let cache = std::env::var_os("CLOISTER_CACHE").map_or_else(
-        || concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cloister/cache").into(),
-        PathBuf::from,
-    );
-    let path = cache.join("smollm2-135m-instruct-q4_1.gguf");
-    assert!(
-        path.exists(),
-        "{} is missing: run tests/fetch",
-        path.display()
-    );
+    let path = support::cached("smollm2-135m-instruct-q4_1.gguf");
     Engine::load(&path, options).expect("the model loads")
 }
 

@@ -1,7 +1,7 @@
 //! Speculation, on a real model: the same answers with drafts as without, drawn or greedy, held to a shape or
 //! free.
 
-use std::path::PathBuf;
+mod support;
 
 use cloister_engine::{
     Client, Completion, Engine, Event, FinishReason, Hold, Message, Options, Request, Sampling,
@@ -9,16 +9,7 @@ use cloister_engine::{
 };
 
 fn engine() -> Engine {
-    let cache = std::env::var_os("CLOISTER_CACHE").map_or_else(
-        || concat!(env!("CARGO_MANIFEST_DIR"), "/../../.cloister/cache").into(),
-        PathBuf::from,
-    );
-    let path = cache.join("smollm2-135m-instruct-q4_1.gguf");
-    assert!(
-        path.exists(),
-        "{} is missing: run tests/fetch",
-        path.display()
-    );
+    let path = support::cached("smollm2-135m-instruct-q4_1.gguf");
     // Up to 512 tokens attention adds up in the same order whether one token is computed or several.
     let options = Options {
         n_ctx: Some(512),
