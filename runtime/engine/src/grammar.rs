@@ -174,7 +174,7 @@ impl Grammar {
 
     /// Takes text that has come before it began to hold, as tokens that need not be those which were drawn.
     ///
-    /// It is the beginning of JSON, and may have white space that [`spaced`] schemas do not allow.
+    /// It is the beginning of JSON, and may have white space that schemas do not allow.
     pub fn take_text(&mut self, text: &str, model: &Model) {
         for token in model.tokenize_plain(&respaced(text), false) {
             self.take(token);
