@@ -13,6 +13,7 @@ mod graph;
 mod json_file;
 mod layout;
 mod mixture;
+mod model_card;
 mod model_name;
 mod pre_tokenizer;
 mod rope;

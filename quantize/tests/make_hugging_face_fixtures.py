@@ -279,8 +279,8 @@ def checkpoint(folder, case):
     return model_class, dtype, outtype, pre
 
 
-def convert(folder, out, outtype, pre):
-    """Runs upstream's converter. Its list of hashes knows no tokenizer of 300 tokens, so the name of
+def convert(folder, out, outtype, pre, before=""):
+    """Runs upstream's converter, after the Python code `before`. Its list of hashes knows no tokenizer of 300 tokens, so the name of
     the pre-tokenizer is given; everything else is its own. Without a name it finds it by itself, of the
     tokens that transformers 4 gives: 5 leaves out the one that add_bos_token asks for."""
     begins = ("class Begins:\n"
@@ -294,7 +294,7 @@ def convert(folder, out, outtype, pre):
     given = f"base.TextModel.get_vocab_base_pre = lambda self, tokenizer: {pre!r}\n"
     run = (f"import json, sys; sys.path.insert(0, {str(LLAMA_CPP)!r}); sys.path.insert(0, {str(LLAMA_CPP / 'gguf-py')!r})\n"
            "import conversion.base as base\n"
-           f"{given if pre else begins}"
+           f"{given if pre else begins}{before}"
            f"sys.argv = ['convert', {str(folder)!r}, '--outfile', {str(out)!r}, '--outtype', {outtype!r}]\n"
            "import runpy; runpy.run_path("
            f"{str(LLAMA_CPP / 'convert_hf_to_gguf.py')!r}, run_name='__main__')\n")
@@ -400,11 +400,12 @@ def real_tokenizer(package, case, rows):
     return {"rows": rows, "metadata": keys}
 
 
-try:
-    main()
-    (OUT / "tokenizers.json").write_text(json.dumps({
-        "deepseek_v3": real_tokenizer("deepseek_v3", case_deepseek, 129280),
-        "llama3_1": real_tokenizer("llama3_1", case_llama3, 128256),
-        "qwen3": real_tokenizer("qwen3", case_r1_qwen3, 151936)}, indent=1, ensure_ascii=False) + "\n")
-except subprocess.CalledProcessError as error:
-    sys.exit(error.stderr.decode())
+if __name__ == "__main__":
+    try:
+        main()
+        (OUT / "tokenizers.json").write_text(json.dumps({
+            "deepseek_v3": real_tokenizer("deepseek_v3", case_deepseek, 129280),
+            "llama3_1": real_tokenizer("llama3_1", case_llama3, 128256),
+            "qwen3": real_tokenizer("qwen3", case_r1_qwen3, 151936)}, indent=1, ensure_ascii=False) + "\n")
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.stderr.decode())

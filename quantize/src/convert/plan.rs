@@ -147,3 +147,7 @@ impl Plan {
         self.bytes() as f64 * 8.0 / weights as f64
     }
 }
+
+#[cfg(test)]
+#[path = "published_tests.rs"]
+mod published_tests;

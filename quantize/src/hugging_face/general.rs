@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::config::Config;
 use super::json_file::JsonFile;
+use super::model_card;
 use super::model_name::{self, ModelName};
 use crate::source::SourceTensor;
 
-/// Writes the keys that follow from the folder's name, config.json and generation_config.json.
+/// Writes the keys that follow from the folder's name, README.md, config.json and generation_config.json.
 pub fn write_keys(
     folder: &Path,
     config: &Config,
@@ -22,6 +23,7 @@ pub fn write_keys(
     if let Some(file) = JsonFile::read_if_there(&folder.join("generation_config.json"))? {
         write_sampling(&file, metadata);
     }
+    model_card::write_keys(folder, parameters, metadata)?;
     let absolute = std::path::absolute(folder)?;
     let folder_name = absolute
         .file_name()
