@@ -10,4 +10,6 @@ pub mod parts;
 pub mod process;
 pub mod python;
 pub mod serve;
+pub mod sinkhole;
+pub mod traces;
 pub mod up;

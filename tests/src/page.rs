@@ -18,11 +18,16 @@ pub struct Page {
 impl Page {
     /// Opens the page of a service, and waits until it knows its model.
     pub fn open(serve: &Serve) -> Self {
+        Self::open_at(&serve.url)
+    }
+
+    /// The same by its address, without a slash at the end.
+    pub fn open_at(url: &str) -> Self {
         let page = Self {
             browser: Browser::start(),
         };
         page.browser.resize(1280, 800);
-        page.browser.open(&format!("{}/", serve.url));
+        page.browser.open(&format!("{url}/"));
         page.wait_for_the_model();
         page
     }

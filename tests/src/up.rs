@@ -53,7 +53,8 @@ impl Up {
         Self::start_command(command, folder)
     }
 
-    fn start_command(mut command: Command, folder: TempDir) -> Self {
+    /// Starts a command like [`command`]'s, all of whose files are in this folder.
+    pub fn start_command(mut command: Command, folder: TempDir) -> Self {
         let turn = engine_turn();
         let mut process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()));
         let mut line = String::new();

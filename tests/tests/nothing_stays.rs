@@ -1,46 +1,18 @@
 //! Nothing stays: after an answer, neither it nor its prompt is in any file or log of `cloister serve`.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use cloister_tests::http::Http;
 use cloister_tests::parts::{program, smollm2};
 use cloister_tests::process::{Process, free_port, until};
 use cloister_tests::serve::{engine_turn, question};
+use cloister_tests::traces::{files_below, holds, open_files};
 use serde_json::{Value, json};
 
 /// A word that is nowhere but in the prompts of this test.
 const WORD: &str = "quuxzanzibar";
-
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in folder.read_dir().unwrap().map(Result::unwrap) {
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            found.extend(files_below(&entry.path()));
-        } else if kind.is_file() {
-            found.push(entry.path());
-        }
-    }
-    found
-}
-
-/// The regular files that a process holds open, deleted ones too.
-fn open_files(id: u32) -> Vec<PathBuf> {
-    let descriptors = Path::new("/proc").join(id.to_string()).join("fd");
-    let links = descriptors.read_dir().unwrap().map(|e| e.unwrap().path());
-    links
-        .filter(|link| link.metadata().is_ok_and(|found| found.is_file()))
-        .collect()
-}
-
-fn holds(file: &Path, text: &str) -> bool {
-    let bytes = std::fs::read(file).unwrap();
-    bytes
-        .windows(text.len())
-        .any(|window| window == text.as_bytes())
-}
 
 #[test]
 fn after_answers_refusals_and_cancels_no_file_and_no_log_holds_a_word_of_them() {

@@ -1,0 +1,231 @@
+//! A day of the whole appliance: what it goes through while its packets are watched.
+//!
+//! In: the box's namespace, and maybe a leak to be planted there. Out: nothing; it panics where the appliance does not
+//! do what it is asked. The broker and all clients are outside.
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::namespaces::Inside;
+use super::{BOX, BROKER_PORT, ELSEWHERE, OUTSIDE, PAGE_PORT};
+use crate::http::Http;
+use crate::page::Page;
+use crate::parts::{SMOLLM2, program, smollm2};
+use crate::process::{Process, until};
+use crate::serve::question;
+
+/// What is planted to see that it is seen.
+#[derive(Clone, Copy, Debug)]
+pub enum Leak {
+    /// A name is looked up.
+    Dns,
+    /// A datagram is sent to an address.
+    Udp,
+    /// A connection to an address is tried.
+    Tcp,
+}
+
+impl Leak {
+    /// Of the word for it.
+    pub fn named(word: &str) -> Option<Self> {
+        match word {
+            "dns" => Some(Self::Dns),
+            "udp" => Some(Self::Udp),
+            "tcp" => Some(Self::Tcp),
+            _ => None,
+        }
+    }
+
+    /// Does it, in whichever network the caller lives. What comes of it does not matter.
+    fn spring(self) {
+        match self {
+            Self::Dns => drop(("leak.example", 443).to_socket_addrs()),
+            Self::Udp => {
+                let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket can be had");
+                let _ = socket.send_to(b"leak", (ELSEWHERE, 9));
+            }
+            Self::Tcp => drop(TcpStream::connect_timeout(
+                &(ELSEWHERE, 443).into(),
+                Duration::from_secs(1),
+            )),
+        }
+    }
+}
+
+/// From the start to the end.
+pub fn live(inside: &Inside, leak: Option<Leak>) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let mut broker = broker(folder.path());
+    told("the box starts");
+    let mut up = start(inside, folder.path());
+    let page = format!("http://{BOX}:{PAGE_PORT}");
+    let http = Http::default();
+
+    told("asked by a program");
+    let post = |path: &str, body: Value| {
+        let answer = http.post(&format!("{page}{path}"), &body.to_string());
+        answer.expect("the box answers")
+    };
+    let ask = |model: &str| {
+        let mut request = question("What is the capital of France?", 12);
+        request["model"] = json!(model);
+        post("/v1/chat/completions", request).status
+    };
+    assert_eq!(ask(SMOLLM2), 200);
+
+    told("a model that is none, one that is not there, and one that would have to be fetched");
+    assert_eq!(ask("unreadable"), 500);
+    assert_eq!(ask("llama3.2"), 404);
+    assert_ne!(post("/api/pull", json!({"model": "llama3.2"})).status, 200);
+    assert_eq!(ask(SMOLLM2), 200);
+
+    told("asked in a browser");
+    {
+        let page = Page::open_at(&page);
+        page.ask("Name a flower.");
+        assert!(!page.answer_when("done").is_empty());
+    }
+
+    told("asked over MQTT");
+    let answer = ask_over_mqtt("1");
+    assert!(answer["text"].is_string(), "{answer}");
+
+    if let Some(leak) = leak {
+        told(&format!("a leak is planted: {leak:?}"));
+        inside.run(move || leak.spring());
+    }
+
+    told("the broker is gone, and comes back");
+    broker.end();
+    assert_eq!(ask(SMOLLM2), 200);
+    // Long enough for several tries.
+    std::thread::sleep(Duration::from_secs(3));
+    broker = self::broker(folder.path());
+    wait_for_the_bridge();
+    let answer = ask_over_mqtt("2");
+    assert!(answer["text"].is_string(), "{answer}");
+
+    told("the box is stopped");
+    up.signal(libc::SIGTERM);
+    assert_eq!(up.0.wait().expect("it can be waited for").code(), Some(0));
+    // What a process leaves to the kernel to send is sent by now or never.
+    std::thread::sleep(Duration::from_secs(1));
+    drop(broker);
+}
+
+fn told(what: &str) {
+    println!("== {what}");
+}
+
+/// A broker outside, as a house may have one.
+fn broker(folder: &Path) -> Process {
+    let config = folder.join("mosquitto.conf");
+    let text = format!(
+        "listener {BROKER_PORT} {OUTSIDE}\nallow_anonymous true\nuser root\nlog_type none\n"
+    );
+    std::fs::write(&config, text).expect("the folder can be written");
+    let usual = Path::new("/usr/sbin/mosquitto");
+    let program = if usual.exists() {
+        usual
+    } else {
+        Path::new("mosquitto")
+    };
+    let broker = Process::spawn(
+        Command::new(program)
+            .arg("-c")
+            .arg(&config)
+            .stdin(Stdio::null())
+            // It warns that it is root, which it is in a network of its own alone.
+            .stderr(Stdio::null()),
+    );
+    until("the broker listens", || {
+        TcpStream::connect((OUTSIDE, BROKER_PORT)).ok()
+    });
+    broker
+}
+
+/// `cloister up` inside, with SmolLM2 and a file that is no model.
+fn start(inside: &Inside, folder: &Path) -> Process {
+    let models = folder.join("models");
+    std::fs::create_dir(&models).expect("the folder can be written");
+    let file: PathBuf = models.join(format!("{SMOLLM2}.gguf"));
+    std::os::unix::fs::symlink(smollm2(), file).expect("the folder can be written");
+    std::fs::write(models.join("unreadable.gguf"), "no model").expect("the folder can be written");
+    let mut command = Command::new(program("cloister"));
+    command
+        .args(["up", "--json", "--node", "test", "--listen"])
+        .arg(format!("{BOX}:{PAGE_PORT}"))
+        .arg("--models")
+        .arg(&models)
+        .arg("--state")
+        .arg(folder.join("state"))
+        .arg("--broker")
+        .arg(format!("mqtt://{OUTSIDE}:{BROKER_PORT}"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    // SAFETY: prctl is async-signal-safe, as what runs between fork and exec must be.
+    unsafe {
+        command.pre_exec(
+            || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            },
+        );
+    }
+    let mut up = inside.run(move || Process::spawn(&mut command));
+    let mut line = String::new();
+    let stdout = up.0.stdout.take().expect("it was asked for");
+    BufReader::new(stdout)
+        .read_line(&mut line)
+        .expect("up prints text");
+    assert!(line.starts_with('{'), "up printed {line:?}");
+    up
+}
+
+/// A new broker knows nobody; the bridge tells it when it is there again.
+fn wait_for_the_bridge() {
+    let port = BROKER_PORT.to_string();
+    let said = Command::new("mosquitto_sub")
+        .args(["-h", &OUTSIDE.to_string(), "-p", &port, "-W", "60"])
+        .args(["-t", "cloister/test/status", "-C", "1"])
+        .output()
+        .expect("mosquitto-clients are installed");
+    assert_eq!(said.stdout, b"online\n", "{said:?}");
+}
+
+fn ask_over_mqtt(id: &str) -> Value {
+    let ask = json!({"id": id, "prompt": "Name a bird.", "max_tokens": 12});
+    let topic = format!("cloister/test/answer/{id}");
+    let port = BROKER_PORT.to_string();
+    let answer = Command::new("mosquitto_rr")
+        .args([
+            "-h",
+            &OUTSIDE.to_string(),
+            "-p",
+            &port,
+            "-V",
+            "5",
+            "-q",
+            "1",
+            "-W",
+            "60",
+        ])
+        .args([
+            "-t",
+            "cloister/test/ask",
+            "-e",
+            &topic,
+            "-m",
+            &ask.to_string(),
+        ])
+        .output()
+        .expect("mosquitto-clients are installed");
+    serde_json::from_slice(&answer.stdout)
+        .unwrap_or_else(|_| panic!("the answer over MQTT was {answer:?}"))
+}
