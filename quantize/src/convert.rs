@@ -60,7 +60,7 @@ pub fn convert(job: Job) -> Result<()> {
     let mut identity = identity::of_files(source, job.imatrix)?;
     let inputs = Inputs::open(source, job.imatrix)?;
     if let Some(room) = job.fit {
-        recipe.file_type = inputs.fit(room, &recipe, &job.running)?;
+        recipe = inputs.fit(room, &recipe, &job.running)?;
     }
     identity.extend(identity::of_recipe(&recipe));
     let plan = inputs.plan(&recipe)?;

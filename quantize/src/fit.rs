@@ -13,8 +13,9 @@ use cloister_gguf::{Metadata, TensorInfo};
 
 use crate::file_type::FileType::{self, *};
 use crate::running::{Running, mib};
+use crate::type_mix::{ModelShape, Recipe};
 
-/// What is weighed: of each size the type that loses least. Q8_0 is as good as the original.
+/// What is weighed, the best first. Q8_0 is as good as the original.
 const CANDIDATES: [FileType; 20] = [
     Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q4_K_M, Q4_K_S, IQ4_XS, Q3_K_L, Q3_K_M, IQ3_M, Q3_K_S, IQ3_XS,
     IQ3_XXS, Q2_K, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S,
@@ -93,40 +94,66 @@ impl Board {
 
 /// A mix that was weighed.
 struct Weighed {
-    file_type: FileType,
+    recipe: Recipe,
     weights: u64,
     need: u64,
     /// It needs an importance matrix, and there is none.
     lacks_imatrix: bool,
 }
 
-/// Chooses the largest of the file types with which the model runs in `room`. `targets` gives the
-/// tensors that a type would make, and whether their types lack an importance matrix. Prints the
-/// table, whether or not something fits.
+/// Chooses the best of the file types with which the model runs in `room`, and raises it as far as there is
+/// room. `targets` gives the tensors that a recipe would make, and whether their types lack an importance
+/// matrix. Prints the table, whether or not something fits.
 pub fn choose(
     room: Bytes,
     running: &Running,
+    shape: &ModelShape,
     metadata: &Metadata,
-    targets: impl Fn(FileType) -> Result<(Vec<TensorInfo>, bool)>,
-) -> Result<FileType> {
-    let mut weighed = Vec::new();
-    for file_type in CANDIDATES {
-        let (tensors, lacks_imatrix) = targets(file_type)?;
-        let need = running.need(metadata, &tensors)?;
-        weighed.push(Weighed {
+    recipe: &Recipe,
+    targets: impl Fn(&Recipe) -> Result<(Vec<TensorInfo>, bool)>,
+) -> Result<Recipe> {
+    let weigh = |file_type, raised| -> Result<Weighed> {
+        let recipe = Recipe {
             file_type,
+            raised,
+            ..recipe.clone()
+        };
+        let (tensors, lacks_imatrix) = targets(&recipe)?;
+        let need = running.need(metadata, &tensors)?;
+        Ok(Weighed {
+            recipe,
             weights: need.weights,
             need: need.total(),
             lacks_imatrix,
-        });
+        })
+    };
+    let mut weighed = Vec::new();
+    for file_type in CANDIDATES {
+        weighed.push(weigh(file_type, 0)?);
     }
-    // Of two that come out alike, the first.
+    let best = weighed
+        .iter()
+        .position(|w| !w.lacks_imatrix && w.need <= room.0);
+    if let Some(best) = best {
+        let file_type = weighed[best].recipe.file_type;
+        // The most that fits lies in `low..high`.
+        let (mut low, mut high) = (0, weighed[best].recipe.raisable(shape) + 1);
+        while high - low > 1 {
+            let middle = low.midpoint(high);
+            let raised = weigh(file_type, middle)?;
+            if raised.need <= room.0 {
+                (low, weighed[best]) = (middle, raised);
+            } else {
+                high = middle;
+            }
+        }
+    }
+    let chosen = best.map(|best| weighed[best].recipe.clone());
     weighed.sort_by_key(|w| Reverse(w.need));
-    let possible = || weighed.iter().filter(|w| !w.lacks_imatrix);
-    let best = possible().find(|w| w.need <= room.0);
-    println!("{}", table(&weighed, best, room));
-    let Some(best) = best else {
-        let smallest = possible().next_back().expect("some types need no imatrix");
+    println!("{}", table(&weighed, chosen.as_ref(), room));
+    let Some(chosen) = chosen else {
+        let possible = weighed.iter().rfind(|w| !w.lacks_imatrix);
+        let smallest = possible.expect("some types need no imatrix");
         let with = match weighed.iter().any(|w| w.need <= room.0) {
             true => "an --imatrix, which smaller types need, ",
             false => "",
@@ -136,24 +163,30 @@ pub fn choose(
              use {with}a smaller --ctx, --kv-type q8_0 or a smaller model",
             room.0 >> 20,
             running.ctx,
-            smallest.file_type,
+            smallest.recipe.file_type,
             mib(smallest.need)
         );
     };
-    Ok(best.file_type)
+    Ok(chosen)
 }
 
-fn table(weighed: &[Weighed], best: Option<&Weighed>, room: Bytes) -> String {
+fn table(weighed: &[Weighed], chosen: Option<&Recipe>, room: Bytes) -> String {
     let mut out = format!("type     weights MiB  to run MiB  of {}\n", room.0 >> 20);
     for one in weighed {
+        let Recipe {
+            file_type, raised, ..
+        } = one.recipe;
         let judged = match one {
-            _ if best.is_some_and(|best| best.file_type == one.file_type) => "chosen",
-            _ if one.need > room.0 => "too large",
-            _ if one.lacks_imatrix => "needs --imatrix",
-            _ => "fits",
+            _ if chosen.is_some_and(|chosen| chosen.file_type == file_type) => match raised {
+                0 => "chosen".to_owned(),
+                n => format!("chosen, with ffn_down_exps of {n} more layers raised"),
+            },
+            _ if one.need > room.0 => "too large".to_owned(),
+            _ if one.lacks_imatrix => "needs --imatrix".to_owned(),
+            _ => "fits".to_owned(),
         };
         let (weights, need) = (mib(one.weights), mib(one.need));
-        let name = one.file_type.name();
+        let name = file_type.name();
         writeln!(out, "{name:8} {weights:>11}  {need:>10}  {judged}")
             .expect("writing to a String does not fail");
     }

@@ -43,6 +43,9 @@ pub struct Recipe {
     pub overrides: Vec<TensorOverride>,
     /// An importance matrix is at hand.
     pub has_imatrix: bool,
+    /// In our own mixes, so many of the layers that are not sensitive have the experts' `down` matrices of
+    /// those that are: what is spent where there is room beyond a file type.
+    pub raised: u64,
 }
 
 impl Recipe {
@@ -53,6 +56,15 @@ impl Recipe {
             like_llama_quantize: false,
             overrides: Vec::new(),
             has_imatrix: false,
+            raised: 0,
+        }
+    }
+
+    /// How far this recipe can be `raised`.
+    pub fn raisable(&self, model: &ModelShape) -> u64 {
+        match mla_experts::Mix::of(self.file_type, model) {
+            Some(mix) if !self.like_llama_quantize => mix.raisable(),
+            _ => 0,
         }
     }
 
@@ -79,7 +91,7 @@ impl Recipe {
     fn wanted(&self, model: &ModelShape, tensors: &[&TensorInfo]) -> Vec<Option<TensorType>> {
         let base = self.file_type.base();
         let mut rules: Box<dyn Rules> = match mla_experts::Mix::of(self.file_type, model) {
-            Some(mix) if !self.like_llama_quantize => Box::new(mix),
+            Some(mix) if !self.like_llama_quantize => Box::new(mix.raised(self.raised)),
             _ => Box::new(llama_quantize::Mixer::new(self, model, tensors)),
         };
         // "The third value projection" means the third by layer, wherever it lies in the file.
@@ -132,8 +144,15 @@ impl Recipe {
         Ok(())
     }
 
-    /// Fails if one of the person's own choices changes nothing.
-    pub fn check_overrides(&self, tensors: &[&TensorInfo]) -> Result<()> {
+    /// Fails if something that the person asked for changes nothing.
+    pub fn check_effect(&self, model: &ModelShape, tensors: &[&TensorInfo]) -> Result<()> {
+        if self.file_type == FileType::MXFP4_MOE && model.experts == 0 && !self.like_llama_quantize
+        {
+            bail!(
+                "MXFP4_MOE gives experts 4 bits and everything else 8, and this model has no experts: \
+                 choose Q8_0, or Q4_K_M for 4 bits"
+            );
+        }
         let base = self.file_type.base();
         for own in &self.overrides {
             if !base.is_quantized() {

@@ -50,6 +50,15 @@ fn patch(path: &Path, from: &[u8], to: &[u8]) {
 }
 
 #[test]
+fn a_type_for_experts_of_a_model_without_any() {
+    let (folder, source) = with_model();
+    let out = folder.path().join("out.gguf");
+    let run = convert(&source, &out, "MXFP4");
+    assert_line(&run, &["MXFP4_MOE", "no experts", "Q8_0"]);
+    assert_eq!(names_in(folder.path()), ["source.gguf"]);
+}
+
+#[test]
 fn a_file_that_is_no_gguf() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notes.txt");

@@ -32,6 +32,11 @@ CACHE = os.environ.get('CLOISTER_CACHE', os.path.join(ROOT, '.cloister/cache'))
 PROGRAM = os.path.join(os.environ.get('CARGO_TARGET_DIR', os.path.join(ROOT, 'target')), 'release/cloister-quantize')
 QWEN2 = os.path.join(CACHE, 'qwen2.5-coder-0.5b-instruct-q4_k_m.gguf')
 CORES = len(os.sched_getaffinity(0))
+# What `--fit` weighs, those of it that are not made without an importance matrix, and those that llama-quantize makes too.
+FITTING = ('Q8_0', 'Q6_K', 'Q5_K_M', 'Q5_K_S', 'Q4_K_M', 'Q4_K_S', 'IQ4_XS', 'Q3_K_L', 'Q3_K_M', 'IQ3_M', 'Q3_K_S',
+           'IQ3_XS', 'IQ3_XXS', 'Q2_K', 'IQ2_M', 'IQ2_S', 'IQ2_XS', 'IQ2_XXS', 'IQ1_M', 'IQ1_S')
+NEED_IMATRIX = ('IQ3_XS', 'IQ3_XXS', 'IQ2_M', 'IQ2_S', 'IQ2_XS', 'IQ2_XXS', 'IQ1_M', 'IQ1_S')
+COMPARED = ('Q4_K_M', 'IQ4_XS', 'Q3_K_M', 'Q2_K')
 PACKAGES = ['torch', 'transformers', 'gguf', 'safetensors', 'numpy', 'sentencepiece']
 
 
@@ -154,20 +159,22 @@ def quality(tools, chunks, folder):
     base, imatrix, ours, theirs = path('base.gguf'), path('imatrix.gguf'), path('ours.gguf'), path('theirs.gguf')
     run(PROGRAM, 'convert', model, base, '--type', 'BF16')
     run(PROGRAM, 'imatrix', base, path('calibration.txt'), '-o', imatrix, '--chunks', '16')
-    for t in ('Q4_K_M', 'IQ4_XS', 'Q3_K_M', 'Q2_K'):
-        for importance in ([], ['--imatrix', imatrix]):
+
+    def measure(file):
+        return json.loads(subprocess.check_output(
+            [PROGRAM, 'measure', file, path('judge.txt'), '--against', base, '--chunks', str(chunks), '--json'],
+            stderr=subprocess.DEVNULL))
+
+    for t in FITTING:
+        for importance in (['--imatrix', imatrix],) if t in NEED_IMATRIX else ([], ['--imatrix', imatrix]):
             run(PROGRAM, 'convert', base, ours, '--type', t, *importance)
-            run(quantizer, *importance, base, theirs, t, str(CORES))
-            (header, data), (_, other) = tensor_data(ours), tensor_data(theirs)
-            row = [t, 'with' if importance else 'without', f"{header['bits_per_weight']:.2f}"]
-            for file in [ours] if data == other else [ours, theirs]:
-                report = json.loads(subprocess.check_output(
-                    [PROGRAM, 'measure', file, path('judge.txt'), '--against', base, '--chunks', str(chunks), '--json'],
-                    stderr=subprocess.DEVNULL))
-                row.append(report)
-            if data == other:
-                row.append(None)
-            print(row, file=sys.stderr)
+            header, data = tensor_data(ours)
+            compared = '-'
+            if t in COMPARED:
+                run(quantizer, *importance, base, theirs, t, str(CORES))
+                compared = 'same bytes' if tensor_data(theirs)[1] == data else figures(measure(theirs))[1]
+            row = [t, 'with' if importance else 'without', f"{header['bits_per_weight']:.2f}", *figures(measure(ours)), compared]
+            print(*row, file=sys.stderr)
             yield row
 
 
@@ -198,12 +205,10 @@ def main():
             missed = [what for what, _, _, met in rows if met is False]
         if args.quality:
             lines = [f'`tests/bench/quantize.py --quality {args.quality}`: {args.quality} windows of 512 tokens of Python\'s',
-                     'reference, against the same model in BF16. "Same bytes": the tensor data is `llama-quantize`\'s.', '',
+                     'reference, against the same model in BF16. "Same bytes": the tensor data is `llama-quantize`\'s; "-": not compared.', '',
                      '| type | imatrix | bits per weight | perplexity | mean KL divergence | same top token | llama-quantize\'s KL |',
                      '| --- | --- | --- | --- | --- | --- | --- |']
-            for t, importance, bits, ours, theirs in quality(tools, args.quality, folder):
-                shown = figures(ours)
-                lines.append(f"| {t} | {importance} | {bits} | {' | '.join(shown)} | {figures(theirs)[1] if theirs else 'same bytes'} |")
+            lines += [f"| {' | '.join(row)} |" for row in quality(tools, args.quality, folder)]
             record(args.out, 'Quantizing: quality', lines)
     if missed:
         raise SystemExit('not met: ' + '; '.join(missed))

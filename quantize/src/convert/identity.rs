@@ -29,6 +29,7 @@ pub fn of_recipe(recipe: &Recipe) -> Identity {
         ("type".into(), recipe.file_type.to_string()),
         ("types of one's own".into(), own.unwrap_or("none".into())),
         ("mix".into(), mix.into()),
+        ("layers raised".into(), recipe.raised.to_string()),
     ]
 }
 

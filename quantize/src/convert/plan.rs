@@ -94,21 +94,25 @@ impl Inputs {
         Ok((targets, importance))
     }
 
-    /// The file type with which the model runs in `room`; prints the table of those weighed.
-    pub fn fit(&self, room: Bytes, recipe: &Recipe, running: &Running) -> Result<FileType> {
-        fit::choose(room, running, &self.source.metadata, |file_type| {
-            let recipe = Recipe {
-                file_type,
-                ..recipe.clone()
-            };
-            let (targets, importance) = self.targets(&recipe)?;
-            Ok((targets, importance.is_err()))
-        })
+    /// The best of what `recipe` can be made whose model runs in `room`; prints the table of those weighed.
+    pub fn fit(&self, room: Bytes, recipe: &Recipe, running: &Running) -> Result<Recipe> {
+        let recipe = self.recipe_here(recipe);
+        fit::choose(
+            room,
+            running,
+            &self.shape,
+            &self.source.metadata,
+            &recipe,
+            |recipe| {
+                let (targets, importance) = self.targets(recipe)?;
+                Ok((targets, importance.is_err()))
+            },
+        )
     }
 
     /// Plans the conversion.
     pub fn plan(mut self, recipe: &Recipe) -> Result<Plan> {
-        recipe.check_overrides(&self.infos())?;
+        recipe.check_effect(&self.shape, &self.infos())?;
         let (targets, importance) = self.targets(recipe)?;
         importance?;
         let fallbacks = self

@@ -24,6 +24,8 @@ pub struct Mix {
     down: TensorType,
     /// `ffn_down_exps` in the sensitive layers.
     sensitive_down: TensorType,
+    /// So many of the other layers get `sensitive_down` too, from the first on.
+    raised: u64,
     /// The large matrices of what every token meets.
     every_token: TensorType,
 }
@@ -61,8 +63,30 @@ impl Mix {
             gate_and_up,
             down,
             sensitive_down,
+            raised: 0,
             every_token: if three_bits { Q5_K } else { Q4_K },
         })
+    }
+}
+
+impl Mix {
+    /// Layers whose `ffn_down_exps` can be raised to what the sensitive ones have.
+    pub fn raisable(&self) -> u64 {
+        match self.down == self.sensitive_down {
+            true => 0,
+            false => self.others_before(self.layers),
+        }
+    }
+
+    /// The mix with so many of them raised.
+    pub fn raised(self, raised: u64) -> Mix {
+        Mix { raised, ..self }
+    }
+
+    /// Layers before `layer` that are not sensitive.
+    fn others_before(&self, layer: u64) -> u64 {
+        let others = (0..layer).filter(|&l| !is_sensitive(l, self.layers));
+        others.count() as u64
     }
 }
 
@@ -77,7 +101,7 @@ impl Rules for Mix {
             "ffn_gate_exps" | "ffn_up_exps" | "ffn_gate_up_exps" => self.gate_and_up,
             "ffn_down_exps" => {
                 let layer = layer_of(name).try_into().unwrap_or(0);
-                match is_sensitive(layer, self.layers) {
+                match is_sensitive(layer, self.layers) || self.others_before(layer) < self.raised {
                     true => self.sensitive_down,
                     false => self.down,
                 }

@@ -183,3 +183,34 @@ const EXPECTED_BITS: [(FileType, f64); 17] = [
     (FileType::TQ2_0, 2.14),
     (FileType::TQ1_0, 1.77),
 ];
+
+#[test]
+fn raised_layers_get_what_the_sensitive_ones_have() {
+    let (shape, _) = r1();
+    let downs = |raised| {
+        let recipe = Recipe {
+            raised,
+            ..Recipe::of(FileType::IQ2_XS)
+        };
+        let of = chosen(&recipe);
+        let of = of.iter().filter(|t| t.name.contains("ffn_down_exps"));
+        of.map(|t| t.tensor_type).collect::<Vec<_>>()
+    };
+    let most = Recipe::of(FileType::IQ2_XS).raisable(&shape);
+    let high = |types: &[TensorType]| types.iter().filter(|t| **t == TensorType::IQ3_XXS).count();
+    assert!(most > 20, "{most}");
+    for raised in 0..=most {
+        assert_eq!(high(&downs(raised)), high(&downs(0)) + raised as usize);
+    }
+    assert_eq!(high(&downs(most)), 58);
+    assert_eq!(
+        Recipe::of(FileType::Q2_K).raisable(&shape),
+        0,
+        "all have the same"
+    );
+    assert_eq!(
+        Recipe::of(FileType::Q4_K_M).raisable(&shape),
+        0,
+        "no mix of ours"
+    );
+}

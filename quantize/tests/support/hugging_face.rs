@@ -1,7 +1,7 @@
 //! Hugging Face folders for tests: the fixtures' configs and tokenizers, with weights that follow
 //! from a formula (`stored.rs`) for the names that follow from the config (`shapes.rs`).
 
-mod shapes;
+pub mod shapes;
 pub mod stored;
 
 use std::collections::BTreeMap;

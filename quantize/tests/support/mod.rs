@@ -4,8 +4,10 @@
 
 pub mod hugging_face;
 pub mod llama_quantize;
+pub mod published;
 pub mod recorded;
 
+use hugging_face::{shapes, stored};
 use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -64,8 +66,15 @@ pub fn convert(source: &Path, out: &Path, file_type: &str) -> Run {
 }
 
 /// The most memory that a child had resident, in bytes, after its success.
-#[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
 pub fn peak_memory(command: &mut Command) -> u64 {
+    let (peak, status) = peak_memory_and_status(command);
+    assert_eq!(status, 0, "the conversion failed");
+    peak
+}
+
+/// The most memory that a child had resident, in bytes, and how it ended.
+#[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
+pub fn peak_memory_and_status(command: &mut Command) -> (u64, i32) {
     let child = command.spawn().unwrap();
     let (mut status, mut usage) = (0, MaybeUninit::<libc::rusage>::zeroed());
     // SAFETY: `status` and `usage` are valid for writing; all zeroes is a valid `rusage`. The child
@@ -75,8 +84,7 @@ pub fn peak_memory(command: &mut Command) -> u64 {
         assert_eq!(pid, child.id() as i32);
         usage.assume_init()
     };
-    assert_eq!(status, 0, "the conversion failed");
-    usage.ru_maxrss as u64 * 1024
+    (usage.ru_maxrss as u64 * 1024, status)
 }
 
 /// A model that `tests/fetch` has fetched.
