@@ -28,6 +28,10 @@ const SLICE: Duration = Duration::from_millis(150);
 const FIRST_SLICE: usize = 64;
 /// Fewer tokens at a time are not worth it, and more fill no larger part of a matrix.
 const SLICES: std::ops::RangeInclusive<usize> = 16..=512;
+/// ggml computes the attention of so many tokens at a time in tiles, and that of fewer at half the speed.
+const TILE: usize = 64;
+/// Where so many take as long as a slice may, a tile is tried.
+const TILE_WORTH: usize = TILE / 2;
 
 /// The time that a slice took, running answers get back times this.
 const OWED: f64 = 1.15;
@@ -336,8 +340,7 @@ impl Scheduler {
                 };
                 if prefill > 0 {
                     let speed = prefill as f64 / took.as_secs_f64();
-                    let slice = (speed * SLICE.as_secs_f64()) as usize;
-                    self.slice = slice.clamp(*SLICES.start(), *SLICES.end());
+                    self.slice = slice_at(speed);
                     self.stats.send_modify(|stats| {
                         stats.prefill_per_second = speed;
                         stats.prompt_tokens += prefill as u64;
@@ -355,7 +358,8 @@ impl Scheduler {
         }
     }
 
-    /// Fills the batch: what every slot that answers has to compute, then slices of prompts.
+    /// Fills the batch: what every slot that answers has to compute, or slices of prompts. Not both: ggml would
+    /// compute them apart, and what is left of a slice no longer in tiles.
     fn plan(&mut self) -> Vec<Planned> {
         self.batch.clear();
         let mut planned = Vec::new();
@@ -379,10 +383,14 @@ impl Scheduler {
         let mut room = self.batch.room();
         if planned.is_empty() {
             self.owed = Duration::ZERO;
-        } else if self.owed > Duration::ZERO {
+        } else if self.owed > Duration::ZERO
+            || self.slots.iter().all(|s| answers(s) || s.work.is_none())
+        {
             return planned;
         } else {
-            room = room.min(self.slice);
+            self.batch.clear();
+            planned.clear();
+            room = self.slice.min(self.batch.room());
         }
         for i in 0..self.slots.len() {
             if room > 0 && !answers(&self.slots[i]) {
@@ -531,6 +539,35 @@ impl Scheduler {
                 since: Instant::now(),
                 tokens: 0,
             };
+        }
+    }
+}
+
+/// Tokens of the next slice where prompts are read at `speed`, in tokens per second.
+fn slice_at(speed: f64) -> usize {
+    let tokens = (speed * SLICE.as_secs_f64()) as usize;
+    let tokens = match tokens {
+        // Whole tiles. Half of one may be twice as fast if it was measured at less than one.
+        TILE_WORTH.. => (tokens + TILE / 2) / TILE * TILE,
+        _ => tokens,
+    };
+    tokens.clamp(*SLICES.start(), *SLICES.end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_whole_tiles_where_a_tile_does_not_take_too_long() {
+        for (speed, tokens) in [
+            (40.0, 16),
+            (140.0, 21),
+            (220.0, 64),
+            (700.0, 128),
+            (1e5, 512),
+        ] {
+            assert_eq!(slice_at(speed), tokens, "{speed} tokens per second");
         }
     }
 }
