@@ -7,6 +7,9 @@
 //! Must never forget an unanswered ask, must never give one request the answer of another, and must
 //! never keep what was asked or answered longer than it has to.
 
+mod intake;
+mod outgoing;
+mod pace;
 mod schema;
 #[cfg(test)]
 pub mod tests;
@@ -16,12 +19,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
-use serde_json::Value;
 use tokio::sync::oneshot;
 
-use crate::answer::{AskError, ErrorCode};
 use crate::topics::{AskId, Place};
 
+pub use intake::{Intake, Taken};
+use outgoing::DUE;
+pub use outgoing::{Delivery, Target};
+use pace::Pace;
 use schema::Key;
 pub use schema::{checkpoint, open};
 
@@ -37,19 +42,6 @@ const REMEMBERED_MS: i64 = 24 * 60 * 60 * 1000;
 /// Milliseconds since 1970, by the clock on the wall: it goes on while the bridge is away.
 pub type Moment = i64;
 
-/// Where one answer goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Target {
-    /// The topic.
-    pub topic: String,
-    /// MQTT 5 Correlation Data, given back as it came.
-    pub correlation: Option<Bytes>,
-    /// MQTT 5 User Properties, given back as they came.
-    pub user_properties: Vec<(String, String)>,
-    /// Whether the answer's text alone is wanted, and nothing in place of an answer.
-    pub bare: bool,
-}
-
 /// Why a running ask is to end before it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interrupt {
@@ -57,44 +49,6 @@ pub enum Interrupt {
     Cancelled,
     /// The bridge is stopping; the ask stays in the journal.
     Stopping,
-}
-
-/// An ask on its way into the journal.
-#[derive(Clone, Debug)]
-pub struct Intake {
-    /// Who was asked, this box or one of its pools.
-    pub place: Place,
-    /// Its id.
-    pub id: AskId,
-    /// Whether the asker chose the id.
-    pub own_id: bool,
-    /// The broker's number for the message, with whether it says that it may have sent it before.
-    pub packet: Option<(u16, bool)>,
-    /// Whether the broker had kept the message from before we listened.
-    pub retained: bool,
-    /// The body for the engine.
-    pub request: Value,
-    /// What the bridge has to know besides, as JSON.
-    pub options: String,
-    /// When it is too late to begin.
-    pub deadline: Option<Moment>,
-    /// Where its answer goes.
-    pub targets: Vec<Target>,
-}
-
-/// What became of an ask that came in.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// It waits for its turn.
-    Waits,
-    /// It waits or runs already; its answer will go to these targets too.
-    Joined,
-    /// It was answered; the same answer goes out again.
-    AnsweredAlready,
-    /// The broker sent again what we had, or had kept what was answered before.
-    KnownAlready,
-    /// It is told that it cannot be had.
-    Refused(ErrorCode),
 }
 
 /// An ask whose turn has come.
@@ -114,17 +68,6 @@ pub struct Turn {
     pub deadline: Option<Moment>,
     /// Fires when it is to end early.
     pub interrupted: oneshot::Receiver<Interrupt>,
-}
-
-/// Something to be published, until the broker has it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// Its number, for [`Answers::delivered`].
-    pub number: i64,
-    /// Where it goes.
-    pub target: Target,
-    /// What is published.
-    pub payload: Bytes,
 }
 
 /// Figures of the journal.
@@ -160,10 +103,6 @@ pub struct Limits {
     /// How long an answer is kept after the broker has it.
     pub keep: Duration,
 }
-
-const WAITING: i64 = 0;
-const DUE: i64 = 1;
-const DELIVERED: i64 = 2;
 
 impl Answers {
     /// The asks in this database.
@@ -219,188 +158,6 @@ impl Answers {
             running: self.running.len() as u64,
             ..self.counts
         }
-    }
-
-    /// Takes an ask in. Asks are the same when place, id and request are.
-    pub fn take(&mut self, intake: &Intake, now: Moment) -> Result<Taken> {
-        let fingerprint = self.key.hash(&intake.request);
-        if !intake.own_id && self.has_come_before(intake, &fingerprint)? {
-            return Ok(Taken::KnownAlready);
-        }
-        let name = self.key.hash(&(&intake.place, &intake.id));
-        let known: Option<(i64, Vec<u8>, bool)> = self
-            .db
-            .prepare_cached("SELECT seq, fingerprint, answer IS NOT NULL FROM asks WHERE name = ?")?
-            .query_row([&name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        if let Some((seq, earlier, answered)) = known {
-            if earlier != fingerprint {
-                let error = AskError::new(
-                    ErrorCode::BadRequest,
-                    "\"id\" names an earlier ask that asked for something else; take a new one",
-                );
-                return self.refuse(Some(&intake.id), &intake.targets, &error);
-            }
-            if intake.retained {
-                return Ok(Taken::KnownAlready);
-            }
-            return self.join(seq, answered, intake);
-        }
-        let erased = self
-            .db
-            .prepare_cached("SELECT 1 FROM answered WHERE name = ?")?
-            .exists([&name])?;
-        if erased && intake.retained {
-            return Ok(Taken::KnownAlready);
-        }
-        if erased {
-            let error = AskError::new(
-                ErrorCode::Answered,
-                "an ask with this id was answered before, and its answer is erased by now; take a new id",
-            );
-            return self.refuse(Some(&intake.id), &intake.targets, &error);
-        }
-        if self.counts.unanswered >= self.limits.unanswered
-            || self.counts.unanswered_bytes >= MAX_WAITING_BYTES
-        {
-            let error = AskError::busy(
-                self.counts.unanswered,
-                self.pace.wait(now, self.counts.unanswered),
-            );
-            return self.refuse(Some(&intake.id), &intake.targets, &error);
-        }
-        let request = intake.request.to_string();
-        self.db
-            .prepare_cached(
-                "INSERT INTO asks (name, id, pool, fingerprint, packet, request, options, deadline)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                name,
-                intake.id.as_str(),
-                intake.place.pool(),
-                fingerprint,
-                intake
-                    .packet
-                    .filter(|_| !intake.own_id)
-                    .map(|(number, _)| number),
-                request,
-                intake.options,
-                intake.deadline,
-            ])?;
-        let seq = self.db.last_insert_rowid();
-        for target in &intake.targets {
-            self.add_target(seq, target, WAITING)?;
-        }
-        self.counts.unanswered += 1;
-        self.counts.unanswered_bytes += request.len() as u64;
-        Ok(Taken::Waits)
-    }
-
-    /// Whether an ask without an id of its own is one that we have: the broker sends again what it has
-    /// no acknowledgement for, and what it keeps.
-    fn has_come_before(&self, intake: &Intake, fingerprint: &[u8]) -> Result<bool> {
-        if intake.retained {
-            return self
-                .db
-                .prepare_cached(
-                    "SELECT 1 FROM asks WHERE fingerprint = ?1
-                     UNION ALL SELECT 1 FROM answered WHERE fingerprint = ?1",
-                )?
-                .exists([fingerprint]);
-        }
-        let Some((number, true)) = intake.packet else {
-            return Ok(false);
-        };
-        self.db
-            .prepare_cached("SELECT 1 FROM asks WHERE fingerprint = ? AND packet = ?")?
-            .exists(params![fingerprint, number])
-    }
-
-    fn join(&mut self, seq: i64, answered: bool, intake: &Intake) -> Result<Taken> {
-        for target in &intake.targets {
-            let same: Option<(i64, i64)> = self
-                .db
-                .prepare_cached(
-                    "SELECT number, state FROM targets
-                     WHERE ask = ? AND topic = ? AND correlation IS ? AND properties = ? AND bare = ?",
-                )?
-                .query_row(
-                    params![
-                        seq,
-                        target.topic,
-                        target.correlation.as_deref(),
-                        properties_text(target),
-                        target.bare
-                    ],
-                    |row| Ok((row.get(0)?, row.get(1)?)),
-                )
-                .optional()?;
-            match same {
-                Some((number, DELIVERED)) => {
-                    self.db
-                        .prepare_cached("UPDATE targets SET state = ? WHERE number = ?")?
-                        .execute([DUE, number])?;
-                }
-                Some(_) => {}
-                None => {
-                    let targets: i64 = self
-                        .db
-                        .prepare_cached("SELECT count(*) FROM targets WHERE ask = ?")?
-                        .query_row([seq], |row| row.get(0))?;
-                    if targets >= MAX_TARGETS {
-                        let error = AskError::new(
-                            ErrorCode::BadRequest,
-                            format!(
-                                "one answer goes to at most {MAX_TARGETS} places; take a new id"
-                            ),
-                        );
-                        return self.refuse(Some(&intake.id), &intake.targets, &error);
-                    }
-                    self.add_target(seq, target, if answered { DUE } else { WAITING })?;
-                }
-            }
-        }
-        if !answered {
-            return Ok(Taken::Joined);
-        }
-        self.db
-            .prepare_cached("UPDATE asks SET done_at = NULL WHERE seq = ?")?
-            .execute([seq])?;
-        Ok(Taken::AnsweredAlready)
-    }
-
-    /// Tells these targets that an ask cannot be had. That is written down too, until it is delivered.
-    pub fn refuse(
-        &mut self,
-        id: Option<&AskId>,
-        targets: &[Target],
-        error: &AskError,
-    ) -> Result<Taken> {
-        self.db
-            .prepare_cached("INSERT INTO asks (answer) VALUES (?)")?
-            .execute([error.payload(id).as_ref()])?;
-        let seq = self.db.last_insert_rowid();
-        for target in targets.iter().filter(|target| !target.bare) {
-            self.add_target(seq, target, DUE)?;
-        }
-        Ok(Taken::Refused(error.code))
-    }
-
-    fn add_target(&self, ask: i64, target: &Target, state: i64) -> Result<()> {
-        self.db
-            .prepare_cached(
-                "INSERT INTO targets (ask, topic, correlation, properties, bare, state) VALUES (?, ?, ?, ?, ?, ?)",
-            )?
-            .execute(params![
-                ask,
-                target.topic,
-                target.correlation.as_deref(),
-                properties_text(target),
-                target.bare,
-                state
-            ])?;
-        Ok(())
     }
 
     /// Gives the first ask that waits its turn.
@@ -518,98 +275,6 @@ impl Answers {
             .query_map(parameters, |row| Ok((row.get(0)?, id(row, 1)?)))?
             .collect()
     }
-
-    /// Up to `most` answers that are to be published and are not on their way yet, in order.
-    pub fn due(&mut self, most: usize) -> Result<Vec<Delivery>> {
-        let mut found = Vec::new();
-        let mut statement = self.db.prepare_cached(
-            "SELECT number, topic, correlation, properties, bare, answer
-             FROM targets JOIN asks ON seq = ask WHERE state = 1 ORDER BY number",
-        )?;
-        let mut rows = statement.query([])?;
-        while found.len() < most
-            && let Some(row) = rows.next()?
-        {
-            let number = row.get(0)?;
-            if !self.on_their_way.insert(number) {
-                continue;
-            }
-            let target = Target {
-                topic: row.get(1)?,
-                correlation: row.get::<_, Option<Vec<u8>>>(2)?.map(Bytes::from),
-                user_properties: serde_json::from_str(&row.get::<_, String>(3)?)
-                    .unwrap_or_default(),
-                bare: row.get(4)?,
-            };
-            let payload = Bytes::from(row.get::<_, Vec<u8>>(5)?);
-            found.push(Delivery {
-                number,
-                target,
-                payload,
-            });
-        }
-        Ok(found)
-    }
-
-    /// The broker has it.
-    pub fn delivered(&mut self, number: i64, now: Moment) -> Result<()> {
-        self.on_their_way.remove(&number);
-        let ask: Option<i64> = self
-            .db
-            .prepare_cached("UPDATE targets SET state = ? WHERE number = ? RETURNING ask")?
-            .query_row([DELIVERED, number], |row| row.get(0))
-            .optional()?;
-        let Some(ask) = ask else { return Ok(()) };
-        let done = !self
-            .db
-            .prepare_cached("SELECT 1 FROM targets WHERE ask = ? AND state != ?")?
-            .exists([ask, DELIVERED])?;
-        if done {
-            self.db
-                .prepare_cached("UPDATE asks SET done_at = ? WHERE seq = ?")?
-                .execute([now, ask])?;
-        }
-        Ok(())
-    }
-
-    /// Answers what has expired, with `expired`, and erases what was delivered long enough ago. Says
-    /// whether anything was erased: then old pages of the log are to be erased too.
-    pub fn tidy(&mut self, expired: impl Fn(&AskId) -> Bytes, now: Moment) -> Result<bool> {
-        let late = self.some_waiting(
-            "SELECT seq, id FROM asks WHERE answer IS NULL AND deadline <= ? AND seq > ? LIMIT 100",
-            [now, self.turned_up_to],
-        )?;
-        for (seq, id) in late {
-            self.finish(seq, &expired(&id), now)?;
-        }
-        let keep = i64::try_from(self.limits.keep.as_millis()).unwrap_or(i64::MAX);
-        // `done_at > now`: the clock went back, and would keep a text for as long as it went.
-        let erase = "done_at <= ?1 OR done_at > ?2 OR (done_at IS NOT NULL AND name IS NULL)";
-        let range = [now.saturating_sub(keep), now];
-        self.db
-            .prepare_cached(&format!(
-                "INSERT OR REPLACE INTO answered (name, fingerprint, at)
-                 SELECT name, fingerprint, ?2 FROM asks WHERE name IS NOT NULL AND ({erase})"
-            ))?
-            .execute(range)?;
-        self.db
-            .prepare_cached(&format!(
-                "DELETE FROM targets WHERE ask IN (SELECT seq FROM asks WHERE {erase})"
-            ))?
-            .execute(range)?;
-        let erased = self
-            .db
-            .prepare_cached(&format!("DELETE FROM asks WHERE {erase}"))?
-            .execute(range)?;
-        self.db
-            .prepare_cached("DELETE FROM answered WHERE at <= ?1 OR at > ?2")?
-            .execute([now - REMEMBERED_MS, now])?;
-        Ok(erased > 0)
-    }
-}
-
-fn properties_text(target: &Target) -> String {
-    serde_json::to_string(&target.user_properties).expect("strings always serialize")
 }
 
 fn place(row: &Row, column: usize) -> Result<Place> {
@@ -618,32 +283,4 @@ fn place(row: &Row, column: usize) -> Result<Place> {
 
 fn id(row: &Row, column: usize) -> Result<AskId> {
     Ok(AskId::stored(row.get(column)?))
-}
-
-/// How fast answers come, by the latest few.
-#[derive(Default)]
-struct Pace {
-    last: Option<Moment>,
-    mean_ms: f64,
-}
-
-impl Pace {
-    fn answered(&mut self, now: Moment) {
-        if let Some(last) = self.last.replace(now) {
-            // A pause without asks says nothing of the pace.
-            let took = (now - last).clamp(0, 60_000) as f64;
-            self.mean_ms = if self.mean_ms == 0.0 {
-                took
-            } else {
-                0.8 * self.mean_ms + 0.2 * took
-            };
-        }
-    }
-
-    /// Seconds until a tenth of those who wait will be answered; at least one.
-    fn wait(&self, now: Moment, waiting: u64) -> u64 {
-        let since = self.last.map_or(0, |last| (now - last).clamp(0, 60_000)) as f64;
-        let each = self.mean_ms.max(since / 10.0);
-        ((each * waiting as f64 / 10.0 / 1000.0).ceil() as u64).clamp(1, 3600)
-    }
 }

@@ -14,14 +14,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use crate::answer::Reply;
 use crate::answers::Moment;
 use crate::broker::{Message, Publisher, Receipt};
 use crate::choices::{self, Choices, Defaults, Setting};
 use crate::client::Engine;
-use crate::journal::{Journal, now};
+use crate::journal::{Failure, Journal, now};
 use crate::recipes::Recipes;
 use crate::topics::{AskId, Place, Purpose, Topics};
 
@@ -40,6 +40,8 @@ pub struct Bridge {
     choices: Arc<Choices>,
     /// Whether a model is being loaded because somebody wished so.
     warms_up: Arc<AtomicBool>,
+    /// How many empty messages of our own are to come back that clear a retained ask.
+    clears: AtomicU64,
     /// What is asked by itself.
     pub recipes: Recipes,
     places: Arc<Semaphore>,
@@ -71,6 +73,9 @@ struct Options {
     /// When its answer is of no use any more, complete or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     answer_by: Option<Moment>,
+    /// The recipe that asks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recipe: Option<String>,
     /// What it asks for where it does not say.
     #[serde(default, skip_serializing_if = "Defaults::are_unset")]
     defaults: Defaults,
@@ -93,6 +98,7 @@ impl Bridge {
             journal,
             choices,
             warms_up: Arc::default(),
+            clears: AtomicU64::new(0),
             recipes,
             places: Arc::new(Semaphore::new(AT_ONCE)),
             deliveries: Arc::new(Semaphore::new(DELIVERIES_AT_ONCE)),
@@ -104,6 +110,7 @@ impl Bridge {
     /// place for it; `receipt` is given when it is on the disk.
     pub async fn take(self: &Arc<Self>, message: Message, receipt: Receipt) {
         match self.topics.purpose(&message.topic) {
+            Some(Purpose::Ask(Place::Own)) if self.is_own_clear(&message) => receipt.give(),
             Some(Purpose::Ask(place)) if !message.payload.is_empty() || !message.retained => {
                 self.take_ask(place, message, receipt).await;
             }
@@ -135,6 +142,17 @@ impl Bridge {
         }
     }
 
+    /// Whether this is what we cleared a retained ask with: a broker sends it to us like any other message.
+    fn is_own_clear(&self, message: &Message) -> bool {
+        let one_less = |clears: u64| clears.checked_sub(1);
+        message.payload.is_empty()
+            && message.response_topic.is_none()
+            && self
+                .clears
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less)
+                .is_ok()
+    }
+
     async fn take_cancel(self: &Arc<Self>, place: Place, payload: &[u8], receipt: Receipt) {
         let id = std::str::from_utf8(payload)
             .map_err(|error| error.to_string())
@@ -164,8 +182,7 @@ impl Bridge {
                         count(&bridge.counters.ignored);
                         receipt.give();
                     }
-                    // The broker sends it again.
-                    Err(failure) => error!("{failure}"),
+                    Err(failure) => lost(&failure, receipt),
                 },
             )
             .await;
@@ -182,7 +199,7 @@ impl Bridge {
                         due.notify_one();
                         receipt.give();
                     }
-                    Err(failure) => error!("{failure}"),
+                    Err(failure) => lost(&failure, receipt),
                 },
             )
             .await;
@@ -203,8 +220,7 @@ impl Bridge {
                 move |answers| choices::keep(answers.database(), &defaults),
                 move |outcome| match outcome {
                     Ok(()) => receipt.give(),
-                    // The broker sends it again.
-                    Err(failure) => error!("{failure}"),
+                    Err(failure) => lost(&failure, receipt),
                 },
             )
             .await;
@@ -238,7 +254,7 @@ impl Bridge {
             Ok(())
         });
         if let Err(failure) = stopped.await {
-            error!("{failure}");
+            debug!("{failure}");
         }
     }
 }
@@ -250,6 +266,13 @@ fn cancelled(id: &AskId) -> Bytes {
         ..Reply::default()
     };
     reply.payload(id)
+}
+
+/// Gives up what could not be written down, and has nobody to tell. The journal's thread has told the log. Not
+/// acknowledged it would take one of the places of what the broker sends at once, and in the end all of them.
+fn lost(failure: &Failure, receipt: Receipt) {
+    debug!("{failure}");
+    receipt.give();
 }
 
 fn count(counter: &AtomicU64) {

@@ -9,45 +9,30 @@
 //! Both MQTT versions hide behind [`Client`] and [`Link`]; `v4` and `v5` hold what differs.
 
 mod dial;
+mod link;
+mod publisher;
 mod v4;
 mod v5;
 mod websocket;
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
-use tracing::{error, info, warn};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::answers::Target;
 use crate::config::{self, MqttVersion, Wire};
 use crate::topics::Topics;
 
-/// The pause before the next try: doubled from the first to the longest, each with some jitter.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// The pause after the broker refused the login. It rarely changes its mind, and hammering it locks
-/// accounts.
-const REFUSED_PAUSE: Duration = Duration::from_secs(30);
-
-/// A connection that held this long was a good one: the next loss starts with the first pause again.
-const GOOD_CONNECTION: Duration = Duration::from_secs(5);
-
-/// The pause after the broker said that it has no room for a message.
-const QUOTA_PAUSE: Duration = Duration::from_secs(1);
-
-/// More than MQTT adds to topic, properties and payload, in bytes.
-const PACKET_OVERHEAD: usize = 96;
+pub use link::Link;
+pub use publisher::Publisher;
 
 /// How many messages may come in before the first of them is acknowledged.
 const MAX_UNACKNOWLEDGED: u16 = 64;
+
+/// What is said of a broker that begins with something else than it has to.
+const NO_MQTT: &str = "what it says first is no answer to a login of MQTT";
 
 /// A message of a topic that is listened to.
 #[derive(Debug)]
@@ -91,6 +76,8 @@ pub struct Receipt {
     ack: Option<Ack>,
     connection: u64,
     to: mpsc::UnboundedSender<(u64, Ack)>,
+    /// What the message takes up in memory, until this is given or dropped.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Receipt {
@@ -100,6 +87,7 @@ impl Receipt {
             ack: None,
             connection: self.connection,
             to: self.to.clone(),
+            _room: None,
         }
     }
 
@@ -128,6 +116,8 @@ enum Lost {
     Obstructed(String),
     /// Somebody else connected under our name.
     TakenOver,
+    /// The broker ended the connection without a word.
+    Closed,
     /// The broker cannot be reached, or the connection broke.
     Failed(String),
     /// We said goodbye.
@@ -163,6 +153,24 @@ impl Lost {
             None => Self::Failed(error.to_string()),
         }
     }
+}
+
+/// What the broker does not let us listen on.
+struct Kept {
+    filter: String,
+    why: String,
+}
+
+/// What MQTT calls a reason: `NotAuthorized` as "not authorized".
+fn in_words(reason: &impl std::fmt::Debug) -> String {
+    let mut words = String::new();
+    for letter in format!("{reason:?}").chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push(' ');
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
 }
 
 enum NotPublished {
@@ -206,10 +214,23 @@ impl Client {
         }
     }
 
-    async fn subscribe(&self, topics: Vec<String>) -> Result<(), String> {
+    /// Listens on these, and says for each that the broker keeps from us why.
+    async fn subscribe(&self, filters: &[String]) -> Result<Vec<Kept>, String> {
+        let answers = match self {
+            Self::V4(client) => v4::subscribe(client, filters).await?,
+            Self::V5(client) => v5::subscribe(client, filters).await?,
+        };
+        let kept = filters.iter().zip(answers).filter_map(|(filter, why)| {
+            let filter = filter.clone();
+            why.map(|why| Kept { filter, why })
+        });
+        Ok(kept.collect())
+    }
+
+    async fn unsubscribe(&self, filters: &[String]) -> Result<(), String> {
         match self {
-            Self::V4(client) => v4::subscribe(client, topics).await,
-            Self::V5(client) => v5::subscribe(client, topics).await,
+            Self::V4(client) => v4::unsubscribe(client, filters).await,
+            Self::V5(client) => v5::unsubscribe(client, filters).await,
         }
     }
 
@@ -230,119 +251,15 @@ impl Client {
     }
 }
 
-/// What is to be published goes in here. Cheap to clone.
-#[derive(Clone)]
-pub struct Publisher {
-    client: Client,
-    status_topic: String,
-    listening: Arc<watch::Sender<bool>>,
-    largest_packet: Arc<AtomicU32>,
-}
-
-impl Publisher {
-    /// Whether the broker takes a packet with this payload. One that it does not take ends the
-    /// connection, and would be sent again on the next.
-    pub fn fits(&self, target: &Target, payload: &Bytes) -> bool {
-        let properties: usize = target
-            .user_properties
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 5)
-            .sum();
-        let correlation = target.correlation.as_ref().map_or(0, Bytes::len);
-        let packet =
-            target.topic.len() + properties + correlation + payload.len() + PACKET_OVERHEAD;
-        packet as u64 <= u64::from(self.largest_packet.load(Ordering::Relaxed))
-    }
-
-    /// Publishes an answer at QoS 1, again after each lost session, and returns when the broker has it
-    /// or says that it will never take it. False if we said goodbye before.
-    pub async fn deliver(&self, target: Target, payload: Bytes) -> bool {
-        if !self.fits(&target, &payload) {
-            error!("an answer is dropped: the broker takes no packet of that size");
-            return true;
-        }
-        let content_type = if target.bare {
-            "text/plain; charset=utf-8"
-        } else {
-            "application/json"
-        };
-        self.publish_until_taken(&Outgoing {
-            target,
-            payload,
-            retain: false,
-            content_type: Some(content_type),
-        })
-        .await
-    }
-
-    /// Has the broker retain this; nothing, if it is empty.
-    pub async fn retain(&self, topic: String, payload: Bytes) {
-        let outgoing = Outgoing::plain(topic, payload, true);
-        if !self.fits(&outgoing.target, &outgoing.payload) {
-            let (topic, bytes) = (&outgoing.target.topic, outgoing.payload.len());
-            warn!("the broker takes no packet of the {bytes} bytes for {topic}");
-            return;
-        }
-        self.publish_until_taken(&outgoing).await;
-    }
-
-    /// Has the broker forget what it retains on this topic.
-    pub async fn clear(&self, topic: String) {
-        self.retain(topic, Bytes::new()).await;
-    }
-
-    async fn publish_until_taken(&self, outgoing: &Outgoing) -> bool {
-        loop {
-            match self.client.publish(outgoing).await {
-                Ok(()) => return true,
-                Err(NotPublished::Ended) => return false,
-                Err(NotPublished::Lost) => {}
-                Err(NotPublished::NoRoom) => sleep(QUOTA_PAUSE).await,
-                Err(NotPublished::Rejected(why)) => {
-                    error!(
-                        topic = outgoing.target.topic,
-                        "the broker will not take a message: {why}"
-                    );
-                    return true;
-                }
-            }
-        }
-    }
-
-    /// Publishes something of passing interest at QoS 0: dropped while there is no connection.
-    pub fn offer(&self, topic: String, payload: Bytes, retain: bool) {
-        if *self.listening.borrow() {
-            self.client.offer(&Outgoing::plain(topic, payload, retain));
-        }
-    }
-
-    /// Whether we are connected and subscribed, and each change of it.
-    pub fn listening(&self) -> watch::Receiver<bool> {
-        self.listening.subscribe()
-    }
-
-    async fn say(&self, status: &'static str) {
-        let payload = Bytes::from_static(status.as_bytes());
-        let outgoing = Outgoing::plain(self.status_topic.clone(), payload, true);
-        self.publish_until_taken(&outgoing).await;
-    }
-
-    /// Says goodbye: publishes `offline`, disconnects. While there is no connection this waits for one,
-    /// so its caller must bound its time.
-    pub async fn close(&self) {
-        self.say("offline").await;
-        self.client.disconnect().await;
-    }
-}
-
-/// The connection itself; run it once.
-pub struct Link {
-    events: Events,
-    publisher: Publisher,
-    topics: Topics,
-    filters: Vec<String>,
-    broker: config::Broker,
-    address: SocketAddr,
+/// What the broker is to send us.
+#[derive(Clone, Debug, Default)]
+pub struct Filters {
+    /// What is listened to. Without the first, nothing works.
+    pub wanted: Vec<String>,
+    /// What may be kept from us: nothing needs it.
+    pub welcome: Vec<String>,
+    /// What was listened to once: a session that stayed with the broker still holds it.
+    pub unwanted: Vec<String>,
 }
 
 /// Prepares the connection; nothing is dialled before [`Link::run`].
@@ -354,7 +271,7 @@ pub fn prepare(
     wire: Wire,
     client_id: String,
     topics: &Topics,
-    further_filters: Vec<String>,
+    filters: Filters,
 ) -> anyhow::Result<(Publisher, Link)> {
     let connect = Connect {
         broker: broker.clone(),
@@ -373,185 +290,19 @@ pub fn prepare(
             (Client::V5(client), Events::V5(Box::new(events)))
         }
     };
-    let publisher = Publisher {
-        client,
-        status_topic: connect.status_topic,
-        listening: Arc::new(watch::Sender::new(false)),
-        largest_packet: Arc::new(AtomicU32::new(u32::MAX)),
-    };
-    let link = Link {
-        events,
-        publisher: publisher.clone(),
-        topics: topics.clone(),
-        filters: topics
-            .filters()
-            .into_iter()
-            .chain(further_filters)
-            .collect(),
-        broker: broker.clone(),
-        address: broker.address,
-    };
+    let publisher = Publisher::of(client, connect.status_topic);
+    let link = Link::of(events, publisher.clone(), filters, broker.clone());
     Ok((publisher, link))
 }
 
-/// What was last told in the log about the connection.
-#[derive(PartialEq)]
-enum Told {
-    Nothing,
-    Up,
-    Down,
-    /// Somebody has to mend this.
-    Obstructed(String),
-}
+#[cfg(test)]
+mod tests {
+    use super::in_words;
 
-impl Link {
-    /// Connects, listens, and connects again after each loss, until [`Publisher::close`].
-    ///
-    /// `on_message` must be quick: no message moves while it runs.
-    pub async fn run<Taken: Future<Output = ()>>(
-        mut self,
-        mut on_message: impl FnMut(Message, Receipt) -> Taken,
-    ) {
-        let connection = Arc::new(AtomicU64::new(0));
-        let (receipts, mut given) = mpsc::unbounded_channel();
-        let client = self.publisher.client.clone();
-        let current = Arc::clone(&connection);
-        tokio::spawn(async move {
-            while let Some((connection, ack)) = given.recv().await {
-                // The number of a message is its own in one connection only: after it, the broker sends
-                // again what was not acknowledged, under the same number or, without a session, not at all.
-                if connection == current.load(Ordering::Relaxed) {
-                    client.acknowledge(ack);
-                }
-            }
-        });
-        let mut told = Told::Nothing;
-        let mut pause = FIRST_PAUSE;
-        let mut connected_at = None;
-        loop {
-            let lost = match self.poll().await {
-                Ok(Happening::Connected { largest_packet }) => {
-                    self.publisher
-                        .largest_packet
-                        .store(largest_packet.unwrap_or(u32::MAX), Ordering::Relaxed);
-                    info!("connected to the broker at {}", self.address);
-                    told = Told::Up;
-                    connected_at = Some(Instant::now());
-                    self.subscribe();
-                    continue;
-                }
-                Ok(Happening::Message(message, ack)) => {
-                    let receipt = Receipt {
-                        ack,
-                        connection: connection.load(Ordering::Relaxed),
-                        to: receipts.clone(),
-                    };
-                    on_message(*message, receipt).await;
-                    continue;
-                }
-                Ok(Happening::Other) => continue,
-                Err(Lost::Ended) => return,
-                Err(lost) => lost,
-            };
-            connection.fetch_add(1, Ordering::Relaxed);
-            self.publisher.listening.send_replace(false);
-            let lasting = matches!(lost, Lost::Refused(_) | Lost::TakenOver);
-            let now = match (lost, self.renew_login()) {
-                (_, Err(error)) => Told::Obstructed(format!("{error:#}")),
-                (Lost::Refused(why), _) => Told::Obstructed(format!(
-                    "it refuses the login ({why}): check user and password in --broker or --login-file"
-                )),
-                (Lost::TakenOver, _) => Told::Obstructed(
-                    "it gave our connection to another program of the same name: two bridges have this node's name; give one of them another with --node".into(),
-                ),
-                (Lost::Obstructed(why), _) => Told::Obstructed(why),
-                (Lost::Failed(why), _) => {
-                    if told != Told::Down {
-                        warn!(
-                            "no connection to the broker at {}: {why}; trying again",
-                            self.address
-                        );
-                    }
-                    Told::Down
-                }
-                (Lost::Ended, _) => return,
-            };
-            if let Told::Obstructed(why) = &now
-                && told != now
-            {
-                error!(
-                    "no connection to the broker at {}: {why}; trying again",
-                    self.address
-                );
-            }
-            told = now;
-            if connected_at
-                .take()
-                .is_some_and(|since: Instant| since.elapsed() > GOOD_CONNECTION)
-            {
-                pause = FIRST_PAUSE;
-            }
-            if lasting {
-                sleep(jittered(REFUSED_PAUSE)).await;
-            } else {
-                sleep(jittered(pause)).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-        }
+    #[test]
+    fn a_reason_is_told_in_words() {
+        use rumqttc_v5::mqttbytes::v5::ConnectReturnCode;
+        let reason = ConnectReturnCode::ClientIdentifierNotValid;
+        assert_eq!(in_words(&reason), "client identifier not valid");
     }
-
-    /// Takes user and password as they are now: the file that holds them may have been mended.
-    fn renew_login(&mut self) -> anyhow::Result<()> {
-        if let Some((user, password)) = self.broker.login()? {
-            match &mut self.events {
-                Events::V4(events) => {
-                    events.mqtt_options.set_credentials(user, password);
-                }
-                Events::V5(events) => {
-                    events.options.set_credentials(user, password);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn poll(&mut self) -> Result<Happening, Lost> {
-        match (&mut self.events, &self.publisher.client) {
-            (Events::V4(events), Client::V4(client)) => v4::poll(events, client).await,
-            (Events::V5(events), Client::V5(client)) => v5::poll(events, client).await,
-            _ => unreachable!("client and events are made together"),
-        }
-    }
-
-    /// Subscribes and reports `online`, beside the event loop, which has to move for it.
-    fn subscribe(&self) {
-        let publisher = self.publisher.clone();
-        let filters = self.filters.clone();
-        let home_assistant = self.topics.home_assistant();
-        tokio::spawn(async move {
-            let shown = filters.join(", ");
-            match publisher.client.subscribe(filters).await {
-                Ok(()) => {
-                    publisher.listening.send_replace(true);
-                    info!("listening on {shown}");
-                    publisher.say("online").await;
-                }
-                Err(why) => error!("the broker does not let us listen on {shown}: {why}"),
-            }
-            // By itself: a broker that keeps it from us keeps nothing that we need.
-            if let Some(topic) = home_assistant
-                && let Err(why) = publisher.client.subscribe(vec![topic.clone()]).await
-            {
-                warn!("the broker does not let us listen on {topic}: {why}");
-            }
-        });
-    }
-}
-
-/// The pause, 25 % up or down, so that many boxes do not return to a restarted broker at once.
-fn jittered(pause: Duration) -> Duration {
-    let mut byte = [0];
-    // Without randomness the pause is merely on the short side.
-    let _ = getrandom::fill(&mut byte);
-    pause.mul_f64(0.75 + 0.5 * f64::from(byte[0]) / 255.0)
 }

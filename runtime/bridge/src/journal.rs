@@ -12,7 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use tokio::sync::{Notify, mpsc, oneshot};
-use tracing::warn;
+use tracing::{error, info, warn};
 
 use crate::answers::{self, Answers, Limits, Moment};
 
@@ -150,6 +150,11 @@ impl Journal {
         let _ = self.orders.send(Order::Erase).await;
     }
 
+    /// Returns when the thread has ended, whyever.
+    pub async fn ended(&self) {
+        self.orders.closed().await;
+    }
+
     /// Ends the thread after what was handed in before.
     pub async fn end(&self) {
         let _ = self.orders.send(Order::End).await;
@@ -158,6 +163,7 @@ impl Journal {
 
 fn write(mut answers: Answers, mut orders: mpsc::Receiver<Order>) {
     let mut batch: Vec<Box<dyn Job>> = Vec::new();
+    let mut health = Health::default();
     while let Some(first) = orders.blocking_recv() {
         let mut order = Some(first);
         let mut erase = false;
@@ -173,7 +179,7 @@ fn write(mut answers: Answers, mut orders: mpsc::Receiver<Order>) {
                 order = orders.try_recv().ok();
             }
         }
-        commit(&mut answers, std::mem::take(&mut batch));
+        commit(&mut answers, std::mem::take(&mut batch), &mut health);
         if erase && let Err(error) = answers::checkpoint(answers.database()) {
             warn!("what was erased from the journal may still be on the disk: {error}");
         }
@@ -183,21 +189,49 @@ fn write(mut answers: Answers, mut orders: mpsc::Receiver<Order>) {
     }
 }
 
+/// Whether it can be written; told once for each change, for a line for each try would fill the same disk.
+#[derive(Default)]
+struct Health {
+    fails: bool,
+}
+
+impl Health {
+    fn failed(&mut self, error: &rusqlite::Error) {
+        if !self.fails {
+            error!("the journal cannot be written: {error}; who asks is told so until it can");
+        }
+        self.fails = true;
+    }
+
+    fn wrote(&mut self) {
+        if self.fails {
+            info!("the journal can be written again");
+        }
+        self.fails = false;
+    }
+}
+
 /// All in one transaction; if that fails, each in its own.
-fn commit(answers: &mut Answers, mut jobs: Vec<Box<dyn Job>>) {
+fn commit(answers: &mut Answers, mut jobs: Vec<Box<dyn Job>>, health: &mut Health) {
     if jobs.is_empty() {
         return;
     }
+    let changes_before = answers.database().total_changes();
     match transaction(answers, &mut jobs) {
-        Ok(()) => jobs.into_iter().for_each(|job| job.tell(None)),
-        Err(error) if jobs.len() == 1 => {
-            for job in jobs {
-                job.tell(Some(&error));
+        Ok(()) => {
+            // Those that only look say nothing of the disk.
+            if answers.database().total_changes() != changes_before {
+                health.wrote();
             }
+            jobs.into_iter().for_each(|job| job.tell(None));
+        }
+        Err(error) if jobs.len() == 1 => {
+            health.failed(&error);
+            jobs.into_iter().for_each(|job| job.tell(Some(&error)));
         }
         Err(_) => {
             for job in jobs {
-                commit(answers, vec![job]);
+                commit(answers, vec![job], health);
             }
         }
     }
@@ -220,97 +254,4 @@ fn transaction(answers: &mut Answers, jobs: &mut [Box<dyn Job>]) -> rusqlite::Re
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-    use crate::answers::tests::{intake, limits};
-
-    #[tokio::test]
-    async fn what_was_reported_is_there_after_an_end_without_warning() {
-        let folder = tempfile::tempdir().unwrap();
-        let (journal, thread) = Journal::open(folder.path(), limits()).unwrap();
-        journal
-            .with(|answers| answers.take(&intake("a", "why"), 0))
-            .await
-            .unwrap();
-        journal.end().await;
-        thread.join().unwrap();
-        let (journal, _thread) = Journal::open(folder.path(), limits()).unwrap();
-        let turn = journal.with(Answers::next).await.unwrap().unwrap();
-        assert_eq!(turn.id.to_string(), "a");
-    }
-
-    #[tokio::test]
-    async fn a_job_that_fails_takes_no_other_with_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let (journal, _thread) = Journal::open(folder.path(), limits()).unwrap();
-        let bad = journal.with(|answers| answers.database().execute_batch("no such thing"));
-        let good = journal.with(|answers| answers.take(&intake("a", "why"), 0));
-        let (bad, good) = tokio::join!(bad, good);
-        assert!(bad.is_err());
-        assert!(good.is_ok());
-        let counts = journal.with(|answers| Ok(answers.counts())).await.unwrap();
-        assert_eq!(counts.unanswered, 1);
-    }
-
-    #[test]
-    fn one_journal_is_one_bridges() {
-        let folder = tempfile::tempdir().unwrap();
-        let _first = Journal::open(folder.path(), limits()).unwrap();
-        let error = Journal::open(folder.path(), limits()).err().unwrap();
-        assert!(error.to_string().contains("another bridge"), "{error}");
-    }
-
-    #[test]
-    fn a_damaged_journal_is_named_and_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal.sqlite");
-        std::fs::write(&path, vec![b'x'; 8192]).unwrap();
-        let error = Journal::open(folder.path(), limits()).err().unwrap();
-        assert!(error.to_string().contains("journal.sqlite"), "{error}");
-        assert_eq!(std::fs::read(&path).unwrap(), vec![b'x'; 8192]);
-    }
-
-    #[tokio::test]
-    async fn what_is_erased_is_on_the_disk_no_longer() {
-        let folder = tempfile::tempdir().unwrap();
-        let (journal, _thread) = Journal::open(folder.path(), limits()).unwrap();
-        let on_disk = |text: &str| {
-            std::fs::read_dir(folder.path()).unwrap().any(|file| {
-                let bytes = std::fs::read(file.unwrap().path()).unwrap();
-                bytes
-                    .windows(text.len())
-                    .any(|window| window == text.as_bytes())
-            })
-        };
-        journal
-            .with(|answers| answers.take(&intake("a", "the question"), 0))
-            .await
-            .unwrap();
-        assert!(on_disk("the question"));
-        journal
-            .with(|answers| {
-                answers.next()?;
-                answers.finish(1, b"the answer", 0)?;
-                for delivery in answers.due(9)? {
-                    answers.delivered(delivery.number, 0)?;
-                }
-                Ok(())
-            })
-            .await
-            .unwrap();
-        assert!(on_disk("the answer"));
-        let later = Duration::from_secs(61).as_millis() as Moment;
-        let erased = journal
-            .with(move |answers| answers.tidy(|_| "late".into(), later))
-            .await
-            .unwrap();
-        assert!(erased);
-        journal.erase().await;
-        journal.with(|_| Ok(())).await.unwrap();
-        assert!(!on_disk("the question"));
-        assert!(!on_disk("the answer"));
-        assert!(!on_disk("topic/of/a"), "where it went");
-    }
-}
+mod tests;

@@ -18,24 +18,29 @@ mod journal;
 mod recipes;
 mod sse;
 mod state;
+mod subscriptions;
 mod tls;
 mod topics;
 
+use std::fs::File;
 use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use cloister_program::command_line;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::bridge::Bridge;
+use crate::broker::Filters;
 use crate::choices::Choices;
 use crate::client::Engine;
 use crate::config::{Args, Settings};
@@ -74,16 +79,32 @@ fn run(settings: Settings) -> Result<()> {
         );
     // Only our own lines: the records of the MQTT library, which may show payloads, go nowhere.
     tracing::subscriber::set_global_default(log).context("cannot start the log")?;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&settings.state)
+    make_durable_folder(&settings.state)
         .with_context(|| format!("cannot make the state folder {}", settings.state.display()))?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
         .block_on(serve(settings))
+}
+
+/// Makes a folder that a power cut does not take away with what is in it.
+fn make_durable_folder(folder: &Path) -> std::io::Result<()> {
+    let missing: Vec<_> = folder
+        .ancestors()
+        .take_while(|folder| !folder.exists() && !folder.as_os_str().is_empty())
+        .collect();
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    for made in missing {
+        let holds_it = made
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
+        File::open(holds_it.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 async fn serve(settings: Settings) -> Result<()> {
@@ -95,12 +116,26 @@ async fn serve(settings: Settings) -> Result<()> {
     let defaults = journal.with(|answers| choices::load(answers.database()));
     let choices = Arc::new(Choices::kept(defaults.await?));
     let engine = Arc::new(Engine::at(settings.socket));
+    let wanted: Vec<_> = topics
+        .filters()
+        .into_iter()
+        .chain(settings.recipes.filters())
+        .collect();
+    let welcome: Vec<_> = topics.home_assistant().into_iter().collect();
+    let all = [&wanted[..], &welcome].concat();
+    let filters = Filters {
+        unwanted: journal
+            .with(move |answers| subscriptions::remember(answers.database(), &all))
+            .await?,
+        wanted,
+        welcome,
+    };
     let (publisher, link) = broker::prepare(
         &settings.broker,
         settings.wire,
         format!("cloister-{}", settings.node),
         &topics,
-        settings.recipes.filters(),
+        filters,
     )?;
     let bridge = Bridge::between(
         topics.clone(),
@@ -111,11 +146,12 @@ async fn serve(settings: Settings) -> Result<()> {
         settings.recipes,
     );
     let taker = Arc::clone(&bridge);
-    let link = tokio::spawn(link.run(move |message, receipt| {
+    let mut link = tokio::spawn(link.run(move |message, receipt| {
         let taker = Arc::clone(&taker);
         async move { taker.take(message, receipt).await }
     }));
-    tokio::spawn(Arc::clone(&bridge).work());
+    let mut without_end = JoinSet::new();
+    without_end.spawn(Arc::clone(&bridge).work());
     let listening = publisher.listening();
     let mut first = listening.clone();
     tokio::spawn(async move {
@@ -126,14 +162,14 @@ async fn serve(settings: Settings) -> Result<()> {
         }
     });
     let latest = watch::Sender::new(None);
-    tokio::spawn(announce::announce(
+    without_end.spawn(announce::announce(
         Arc::clone(&engine),
         publisher.clone(),
         topics.clone(),
         choices,
         latest.subscribe(),
     ));
-    tokio::spawn(state::report(
+    without_end.spawn(state::report(
         engine,
         publisher.clone(),
         topics,
@@ -145,13 +181,17 @@ async fn serve(settings: Settings) -> Result<()> {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        // A bug. Whoever watches this process starts it again, and it goes on where it was.
+        () = journal.ended() => bail!("the journal's thread ended before its time"),
+        _ = &mut link => bail!("the connection's task ended before its time"),
+        _ = without_end.join_next() => bail!("a task ended that has no end"),
     }
     info!("stopping");
     bridge.stop().await;
     if *listening.borrow() {
         let farewell = async {
             publisher.close().await;
-            link.await
+            (&mut link).await
         };
         if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
             info!("stopped without a farewell to the broker");
@@ -159,7 +199,7 @@ async fn serve(settings: Settings) -> Result<()> {
     }
     journal.end().await;
     if journal_thread.join().is_err() {
-        anyhow::bail!("the journal's thread ended before its time");
+        bail!("the journal's thread ended before its time");
     }
     Ok(())
 }

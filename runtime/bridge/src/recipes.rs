@@ -239,6 +239,14 @@ impl Recipes {
             })
     }
 
+    /// Counts that what a recipe asked has no answer.
+    pub fn failed(&self, name: &str) {
+        let named = self.recipes.iter().filter(|recipe| recipe.name == name);
+        named.for_each(|recipe| {
+            recipe.failed.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+
     /// What they did since the start, by name.
     pub fn figures(&self) -> Value {
         let figures = self.recipes.iter().map(|recipe| {

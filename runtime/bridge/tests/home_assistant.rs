@@ -1,8 +1,8 @@
 //! The box in a real Home Assistant core, with a real Mosquitto and real models: only `tests/run --all` runs
 //! this, by its name, where there is a Python for Home Assistant. `CLOISTER_HOME_ASSISTANT` is its environment.
 
-#[path = "end_to_end/parts.rs"]
-#[allow(dead_code)] // The other end-to-end tests use the rest.
+#[path = "end_to_end/parts/mod.rs"]
+#[allow(dead_code, unused_imports)] // The other end-to-end tests use the rest.
 mod parts;
 
 use std::path::Path;

@@ -1,7 +1,7 @@
-//! A thousand asks, and each part killed fifty times: only `tests/run --long` runs this.
+//! A thousand asks, and each part killed fifty times: only `tests/run --all` runs this.
 
-#[path = "end_to_end/parts.rs"]
-#[allow(dead_code)] // The other end-to-end tests use the rest.
+#[path = "end_to_end/parts/mod.rs"]
+#[allow(dead_code, unused_imports)] // The other end-to-end tests use the rest.
 mod parts;
 #[path = "end_to_end/survive.rs"]
 mod survive;

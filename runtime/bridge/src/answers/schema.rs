@@ -51,9 +51,11 @@ CREATE INDEX answered_at ON answered (at);
 CREATE INDEX answered_fingerprint ON answered (fingerprint);
 ";
 
-/// Made also in a file of before there was such a table: what is set over MQTT, in one row, as JSON.
-const DEFAULTS: &str = "
+/// Made also in a file of before there were such tables: what is set over MQTT, in one row, as JSON; what was
+/// ever listened to.
+const FURTHER_TABLES: &str = "
 CREATE TABLE IF NOT EXISTS defaults (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS subscriptions (filter TEXT PRIMARY KEY) WITHOUT ROWID;
 ";
 
 /// Opens the journal, or makes it. Nobody else can open it until this connection ends.
@@ -82,7 +84,7 @@ pub fn open(path: &Path) -> anyhow::Result<Connection> {
     } else if version != VERSION {
         anyhow::bail!("it has layout {version}, and this bridge knows {VERSION}");
     }
-    db.execute_batch(DEFAULTS)?;
+    db.execute_batch(FURTHER_TABLES)?;
     // Takes the lock, and clears the log of a bridge that was killed.
     db.execute_batch("BEGIN EXCLUSIVE; COMMIT")?;
     checkpoint(&db)?;
@@ -90,10 +92,18 @@ pub fn open(path: &Path) -> anyhow::Result<Connection> {
     Ok(db)
 }
 
+/// How many empty pages are given back to the disk at once.
+const PAGES_GIVEN_BACK: usize = 256;
+
 /// Moves the log into the file and empties it: what was deleted stands in neither then.
 pub fn checkpoint(db: &Connection) -> Result<()> {
     db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-    db.execute_batch("PRAGMA incremental_vacuum(256)")
+    // Each step frees one page, so all of them are to be taken.
+    let mut freeing =
+        db.prepare_cached(&format!("PRAGMA incremental_vacuum({PAGES_GIVEN_BACK})"))?;
+    let mut pages = freeing.query([])?;
+    while pages.next()?.is_some() {}
+    Ok(())
 }
 
 /// The key of the hashes.

@@ -1,8 +1,10 @@
 //! The rules of [`super::Answers`], on a database in memory.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::outgoing::Target;
 use super::*;
+use crate::answer::ErrorCode;
 
 pub fn limits() -> Limits {
     Limits {
@@ -303,5 +305,44 @@ fn a_clock_that_goes_back_keeps_no_text_for_longer() {
     answers.take(&intake("a", "why"), 0).unwrap();
     answers.finish(1, b"42", 0).unwrap();
     deliver(&mut answers, 1_000_000_000);
-    assert!(answers.tidy(late, 1_000).unwrap());
+    assert!(!answers.tidy(late, 1_000).unwrap());
+    assert_eq!(
+        answers.take(&intake("a", "why"), 1_000),
+        Ok(Taken::AnsweredAlready),
+        "nor for less"
+    );
+    deliver(&mut answers, 1_000);
+    assert!(answers.tidy(late, 61_000).unwrap());
+    // And its id is known as long as ever.
+    answers.tidy(late, 500).unwrap();
+    let answered = Ok(Taken::Refused(ErrorCode::Answered));
+    assert_eq!(answers.take(&intake("a", "why"), 500), answered);
+    answers.tidy(late, 500 + REMEMBERED_MS).unwrap();
+    assert_eq!(
+        answers.take(&intake("a", "why"), 0),
+        Ok(Taken::Waits),
+        "a day is a day"
+    );
+}
+
+#[test]
+fn a_refusal_that_nobody_is_told_is_not_kept() {
+    let mut answers = answers();
+    answers.limits.unanswered = 0;
+    let bare = Target {
+        bare: true,
+        ..to("home/summary")
+    };
+    let of_a_recipe = Intake {
+        targets: vec![bare],
+        own_id: false,
+        ..intake("a", "why")
+    };
+    let busy = Ok(Taken::Refused(ErrorCode::Busy));
+    assert_eq!(answers.take(&of_a_recipe, 0), busy);
+    let kept: i64 = answers
+        .database()
+        .query_row("SELECT count(*) FROM asks", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(kept, 0);
 }

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
-use super::{Bridge, Options, count};
+use super::{Bridge, Options, count, lost};
 use crate::answer::{AskError, ErrorCode};
 use crate::answers::{Intake, Moment, Taken, Target};
 use crate::ask::{self, Ask, Form};
 use crate::broker::{Message, Receipt};
-use crate::journal::now;
+use crate::journal::{Failure, now};
 use crate::topics::{AskId, Place};
 
 /// The most bytes of MQTT 5 User Properties that go along with an ask.
@@ -42,8 +42,8 @@ impl Bridge {
         };
         match checked {
             Ok(ask) => {
-                let intake = self.intake(place, ask, target, &message);
-                self.admit(intake, receipt).await;
+                let intake = self.intake(place, ask, target, &message, None);
+                self.admit(intake, None, receipt).await;
             }
             Err(error) => {
                 let usual = self.usual_topic(&place, id.as_ref());
@@ -56,6 +56,9 @@ impl Bridge {
                 topic,
                 "an ask was published with retain; it is cleared on the broker, so that it is not asked again at every start"
             );
+            if topic == self.topics.ask() {
+                count(&self.clears);
+            }
             let publisher = self.publisher.clone();
             tokio::spawn(async move { publisher.clear(topic).await });
         }
@@ -73,23 +76,32 @@ impl Bridge {
                         bare: true,
                         ..Target::default()
                     };
-                    asked.push(self.intake(Place::Own, ask, result, &message));
+                    let name = Some(recipe.name.clone());
+                    let intake = self.intake(Place::Own, ask, result, &message, name.clone());
+                    asked.push((intake, name));
                 }
                 Ok(None) => debug!(recipe = recipe.name, "a recipe asks nothing"),
                 Err(why) => warn!(recipe = recipe.name, "a recipe cannot ask: {why}"),
             }
         }
         // They are written down in order: with the last, all are.
-        let Some(last) = asked.pop() else {
+        let Some((last, its_name)) = asked.pop() else {
             return receipt.give();
         };
-        for intake in asked {
-            self.admit(intake, receipt.of_another()).await;
+        for (intake, name) in asked {
+            self.admit(intake, name, receipt.of_another()).await;
         }
-        self.admit(last, receipt).await;
+        self.admit(last, its_name, receipt).await;
     }
 
-    fn intake(&self, place: Place, ask: Ask, target: Target, message: &Message) -> Intake {
+    fn intake(
+        &self,
+        place: Place,
+        ask: Ask,
+        target: Target,
+        message: &Message,
+        recipe: Option<String>,
+    ) -> Intake {
         // A subscriber is not told who published. The topic that somebody wants answers on is the only
         // thing that tells askers apart; those who name none are one.
         let usual = self.topics.answer(&place, &ask.id);
@@ -99,6 +111,7 @@ impl Bridge {
             asker: own_topic.then(|| target.topic.clone()),
             ignored: ask.ignored,
             answer_by: ask.deadline,
+            recipe,
             // Those of now: what is set later is for later asks, and the same ask stays the same.
             defaults: self.choices.defaults().borrow().clone(),
         };
@@ -212,7 +225,7 @@ impl Bridge {
             .await;
     }
 
-    async fn admit(self: &Arc<Self>, intake: Intake, receipt: Receipt) {
+    async fn admit(self: &Arc<Self>, intake: Intake, recipe: Option<String>, receipt: Receipt) {
         let bridge = Arc::clone(self);
         let error = AskError::new(
             ErrorCode::Internal,
@@ -233,7 +246,7 @@ impl Bridge {
                             }
                             Taken::AnsweredAlready => bridge.journal.due.notify_one(),
                             Taken::Refused(code) => {
-                                info!(?code, "an ask is refused");
+                                bridge.tell_error("an ask is refused", code, recipe.as_deref());
                                 count(&bridge.counters.refused);
                                 bridge.journal.due.notify_one();
                             }
@@ -248,13 +261,26 @@ impl Bridge {
 
     /// Without a journal the asker is told once, for as long as the broker is there.
     fn tell_unwritten(
-        &self,
-        failure: &crate::journal::Failure,
+        self: &Arc<Self>,
+        failure: &Failure,
         (target, payload): (Target, Bytes),
         receipt: Receipt,
     ) {
-        error!("{failure}");
-        self.publisher.offer(target.topic, payload, false);
-        receipt.give();
+        count(&self.counters.refused);
+        if !target.bare {
+            self.publisher.offer(target.topic, payload, false);
+        }
+        lost(failure, receipt);
+    }
+
+    /// Tells the log of an ask that has an error in place of an answer; of a recipe's, nobody else hears.
+    pub(super) fn tell_error(&self, what: &str, code: ErrorCode, recipe: Option<&str>) {
+        match recipe {
+            Some(recipe) => {
+                warn!(recipe, ?code, "{what}");
+                self.recipes.failed(recipe);
+            }
+            None => info!(?code, "{what}"),
+        }
     }
 }

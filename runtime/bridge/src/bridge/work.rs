@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
-use tracing::{debug, error, info};
+use tracing::debug;
 
 use super::{Bridge, Options, count};
 use crate::answer::{self, AskError, ErrorCode, Reply};
@@ -88,7 +88,7 @@ impl Bridge {
     }
 
     async fn wait_after(&self, failure: &crate::journal::Failure) {
-        error!("{failure}");
+        debug!("{failure}");
         sleep(TIDY_EVERY).await;
     }
 
@@ -156,7 +156,8 @@ impl Bridge {
                 reply.payload(&task.id)
             }
             Err(error) => {
-                info!(code = ?error.code, "an ask ends in an error");
+                let recipe = task.options.recipe.as_deref();
+                self.tell_error("an ask ends in an error", error.code, recipe);
                 error.payload(Some(&task.id))
             }
         };

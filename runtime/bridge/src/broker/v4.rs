@@ -3,14 +3,17 @@
 use std::sync::{Mutex, MutexGuard};
 
 use rumqttc_v4::mqttbytes::QoS;
-use rumqttc_v4::mqttbytes::v4::{ConnectReturnCode, LastWill, Packet};
+use rumqttc_v4::mqttbytes::v4::{ConnectReturnCode, LastWill, Packet, SubscribeReasonCode};
 use rumqttc_v4::{
     AckMode, AsyncClient, ConnectionError, Event, EventLoop, ManualAck, MqttOptions,
     PersistedAckMode, PersistedSession, PublishNoticeError, PublishOptions, SessionMode,
     SessionStore, SessionStoreKey, StateError, SubscribeFilterInput,
 };
 
-use super::{Ack, Connect, Happening, Lost, Message, NotPublished, Outgoing, Stored, dial::dial};
+use super::{
+    Ack, Connect, Happening, Lost, Message, NO_MQTT, NotPublished, Outgoing, Stored, dial::dial,
+    in_words,
+};
 
 /// The largest packet taken, in bytes: MQTT's own limit. This version cannot tell the broker of a
 /// smaller one, and a packet above it would end the connection, come again and end it again.
@@ -74,7 +77,19 @@ pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result
         Err(ConnectionError::RequestsDone) => Err(Lost::Ended),
         Err(ConnectionError::ConnectionRefused(
             code @ (ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized),
-        )) => Err(Lost::Refused(format!("{code:?}"))),
+        )) => Err(Lost::Refused(in_words(&code))),
+        Err(ConnectionError::ConnectionRefused(ConnectReturnCode::RefusedProtocolVersion)) => {
+            Err(Lost::Obstructed(
+                "it does not speak MQTT 3.1.1; leave --mqtt-version out, for MQTT 5".into(),
+            ))
+        }
+        Err(ConnectionError::ConnectionRefused(code)) => Err(Lost::Failed(format!(
+            "it does not take the connection: {}",
+            in_words(&code)
+        ))),
+        // What came instead may be somebody's message.
+        Err(ConnectionError::NotConnAck(_)) => Err(Lost::Failed(NO_MQTT.into())),
+        Err(ConnectionError::MqttState(StateError::ConnectionAborted)) => Err(Lost::Closed),
         // It does not name what it holds as its source.
         Err(ConnectionError::MqttState(StateError::Deserialization(error))) => {
             Err(Lost::by(&error))
@@ -83,12 +98,32 @@ pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result
     }
 }
 
-pub(super) async fn subscribe(client: &AsyncClient, topics: Vec<String>) -> Result<(), String> {
-    let filters = topics
-        .into_iter()
-        .map(|topic| SubscribeFilterInput::new(topic, QoS::AtLeastOnce));
+/// Why the broker keeps each of these from us, where it does.
+pub(super) async fn subscribe(
+    client: &AsyncClient,
+    filters: &[String],
+) -> Result<Vec<Option<String>>, String> {
+    let filters = filters
+        .iter()
+        .map(|filter| SubscribeFilterInput::new(filter, QoS::AtLeastOnce));
     let notice = client
         .subscribe_many_tracked(filters)
+        .await
+        .map_err(|error| error.to_string())?;
+    let answer = notice
+        .wait_async()
+        .await
+        .map_err(|error| error.to_string())?;
+    let reasons = answer.return_codes.iter().map(|reason| match reason {
+        SubscribeReasonCode::Success(_) => None,
+        reason => Some(in_words(reason)),
+    });
+    Ok(reasons.collect())
+}
+
+pub(super) async fn unsubscribe(client: &AsyncClient, filters: &[String]) -> Result<(), String> {
+    let notice = client
+        .unsubscribe_many_tracked(filters)
         .await
         .map_err(|error| error.to_string())?;
     notice

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use rumqttc_v5::mqttbytes::QoS;
 use rumqttc_v5::mqttbytes::v5::{
     ConnectReturnCode, DisconnectReasonCode, LastWill, Packet, PubAckReason, PublishProperties,
+    SubscribeReasonCode,
 };
 use rumqttc_v5::{
     AckMode, AsyncClient, ConnectionError, Event, EventLoop, ManualAck, MqttOptions,
@@ -13,8 +14,8 @@ use rumqttc_v5::{
 };
 
 use super::{
-    Ack, Connect, Happening, Lost, MAX_UNACKNOWLEDGED, Message, NotPublished, Outgoing, Stored,
-    dial::dial,
+    Ack, Connect, Happening, Lost, MAX_UNACKNOWLEDGED, Message, NO_MQTT, NotPublished, Outgoing,
+    Stored, dial::dial, in_words,
 };
 
 /// How long the broker keeps asks for a bridge that is away, in seconds: one day.
@@ -90,7 +91,13 @@ pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result
             code @ (ConnectReturnCode::BadUserNamePassword
             | ConnectReturnCode::NotAuthorized
             | ConnectReturnCode::Banned),
-        )) => Err(Lost::Refused(format!("{code:?}"))),
+        )) => Err(Lost::Refused(in_words(&code))),
+        Err(ConnectionError::ConnectionRefused(
+            ConnectReturnCode::UnsupportedProtocolVersion
+            | ConnectReturnCode::RefusedProtocolVersion,
+        )) => Err(Lost::Obstructed(
+            "it does not speak MQTT 5; give --mqtt-version 3.1.1".into(),
+        )),
         Err(ConnectionError::MqttState(StateError::ServerDisconnect {
             reason_code: DisconnectReasonCode::SessionTakenOver,
             ..
@@ -99,12 +106,17 @@ pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result
             reason_code,
             reason_string,
         })) => Err(Lost::Failed(format!(
-            "the broker ends the connection: {reason_code:?} {}",
+            "it ends the connection: {} {}",
+            in_words(&reason_code),
             reason_string.unwrap_or_default()
         ))),
         Err(ConnectionError::ConnectionRefused(code)) => Err(Lost::Failed(format!(
-            "the broker does not take the connection: {code:?}"
+            "it does not take the connection: {}",
+            in_words(&code)
         ))),
+        // What came instead may be somebody's message.
+        Err(ConnectionError::NotConnAck(_)) => Err(Lost::Failed(NO_MQTT.into())),
+        Err(ConnectionError::MqttState(StateError::ConnectionAborted)) => Err(Lost::Closed),
         // It does not name what it holds as its source.
         Err(ConnectionError::MqttState(StateError::Deserialization(error))) => {
             Err(Lost::by(&error))
@@ -113,12 +125,32 @@ pub(super) async fn poll(events: &mut EventLoop, client: &AsyncClient) -> Result
     }
 }
 
-pub(super) async fn subscribe(client: &AsyncClient, topics: Vec<String>) -> Result<(), String> {
-    let filters = topics
-        .into_iter()
-        .map(|topic| SubscribeFilterInput::new(topic, QoS::AtLeastOnce));
+/// Why the broker keeps each of these from us, where it does.
+pub(super) async fn subscribe(
+    client: &AsyncClient,
+    filters: &[String],
+) -> Result<Vec<Option<String>>, String> {
+    let filters = filters
+        .iter()
+        .map(|filter| SubscribeFilterInput::new(filter, QoS::AtLeastOnce));
     let notice = client
         .subscribe_many_tracked(filters)
+        .await
+        .map_err(|error| error.to_string())?;
+    let answer = notice
+        .wait_async()
+        .await
+        .map_err(|error| error.to_string())?;
+    let reasons = answer.return_codes.iter().map(|reason| match reason {
+        SubscribeReasonCode::Success(_) => None,
+        reason => Some(in_words(reason)),
+    });
+    Ok(reasons.collect())
+}
+
+pub(super) async fn unsubscribe(client: &AsyncClient, filters: &[String]) -> Result<(), String> {
+    let notice = client
+        .unsubscribe_many_tracked(filters)
         .await
         .map_err(|error| error.to_string())?;
     notice
@@ -142,6 +174,7 @@ pub(super) async fn publish(client: &AsyncClient, outgoing: &Outgoing) -> Result
         .map_err(|error| match error {
             PublishNoticeError::SessionReset | PublishNoticeError::Recv => NotPublished::Lost,
             PublishNoticeError::V5PubAck(PubAckReason::QuotaExceeded) => NotPublished::NoRoom,
+            PublishNoticeError::V5PubAck(reason) => NotPublished::Rejected(in_words(&reason)),
             error => NotPublished::Rejected(error.to_string()),
         })
 }

@@ -3,7 +3,7 @@
 
 use tempfile::TempDir;
 
-use crate::parts::{BOTH_VERSIONS, Bridge, Broker};
+use crate::parts::{BOTH_VERSIONS, Bridge, Broker, eventually, python};
 
 #[test]
 fn every_bad_ask_gets_one_clear_error_and_the_bridge_goes_on() {
@@ -311,4 +311,45 @@ fn a_flood_from_one_client_is_told_to_wait_and_ends_nothing() {
     broker.publish("cloister/n/ask", r#"{"id":"after"}"#);
     assert_eq!(answers.next().topic, "cloister/n/answer/after");
     bridge.stop();
+}
+
+#[test]
+fn more_user_properties_than_are_carried_are_refused_with_how_many() {
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let answers = broker.listen(&["cloister/n/answer/+"]);
+    let long = "x".repeat(17 * 1024);
+    let properties = ["-V", "5", "-D", "publish", "user-property", "room", &long];
+    broker.publish_with("cloister/n/ask", br#"{"id":"p","prompt":"a"}"#, &properties);
+    let told = answers.next_on("cloister/n/answer/p");
+    assert_eq!(told.error_code(), "bad_request");
+    assert!(told.payload.contains("User Properties"), "{told:?}");
+}
+
+#[test]
+fn a_flood_of_large_asks_costs_little_memory() {
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    for version in BOTH_VERSIONS {
+        let url = format!("mqtt://127.0.0.1:{}", broker.port);
+        let status = broker.listen(&["cloister/n/status"]);
+        let mut bridge = Bridge::start_at(&url, folder.path(), version, |command| {
+            command.args(["--max-waiting", "1"]);
+        });
+        status.wait_online();
+        let states = broker.listen(&["cloister/n/state"]);
+        // QoS 0 knows no window: they come as fast as they are read.
+        python(
+            "flood.py",
+            &[&broker.port.to_string(), "cloister/n/ask", "300", "1000000"],
+        );
+        eventually("all but one are refused", || {
+            (states.next().json()["asks"]["refused"] == 299).then_some(())
+        });
+        let peak = bridge.process.peak_resident_mib();
+        println!("{version}: {peak} MiB");
+        assert!(peak < 100, "{version}: {peak} MiB");
+        bridge.stop();
+    }
 }

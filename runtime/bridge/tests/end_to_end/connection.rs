@@ -152,6 +152,8 @@ fn a_retained_ask_is_answered_once_and_cleared() {
             broker.publish("cloister/n/ask", r#"{"id":"fresh"}"#);
             (asks.next().json()["id"] == "fresh").then_some(())
         });
+        // What it cleared it with was no ask.
+        assert_eq!(answers.next().topic, "cloister/n/answer/fresh");
         bridge.stop();
         let later = broker.listen(&["cloister/n/answer/#", "cloister/n/status"]);
         let mut bridge = Bridge::start(&broker, folder.path(), version);

@@ -29,6 +29,13 @@ name = "broken"
 topic = "home/doorbell/event"
 prompt = "{{ json.what.too.deep }}"
 result = "home/never"
+
+[[recipe]]
+name = "refused"
+topic = "home/doorbell/event"
+prompt = "Is this so? {{ text }}"
+model = "no-such-model"
+result = "home/never"
 "#;
 
 fn cooking(broker: &Broker, folder: &Path, version: &str) -> Bridge {
@@ -87,12 +94,18 @@ fn what_is_said_on_a_topic_is_answered_on_another() {
                 "summary": {"asked": 2, "failed": 0, "skipped": 2},
                 "urgency": {"asked": 1, "failed": 3, "skipped": 0},
                 "broken": {"asked": 0, "failed": 4, "skipped": 0},
+                // One is no text, and three have an error in place of an answer.
+                "refused": {"asked": 3, "failed": 4, "skipped": 0},
             });
             (state["recipes"] == wanted).then_some(())
         });
         let log = bridge.log();
         assert!(log.contains("a recipe cannot ask"), "{log}");
         assert!(log.contains("broken"), "{log}");
+        assert!(
+            log.contains(r#"ends in an error recipe="refused" code=ModelNotFound"#),
+            "{log}"
+        );
         assert!(!log.contains("secret"), "{log}");
         bridge.stop();
     }
