@@ -15,7 +15,8 @@ use crate::file_type::FileType::{self, *};
 use crate::running::{Running, mib};
 use crate::type_mix::{ModelShape, Recipe};
 
-/// What is weighed, the best first. Q8_0 is as good as the original.
+/// What is weighed, the best first: by size, as no type was seen to lose less than a larger one of these where both were
+/// measured (`tests/bench/RESULTS.md`). Q8_0 is as good as the original.
 const CANDIDATES: [FileType; 20] = [
     Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q4_K_M, Q4_K_S, IQ4_XS, Q3_K_L, Q3_K_M, IQ3_M, Q3_K_S, IQ3_XS,
     IQ3_XXS, Q2_K, IQ2_M, IQ2_S, IQ2_XS, IQ2_XXS, IQ1_M, IQ1_S,

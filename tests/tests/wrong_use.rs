@@ -18,6 +18,7 @@ fn a_mistake_in_the_options_of_any_program_is_one_line_that_names_it() {
         ("cloister", "serve --slots 100", "'100'"),
         ("cloister", "serve --kv-type x", "q8_0"),
         ("cloister", "serve --model m --threads 100000", "threads"),
+        ("cloister", "serve --model m --idle-unload soon", "5m"),
         ("cloister", "bench", "--model"),
         ("cloister", "bench --model m -p 0 -n 0", "-p 0"),
         ("cloister", "bench --model m -t 100000", "threads"),

@@ -9,6 +9,7 @@ mod chat;
 mod embeddings;
 mod events;
 mod fields;
+mod idle;
 mod listen;
 mod loading;
 mod metrics;
@@ -24,6 +25,7 @@ mod templates;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -34,10 +36,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::rehearsal;
 use crate::settings::{self, WrongUse};
+use idle::Stay;
 use models::Models;
 use names::Names;
 use peer::Peer;
 use templates::Template;
+
+/// How long one of several models stays loaded that nobody asks, as with Ollama.
+const IDLE_UNLOAD: Duration = Duration::from_secs(300);
 
 /// Largest request body, in bytes: far more text than any context holds.
 const MAX_BODY: usize = 16 << 20;
@@ -85,6 +91,15 @@ pub struct ServeOptions {
         value_delimiter = ','
     )]
     hostnames: Option<Vec<String>>,
+    /// How long a model stays loaded that nobody asks, in seconds or as 5m; -1 is for ever [default: 5m with a folder of
+    /// models, for ever with one].
+    #[arg(
+        long,
+        env = "CLOISTER_IDLE_UNLOAD",
+        value_name = "TIME",
+        allow_hyphen_values = true
+    )]
+    idle_unload: Option<String>,
     /// Tokens that one conversation can hold [default: the model's, up to 4096].
     #[arg(long, env = "CLOISTER_CTX", value_name = "N", value_parser = clap::value_parser!(u32).range(32..))]
     ctx: Option<u32>,
@@ -149,7 +164,18 @@ impl ServeOptions {
             };
             return Err(WrongUse(format!("{name} must be {range}, not {given}")));
         }
+        self.stay()?;
         settings::check_threads(self.threads)
+    }
+
+    /// How long a model stays loaded that nobody asks.
+    fn stay(&self) -> Result<Stay, WrongUse> {
+        match &self.idle_unload {
+            None => Ok(self.models.is_some().then_some(IDLE_UNLOAD)),
+            Some(text) => {
+                idle::parse(text).map_err(|wrong| WrongUse(format!("idle-unload: {wrong}")))
+            }
+        }
     }
 
     /// These, and where one is not given, `other`'s.
@@ -163,6 +189,7 @@ impl ServeOptions {
             socket: self.socket.or(other.socket),
             state: self.state.or(other.state),
             hostnames: self.hostnames.or(other.hostnames),
+            idle_unload: self.idle_unload.or(other.idle_unload),
             ctx: self.ctx.or(other.ctx),
             slots: self.slots.or(other.slots),
             threads: self.threads.or(other.threads),
@@ -239,6 +266,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let state = settings::state_folder(options.state.clone())?;
     let models = models(&options, &state)?
         .with_reasoning_budget(options.reasoning_budget)
+        .with_idle_unload(options.stay()?)
         .with_templates(templates);
     let models = Arc::new(models);
     let tcp = listen::tcp(
@@ -285,7 +313,10 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         }
         () = &mut stopped => return Ok(()),
     }
-    stopped.await;
+    tokio::select! {
+        () = stopped => {}
+        () = models.rest_when_idle() => {}
+    }
     models.unload().await;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The models that can be served: one file, or a folder of them with one loaded at a time.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -16,6 +17,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::api_error::ApiError;
 use super::cards::Cards;
+use super::idle::{self, Idle, Stay};
 use super::loading;
 use super::templates::{self, Template};
 
@@ -28,6 +30,9 @@ pub struct Models {
     /// What is to be stored of each model that is loaded.
     templates: Vec<Template>,
     cards: Cards,
+    idle: Idle,
+    /// Whether the loaded model was freed because nobody asked it.
+    rests: AtomicBool,
     current: RwLock<Option<Arc<Engine>>>,
     /// The file that was loaded last; `None` until the first one is.
     last: RwLock<Option<PathBuf>>,
@@ -79,6 +84,8 @@ impl Models {
             reasoning_budget: None,
             templates: Vec::new(),
             cards: Cards::default(),
+            idle: Idle::new(None),
+            rests: AtomicBool::new(false),
             current: RwLock::new(None),
             last: RwLock::new(None),
             loading: tokio::sync::Mutex::new(()),
@@ -90,6 +97,17 @@ impl Models {
     pub fn with_reasoning_budget(mut self, tokens: Option<usize>) -> Self {
         self.reasoning_budget = tokens;
         self
+    }
+
+    /// Frees a model that nobody has asked for so long; see [`Models::rest_when_idle`].
+    pub fn with_idle_unload(mut self, stay: Stay) -> Self {
+        self.idle = Idle::new(stay);
+        self
+    }
+
+    /// How long the loaded model stays when nobody asks it.
+    pub fn idle(&self) -> &Idle {
+        &self.idle
     }
 
     /// Has each model that is loaded read these and store what it makes of them.
@@ -175,9 +193,38 @@ impl Models {
         let _loading = self.loading.lock().await;
         let loaded = self.current();
         if loaded.is_some_and(|engine| engine.info().path == file) {
+            self.rests.store(true, Ordering::Relaxed);
             self.drain().await;
         }
         Ok(id(&file))
+    }
+
+    /// Frees the loaded model whenever its time is over; the next request loads it again.
+    pub async fn rest_when_idle(&self) {
+        loop {
+            tokio::time::sleep(idle::LOOK_EVERY).await;
+            let Some(engine) = self.current() else {
+                continue;
+            };
+            // One is held here, one by `current`, and one by each request that it answers.
+            if Arc::strong_count(&engine) > 2 {
+                self.idle.not_now();
+                continue;
+            }
+            if !self.idle.is_over() {
+                continue;
+            }
+            let _loading = self.loading.lock().await;
+            let name = engine.info().id.clone();
+            drop(engine);
+            if self.idle.is_over()
+                && let Some(engine) = self.take_unused()
+            {
+                self.rests.store(true, Ordering::Relaxed);
+                free(engine).await;
+                tracing::info!("{name} rests, as nobody asked it; the next request loads it again");
+            }
+        }
     }
 
     /// The loaded model.
@@ -226,6 +273,7 @@ impl Models {
             engine.runs() && wanted.is_none_or(|wanted| engine.info().id == wanted)
         };
         let idle = self.exchanges.available_permits() == MAX_EXCHANGES;
+        self.idle.asked(None);
         if let Some(engine) = self.current().filter(fits).filter(|_| idle) {
             return Ok(engine);
         }
@@ -276,24 +324,20 @@ impl Models {
     /// Waits until the loaded model has answered whom it answers, and frees it. Until then it stays the
     /// loaded one.
     async fn drain(&self) {
-        loop {
-            let taken = {
-                let mut current = self.current.write().expect("no panic while held");
-                match &*current {
-                    // Nobody can get another while this lock is held.
-                    Some(engine) if Arc::strong_count(engine) > 1 => None,
-                    _ => Some(current.take()),
-                }
-            };
-            if let Some(engine) = taken {
-                // Freeing gigabytes takes a while.
-                tokio::task::spawn_blocking(|| drop(engine))
-                    .await
-                    .expect("freeing a model does not panic");
-                return;
+        while self.current().is_some() {
+            if let Some(engine) = self.take_unused() {
+                return free(engine).await;
             }
             tokio::time::sleep(DRAIN_EVERY).await;
         }
+    }
+
+    /// Takes the loaded model away, unless it answers somebody.
+    fn take_unused(&self) -> Option<Arc<Engine>> {
+        let mut current = self.current.write().expect("no panic while held");
+        // Nobody can get another while this lock is held.
+        let unused = current.as_ref().is_some_and(|e| Arc::strong_count(e) == 1);
+        if unused { current.take() } else { None }
     }
 
     /// The file that was loaded last.
@@ -302,6 +346,7 @@ impl Models {
     }
 
     async fn load(&self, file: PathBuf) -> Result<Arc<Engine>, LoadError> {
+        self.rests.store(false, Ordering::Relaxed);
         let (progress, share) = watch::channel(0.0);
         let options = Options {
             progress: Some(progress),
@@ -316,6 +361,8 @@ impl Models {
         let engine = Arc::new(loaded.expect("loading does not panic")?);
         *self.current.write().expect("no panic while held") = Some(engine.clone());
         *self.last.write().expect("no panic while held") = Some(file);
+        // Loading may have taken longer than it is to stay.
+        self.idle.not_now();
         templates::store_all(&engine, self.templates.clone());
         Ok(engine)
     }
@@ -349,6 +396,12 @@ impl Models {
     }
 }
 
+/// Frees gigabytes, which takes a while.
+async fn free(engine: Arc<Engine>) {
+    let freed = tokio::task::spawn_blocking(|| drop(engine));
+    freed.await.expect("freeing a model does not panic");
+}
+
 /// `GET /v1/models`.
 pub async fn list(State(models): State<Arc<Models>>) -> Json<Value> {
     let files = models.files().unwrap_or_default();
@@ -370,11 +423,12 @@ pub async fn show(
     }
 }
 
-/// `GET /health`: 200 while a model is loaded.
+/// `GET /health`: 200 while a model is loaded, or rests because nobody asked it.
 pub async fn health(State(models): State<Arc<Models>>) -> impl IntoResponse {
     let loading = models.loading.try_lock().is_err();
     match models.current() {
         Some(engine) if engine.runs() => Ok(Json(json!({"status": "ok"}))),
+        None if models.rests.load(Ordering::Relaxed) => Ok(Json(json!({"status": "ok"}))),
         _ if loading => Err(ApiError::unavailable("the model is being loaded")),
         Some(_) => Err(ApiError::unavailable(
             "the model has failed; the next request loads it again",

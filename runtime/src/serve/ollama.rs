@@ -92,6 +92,7 @@ async fn respond(
         Wanted::Answer(ask) => *ask,
         Wanted::Load { model } => {
             let engine = models.engine(model.as_deref()).await?;
+            models.idle().asked(request.stay);
             let answer = Answer::new(shape, &engine.info().id);
             return Ok(Json(answer.without_text("load")).into_response());
         }
@@ -101,6 +102,7 @@ async fn respond(
         }
     };
     let engine = models.engine(ask.model.as_deref()).await?;
+    models.idle().asked(request.stay);
     let loading = began.elapsed();
     let submitted = ask.submit_to(engine, models.reasoning_budget(), asker);
     let asked = submitted.await?;

@@ -21,7 +21,7 @@ use crate::serve::models::Models;
 /// The version of Ollama whose API this is: clients ask before they use what is newer.
 const OLLAMA_VERSION: &str = "0.12.6";
 
-/// A loaded model stays until another one is asked for.
+/// Of a model that stays until another one is asked for.
 const FOR_EVER: &str = "9999-12-31T23:59:59Z";
 
 /// `GET /api/version`.
@@ -47,7 +47,8 @@ pub async fn ps(State(models): State<Arc<Models>>) -> Json<Value> {
             model["size"] = info.memory.into();
             // There is no other memory than the machine's.
             model["size_vram"] = 0.into();
-            model["expires_at"] = FOR_EVER.into();
+            let ends = models.idle().ends().map(timestamp);
+            model["expires_at"] = ends.unwrap_or(FOR_EVER.to_owned()).into();
             model["context_length"] = info.n_ctx.into();
             list.push(model);
         }

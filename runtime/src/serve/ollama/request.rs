@@ -8,12 +8,15 @@ use serde_json::{Value, json};
 use crate::serve::api_error::ApiError;
 use crate::serve::ask::{Ask, Source, Thinking, Tools, format, messages, sampling, stop};
 use crate::serve::fields::Fields;
+use crate::serve::idle::{self, Stay};
 
 /// A checked request.
 #[derive(Debug)]
 pub struct OllamaRequest {
     pub wanted: Wanted,
     pub stream: bool,
+    /// How long the model is to stay after it, if the request says so.
+    pub stay: Option<Stay>,
 }
 
 /// What is wanted.
@@ -77,7 +80,7 @@ impl OllamaRequest {
             false => true,
             true => fields.flag("stream")?,
         };
-        let keep = keep_alive(fields.take("keep_alive"))?;
+        let stay = keep_alive(fields.take("keep_alive"))?;
         let thinking = Thinking::parse(&mut fields)?;
         let shape = format(fields.take("format"))?;
         fields.refuse("logprobs", &[json!(false)])?;
@@ -124,7 +127,7 @@ impl OllamaRequest {
         options.ignore(&["mirostat_tau", "mirostat_eta"]);
         options.finish()?;
         let wanted = match source {
-            None if keep == Some(Duration::ZERO) => Wanted::Unload { model },
+            None if stay == Some(Some(Duration::ZERO)) => Wanted::Unload { model },
             None => Wanted::Load { model },
             Some(source) => Wanted::Answer(Box::new(Ask {
                 model,
@@ -138,59 +141,24 @@ impl OllamaRequest {
                 ..Ask::of(source)
             })),
         };
-        Ok(Self { wanted, stream })
+        Ok(Self {
+            wanted,
+            stream,
+            stay,
+        })
     }
 }
 
-/// How long the model is to stay; `None` for ever, which is how long it stays here whatever is said, but for
-/// zero: seconds, or text such as `5m`.
-fn keep_alive(value: Option<Value>) -> Result<Option<Duration>> {
-    let wrong = |value: &Value| {
-        let message = format!("keep_alive must be seconds or text such as \"5m\", not {value}");
-        ApiError::field("keep_alive", message)
+/// How long the model is to stay, where the request says it.
+fn keep_alive(value: Option<Value>) -> Result<Option<Stay>> {
+    let stay = match value {
+        None => return Ok(None),
+        Some(Value::Number(seconds)) => Ok(idle::of_seconds(seconds.as_f64().unwrap_or(-1.0))),
+        Some(Value::String(text)) => idle::parse(&text),
+        Some(value) => Err(format!(
+            "{value} is neither seconds nor a time such as \"5m\""
+        )),
     };
-    match value {
-        None => Ok(None),
-        Some(Value::Number(seconds)) => {
-            let seconds = seconds.as_f64().unwrap_or(-1.0);
-            // What is negative is for ever, and so is what no duration can hold.
-            Ok(Duration::try_from_secs_f64(seconds).ok())
-        }
-        Some(Value::String(text)) => {
-            if let Ok(seconds) = text.parse::<f64>() {
-                return Ok(Duration::try_from_secs_f64(seconds).ok());
-            }
-            let positive = text.strip_prefix('-');
-            let time = humantime::parse_duration(positive.unwrap_or(&text));
-            let time = time.map_err(|_| wrong(&Value::String(text.clone())))?;
-            Ok(positive.is_none().then_some(time))
-        }
-        Some(value) => Err(wrong(&value)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_model_stays_for_seconds_a_duration_or_for_ever() {
-        for (given, stays) in [
-            (json!(null), None),
-            (json!(0), Some(0)),
-            (json!("0"), Some(0)),
-            (json!("0s"), Some(0)),
-            (json!(90), Some(90)),
-            (json!("1h30m"), Some(5400)),
-            (json!(-1), None),
-            (json!("-1m"), None),
-        ] {
-            let value = Some(given.clone()).filter(|value| !value.is_null());
-            let time = keep_alive(value).expect("fine");
-            assert_eq!(time, stays.map(Duration::from_secs), "{given}");
-        }
-        for wrong in [json!("soon"), json!(""), json!([]), json!(true)] {
-            keep_alive(Some(wrong)).expect_err("refused");
-        }
-    }
+    stay.map(Some)
+        .map_err(|wrong| ApiError::field("keep_alive", format!("keep_alive: {wrong}")))
 }
