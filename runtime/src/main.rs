@@ -1,6 +1,7 @@
 //! `cloister`: the private AI box. `up` starts everything one machine needs, `serve` answers over
-//! HTTP, `warm` prepares it, `bench` times the model. There is no network client in this program's tree.
+//! HTTP, `warm` prepares it, `pair` and `keys` say who may ask from the network, `bench` times the model. There is no network client in this program's tree.
 
+mod access;
 mod bench;
 mod rehearsal;
 mod serve;
@@ -29,6 +30,10 @@ enum Command {
     /// Try a model file out, in a process that it may end.
     #[command(hide = true)]
     Rehearse(rehearsal::RehearseArgs),
+    /// Show a code by which a browser of the network is let in.
+    Pair(access::commands::PairArgs),
+    /// Say which programs of the network may ask.
+    Keys(access::commands::KeysArgs),
     /// Time the model: a prompt of P tokens, then N tokens one by one.
     Bench(bench::BenchArgs),
 }
@@ -67,6 +72,8 @@ fn main() -> std::process::ExitCode {
             runtime().and_then(|rt| rt.block_on(serve::warm(args.serve, &args.files)))
         }
         Command::Rehearse(args) => rehearsal::run(&args),
+        Command::Pair(args) => access::commands::pair(&args),
+        Command::Keys(args) => access::commands::keys(&args),
         Command::Bench(args) => bench::run(&args),
     };
     match result {

@@ -7,7 +7,7 @@
 
 mod children;
 mod endpoints;
-mod home_network;
+pub mod home_network;
 mod mosquitto;
 mod plan;
 
@@ -45,10 +45,15 @@ pub struct UpArgs {
         conflicts_with = "model"
     )]
     models: Option<PathBuf>,
-    /// Where the page listens: 0.0.0.0:8080 opens it to everybody in the home network
-    /// [default: 127.0.0.1:8080]
+    /// Where the page listens [default: 127.0.0.1:8080]
     #[arg(long, env = "CLOISTER_LISTEN", value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
+    /// Let the home network reach the page: browsers that were paired, programs with a key
+    #[arg(long, env = "CLOISTER_LAN")]
+    lan: bool,
+    /// Whether the page's port speaks TLS [default: true beyond loopback]
+    #[arg(long, env = "CLOISTER_TLS", value_name = "true|false")]
+    tls: Option<bool>,
     /// The page's port, in place of the one in --listen; 0 takes any that is free
     #[arg(long, env = "CLOISTER_PORT")]
     port: Option<u16>,
@@ -153,6 +158,7 @@ async fn start_and_watch(
 
     let endpoints = Endpoints {
         listen: plan.listen,
+        entrance: plan.entrance()?,
         home_network: home_network::addresses(),
         broker: &broker,
         node: &plan.node,

@@ -49,6 +49,7 @@ impl Default for Http {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .proxy(None)
+            .max_redirects(0)
             .timeout_global(Some(PATIENCE * 2))
             .build();
         Self(config.into())
@@ -72,6 +73,20 @@ impl Http {
             .header("content-type", "application/json")
             .send(body)
             .and_then(whole)
+    }
+
+    /// The same with further headers.
+    pub fn post_with(
+        &self,
+        url: &str,
+        body: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, ureq::Error> {
+        let mut request = self.0.post(url).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send(body).and_then(whole)
     }
 
     /// DELETE.

@@ -9,6 +9,7 @@ pub mod page;
 pub mod parts;
 pub mod process;
 pub mod python;
+pub mod raw;
 pub mod serve;
 pub mod sinkhole;
 pub mod traces;

@@ -32,10 +32,31 @@ impl Page {
         page
     }
 
+    /// Opens the page of a box in the network, lets the browser in with this code, and waits until the page knows its
+    /// model.
+    pub fn pair_at(url: &str, code: &str) -> Self {
+        let page = Self {
+            browser: Browser::start(),
+        };
+        page.browser.resize(1280, 800);
+        page.browser.open(&format!("{url}/"));
+        page.browser
+            .type_into("#code", &format!("{code}{}", key::ENTER));
+        until("the page is there", || {
+            page.holds("document.querySelector('select#model')?.disabled === false")
+        });
+        page
+    }
+
     /// Loads it again, as the browser's button does.
     pub fn reload(&self) {
         self.browser.reload();
         self.wait_for_the_model();
+    }
+
+    /// Loads it again, whatever comes.
+    pub fn reload_raw(&self) {
+        self.browser.reload();
     }
 
     fn wait_for_the_model(&self) {

@@ -1,6 +1,6 @@
 //! Processes that end with the test, and what the kernel says about processes.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, UdpSocket};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -59,6 +59,18 @@ pub fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
         assert!(began.elapsed() < PATIENCE, "gave up waiting until {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// An address of this machine that is not loopback: who comes from there comes from the network.
+pub fn own_address() -> IpAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a socket can be had");
+    // Sends nothing: it only asks the kernel for a route, to an address that is kept for documentation.
+    socket
+        .connect((Ipv4Addr::new(203, 0, 113, 1), 9))
+        .expect("this machine has an address beside loopback, which this test needs");
+    let address = socket.local_addr().expect("it has one").ip();
+    assert!(!address.is_loopback(), "{address}");
+    address
 }
 
 /// A TCP port of loopback that nobody listens on.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::http::{Answer, Events, Http};
-use crate::parts::program;
-use crate::process::{Process, free_port, until};
+use crate::parts::{program, smollm2};
+use crate::process::{Process, free_port, own_address, until};
 
 /// Two engines on the same cores wait for each other most of the time.
 static ONE_ENGINE: Mutex<()> = Mutex::new(());
@@ -47,6 +47,33 @@ impl Serve {
         };
         serve.wait_until_ready();
         serve
+    }
+
+    /// Serves SmolLM2 to the network, with these further options. The address is one of this machine's that is not
+    /// loopback's; by loopback it is [`Serve::url`].
+    pub fn start_open(options: &[&str]) -> (Self, String) {
+        let options = [&["--listen", "0.0.0.0:0"], options].concat();
+        let serve = Self::start(&smollm2(), &options);
+        let (_, port) = serve.url.rsplit_once(':').expect("the URL has a port");
+        let open = format!("{}:{port}", own_address());
+        (serve, open)
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// `cloister` with these words, for its state folder: what it prints.
+    pub fn command(&self, words: &[&str]) -> String {
+        let output = Command::new(program("cloister"))
+            .args(words)
+            .arg("--state")
+            .arg(self.state())
+            .output()
+            .expect("the program can be started");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Ends it; the port is then nobody's.
@@ -131,6 +158,11 @@ impl Serve {
 }
 
 fn spawn(model: &Path, port: u16, folder: &Path, options: &[&str]) -> Process {
+    let everywhere = options.first() == Some(&"--listen");
+    let (host, options) = match everywhere {
+        true => ("0.0.0.0", &options[2..]),
+        false => ("127.0.0.1", options),
+    };
     let own_state = [OsStr::new("--state"), folder.as_os_str()];
     let state = &own_state[..if options.contains(&"--state") { 0 } else { 2 }];
     let kind = if model.is_dir() {
@@ -143,7 +175,7 @@ fn spawn(model: &Path, port: u16, folder: &Path, options: &[&str]) -> Process {
             .args(["serve", kind])
             .arg(model)
             .arg("--listen")
-            .arg(format!("127.0.0.1:{port}"))
+            .arg(format!("{host}:{port}"))
             .arg("--socket")
             .arg(folder.join("s.sock"))
             .args(options)

@@ -173,7 +173,10 @@ fn models_health_metrics_and_events_tell_what_runs() {
 
     let finished = serve.metric("requests_finished_total");
     assert_eq!(serve.chat(&question("Hello!", 4)).status, 200);
-    assert_eq!(serve.metric("requests_finished_total"), finished + 1.0);
+    // The answer may be here before it is counted.
+    until("it is counted", || {
+        (serve.metric("requests_finished_total") == finished + 1.0).then_some(())
+    });
     assert_eq!(serve.metric("slots"), 2.0);
 
     let state: Value = serde_json::from_str(

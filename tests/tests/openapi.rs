@@ -25,9 +25,11 @@ fn every_path_is_in_it_with_its_method_and_every_field_is_known() {
     }
     let mut made: Vec<String> = Vec::new();
     for source in ROUTES {
-        for route in source.split(".route(\"").skip(1) {
+        for route in source.split(".route(").skip(1) {
+            let route = route.trim_start().trim_start_matches('"');
             let (path, rest) = route.split_once('"').expect("a path");
-            let method = rest.trim_start_matches([',', ' ']).split('(').next();
+            let method = rest.trim_start_matches(|c: char| c == ',' || c.is_whitespace());
+            let method = method.split('(').next();
             made.push(format!("{} {path}", method.expect("a method")));
         }
     }

@@ -277,6 +277,10 @@ fn axe_finds_nothing_to_complain_about_on_a_phone_and_on_a_desk_by_day_and_by_ni
     };
     looks("empty");
 
+    browser.open(&format!("{}/pair", serve.url));
+    looks("where a browser is let in");
+    browser.open(&format!("{}/", serve.url));
+
     page.keep(&full_conversation("http://192.0.2.1"));
     browser.run("document.querySelector('details.reasoning').open = true");
     for part in [

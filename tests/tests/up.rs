@@ -236,11 +236,11 @@ fn what_the_configuration_says_of_the_services_is_so_without_any_option() {
 }
 
 #[test]
-fn opened_to_the_network_it_prints_addresses_that_answer_and_what_it_means() {
+fn opened_to_the_network_it_prints_addresses_that_answer_and_how_one_gets_in() {
     let _turn = engine_turn();
     let folder = tempfile::tempdir().unwrap();
     let mut up = std::process::Command::new(cloister_tests::parts::program("cloister"));
-    up.args(["up", "--listen", "0.0.0.0:0", "--model"])
+    up.args(["up", "--lan", "--port", "0", "--tls", "false", "--model"])
         .arg(smollm2())
         .arg("--state")
         .arg(folder.path());
@@ -260,7 +260,12 @@ fn opened_to_the_network_it_prints_addresses_that_answer_and_what_it_means() {
         let answer = Http::default().get(page, &[]).unwrap();
         assert_eq!(answer.status, 200, "{page}");
     }
-    assert!(printed.concat().contains("no password"), "{printed:?}");
+    let printed = printed.concat();
+    assert!(printed.contains("Nothing is encrypted"), "{printed}");
+    assert!(
+        printed.contains("Pair a browser with the code "),
+        "{printed}"
+    );
 }
 
 #[test]

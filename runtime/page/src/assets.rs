@@ -38,6 +38,7 @@ macro_rules! files {
 /// Path, `Content-Type` and bytes of every file below `assets/`.
 static FILES: &[(&str, &str, &[u8])] = files! {
     "/index.html" => HTML,
+    "/pair.html" => HTML,
     "/style.css" => CSS,
     "/icon.svg" => SVG,
     "/app.js" => SCRIPT,
@@ -49,6 +50,7 @@ static FILES: &[(&str, &str, &[u8])] = files! {
     "/js/dom.js" => SCRIPT,
     "/js/latest.js" => SCRIPT,
     "/js/models.js" => SCRIPT,
+    "/js/pair.js" => SCRIPT,
     "/js/render.js" => SCRIPT,
     "/js/settings.js" => SCRIPT,
     "/js/shelf.js" => SCRIPT,
@@ -84,7 +86,7 @@ fn pack(bytes: &[u8]) -> Packed {
 
 /// The file at the path of a request, or `None` where the page has no such file.
 ///
-/// `""` and `"/"` are the page itself. The path is taken as it stands: no query, nothing decoded.
+/// `""` and `"/"` are the page itself, `"/pair"` is where a browser is let in. The path is taken as it stands: no query, nothing decoded.
 ///
 /// ```
 /// let page = cloister_page::asset("/").unwrap();
@@ -92,10 +94,10 @@ fn pack(bytes: &[u8]) -> Packed {
 /// assert!(cloister_page::asset("/../Cargo.toml").is_none());
 /// ```
 pub fn asset(path: &str) -> Option<Asset> {
-    let path = if matches!(path, "" | "/") {
-        "/index.html"
-    } else {
-        path
+    let path = match path {
+        "" | "/" => "/index.html",
+        "/pair" => "/pair.html",
+        path => path,
     };
     let at = FILES.iter().position(|(name, ..)| *name == path)?;
     let (_, content_type, bytes) = FILES[at];
@@ -176,25 +178,26 @@ mod tests {
 
     #[test]
     fn the_html_has_no_inline_script_style_or_handler() {
-        let html = text("/");
-        assert!(!html.contains("<style") && !html.contains(" style="));
-        assert!(!html.contains(" onclick=") && !html.contains("javascript:"));
-        for script in html.split("<script").skip(1) {
-            let tag = script.split('>').next().unwrap();
-            assert!(tag.contains("src=\"/"), "inline script: {tag}");
+        for html in [text("/"), text("/pair")] {
+            assert!(!html.contains("<style") && !html.contains(" style="));
+            assert!(!html.contains(" onclick=") && !html.contains("javascript:"));
+            for script in html.split("<script").skip(1) {
+                let tag = script.split('>').next().unwrap();
+                assert!(tag.contains("src=\"/"), "inline script: {tag}");
+            }
         }
     }
 
     #[test]
     fn every_file_that_the_html_and_the_modules_load_exists() {
-        let html = text("/");
+        let html = text("/") + &text("/pair");
         for part in html
             .split("href=\"/")
             .skip(1)
             .chain(html.split("src=\"/").skip(1))
         {
             let path = format!("/{}", part.split('"').next().unwrap());
-            assert!(asset(&path).is_some(), "index.html loads {path}");
+            assert!(asset(&path).is_some(), "the HTML loads {path}");
         }
         for (path, ..) in FILES.iter().filter(|(path, ..)| path.ends_with(".js")) {
             let folder = &path[..=path.rfind('/').unwrap()];

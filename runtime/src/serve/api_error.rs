@@ -51,11 +51,6 @@ impl ApiError {
         }
     }
 
-    /// The body is larger than the server takes.
-    pub fn too_large(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
-    }
-
     /// There is no such model.
     pub fn no_model(name: &str, have: &[String]) -> Self {
         Self {
@@ -85,6 +80,52 @@ impl ApiError {
             code: Some("forbidden"),
             ..Self::new(StatusCode::FORBIDDEN, message)
         }
+    }
+
+    /// Who asks is not known here.
+    pub fn unauthorized(message: &str) -> Self {
+        Self {
+            code: Some("unauthorized"),
+            ..Self::new(StatusCode::UNAUTHORIZED, message)
+        }
+    }
+
+    /// The client asks more often than it may.
+    pub fn too_often(seconds: u32) -> Self {
+        Self {
+            code: Some("rate_limit_exceeded"),
+            retry_after: Some(seconds),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                format!("too many requests from this client: try again in {seconds} s"),
+            )
+        }
+    }
+
+    /// The body does not arrive in time.
+    pub fn too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "the body takes too long to arrive",
+        )
+    }
+
+    /// The body is larger than the server takes.
+    pub fn too_large(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
+    }
+
+    /// The body has more bytes than this path takes.
+    pub fn body_too_large(most: usize) -> Self {
+        Self::too_large(match most >> 20 {
+            0 => format!("the body is larger than {most} bytes"),
+            mib => format!("the body is larger than {mib} MiB"),
+        })
+    }
+
+    /// The box cannot do its part.
+    pub fn failed(message: &str) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 
     /// Not now; in a moment.
@@ -130,6 +171,7 @@ impl ApiError {
     pub fn to_json(&self) -> Value {
         let kind = match self.status.as_u16() {
             429 => "rate_limit_error",
+            401 => "authentication_error",
             403 => "permission_error",
             404 => "not_found_error",
             503 => "unavailable_error",
@@ -143,6 +185,12 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(self.to_json())).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()

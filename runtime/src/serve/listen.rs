@@ -5,8 +5,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use axum::serve::Listener;
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::{TcpListener, UnixListener};
 
 /// Binds `address`.
 pub async fn tcp(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -63,24 +62,4 @@ pub fn unix(path: PathBuf) -> anyhow::Result<(UnixListener, SocketFile)> {
     let listener = UnixListener::bind(&path)
         .with_context(|| format!("cannot listen on the Unix socket {}", path.display()))?;
     Ok((listener, SocketFile(path)))
-}
-
-/// A TCP listener whose connections send each token at once.
-pub struct NoDelay(pub TcpListener);
-
-impl Listener for NoDelay {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        let (stream, address) = Listener::accept(&mut self.0).await;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!("no TCP_NODELAY for a connection: {error}");
-        }
-        (stream, address)
-    }
-
-    fn local_addr(&self) -> std::io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
 }

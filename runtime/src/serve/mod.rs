@@ -6,9 +6,11 @@ mod api_error;
 mod ask;
 mod cards;
 mod chat;
+mod connections;
 mod embeddings;
 mod events;
 mod fields;
+mod gate;
 mod idle;
 mod listen;
 mod loading;
@@ -18,9 +20,13 @@ mod names;
 mod ollama;
 mod openapi;
 mod page;
+mod pair;
 mod peer;
+mod rate;
 mod responses;
+mod scopes;
 mod templates;
+pub mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -34,13 +40,15 @@ use cloister_engine::{KvType, Options, PrefixFolder};
 use serde::Deserialize;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::access::Access;
 use crate::rehearsal;
 use crate::settings::{self, WrongUse};
+use gate::Gate;
 use idle::Stay;
 use models::Models;
 use names::Names;
-use peer::Peer;
 use templates::Template;
+use tls::Tls;
 
 /// How long one of several models stays loaded that nobody asks, as with Ollama.
 const IDLE_UNLOAD: Duration = Duration::from_secs(300);
@@ -73,9 +81,18 @@ pub struct ServeOptions {
     /// A folder of GGUF files: one at a time is loaded, whichever is asked for.
     #[arg(long, env = "CLOISTER_MODELS", value_name = "DIR")]
     pub models: Option<PathBuf>,
-    /// Address and port for HTTP [default: 127.0.0.1:8080].
+    /// Address and port for HTTP [default: 127.0.0.1:8080]. Who comes from another machine needs a key or a paired
+    /// browser: see `cloister pair` and `cloister keys`.
     #[arg(long, env = "CLOISTER_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Listen for the home network, on all addresses.
+    #[arg(long, env = "CLOISTER_LAN")]
+    #[serde(default)]
+    pub lan: bool,
+    /// Whether the port speaks TLS, with a certificate of the box's own [default: true beyond loopback]. Programs on
+    /// this machine may go without.
+    #[arg(long, env = "CLOISTER_TLS", value_name = "true|false")]
+    pub tls: Option<bool>,
     /// Unix socket for the bridge and other local programs [default: STATE/cloister.sock].
     #[arg(long, env = "CLOISTER_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
@@ -186,6 +203,8 @@ impl ServeOptions {
             model: if chosen { self.model } else { other.model },
             models: if chosen { self.models } else { other.models },
             listen: self.listen.or(other.listen),
+            lan: self.lan || other.lan,
+            tls: self.tls.or(other.tls),
             socket: self.socket.or(other.socket),
             state: self.state.or(other.state),
             hostnames: self.hostnames.or(other.hostnames),
@@ -203,11 +222,30 @@ impl ServeOptions {
     }
 }
 
+/// The port of the page.
+const PORT: u16 = 8080;
+
+/// Where to listen, if this address is given or the home network meant.
+///
+/// # Errors
+/// The network is meant, and an address given that it cannot reach.
+pub fn place(listen: Option<SocketAddr>, lan: bool) -> Result<SocketAddr, WrongUse> {
+    match listen {
+        Some(address) if lan && address.ip().is_loopback() => Err(WrongUse(format!(
+            "lan means that the home network reaches this box, and {address} is this machine's alone: keep one of them"
+        ))),
+        Some(address) => Ok(address),
+        None if lan => Ok(SocketAddr::from(([0, 0, 0, 0], PORT))),
+        None => Ok(SocketAddr::from(([127, 0, 0, 1], PORT))),
+    }
+}
+
 impl ServeArgs {
     /// What holds: of the command line and the environment, else of the file.
     fn settle(self) -> anyhow::Result<ServeOptions> {
         let file = settings::table(self.config.as_deref(), "serve")?;
         let options = self.options.or(file);
+        place(options.listen, options.lan)?;
         options.check()?;
         Ok(options)
     }
@@ -269,12 +307,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with_idle_unload(options.stay()?)
         .with_templates(templates);
     let models = Arc::new(models);
-    let tcp = listen::tcp(
-        options
-            .listen
-            .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 8080))),
-    )
-    .await?;
+    let place = place(options.listen, options.lan)?;
+    let tcp = listen::tcp(place).await?;
     let address = tcp.local_addr()?;
     let (unix, socket) = listen::unix(
         options
@@ -283,11 +317,18 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     )?;
 
     let names = Names::new(options.hostnames.as_deref().unwrap_or_default());
-    let app = router(models.clone(), names);
-    let service = || app.clone().into_make_service_with_connect_info::<Peer>();
-    let (over_tcp, over_unix) = (service(), service());
-    tokio::spawn(async move { axum::serve(listen::NoDelay(tcp), over_tcp).await });
-    tokio::spawn(async move { axum::serve(unix, over_unix).await });
+    let encrypts = options.tls.unwrap_or(!place.ip().is_loopback());
+    let tls = encrypts.then(|| Tls::of(&state, names.clone()));
+    let tls = tls.transpose()?.map(Arc::new);
+    let gate = Arc::new(Gate {
+        names,
+        access: Access::of(&state),
+        rate: rate::Rate::default(),
+        wrong: rate::Wrong::default(),
+    });
+    let app = router(models.clone(), gate);
+    tokio::spawn(connections::over_tcp(tcp, app.clone(), tls));
+    tokio::spawn(connections::over_unix(unix, app));
 
     let (mut interrupt, mut terminate) = (
         signal(SignalKind::interrupt())?,
@@ -304,9 +345,12 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         loaded = models.load_first() => {
             let info = loaded?;
             tracing::info!(
-                "{} is ready on http://{address} and {}: {} slots of {} tokens",
-                info.id, socket.path().display(), info.n_slots, info.n_ctx
+                "{} is ready on {}://{address} and {}: {} slots of {} tokens",
+                info.id, if encrypts { "https" } else { "http" }, socket.path().display(), info.n_slots, info.n_ctx
             );
+            if encrypts {
+                tracing::info!("its certificate has the fingerprint {}", tls::fingerprint(&state)?);
+            }
             if let Err(error) = cloister_program::readiness::tell() {
                 tracing::warn!("cannot tell that this is ready: {error}");
             }
@@ -321,8 +365,12 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn router(models: Arc<Models>, names: Names) -> Router {
+fn router(models: Arc<Models>, gate: Arc<Gate>) -> Router {
     Router::new()
+        .route(
+            "/pair",
+            post(pair::pair).with_state(gate.clone()).get(page::asset),
+        )
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/responses", post(responses::responses))
         .route("/v1/embeddings", post(embeddings::openai))
@@ -336,10 +384,8 @@ fn router(models: Arc<Models>, names: Names) -> Router {
         .merge(ollama::routes())
         .fallback(page::asset)
         .method_not_allowed_fallback(api_error::method_not_allowed)
-        .layer(axum::middleware::from_fn_with_state(
-            names,
-            peer::refuse_other_origins,
-        ))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(axum::middleware::from_fn_with_state(gate, gate::pass))
+        // The gate has read it already, with limits of its own.
+        .layer(DefaultBodyLimit::disable())
         .with_state(models)
 }

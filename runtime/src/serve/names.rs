@@ -31,11 +31,22 @@ impl Names {
         Self(names)
     }
 
+    /// All of them.
+    pub fn all(&self) -> &[String] {
+        &self.0
+    }
+
     /// Whether `host`, with or without a port, is this box.
     pub fn has(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else {
             return false;
         };
+        // What stands before an `@` is no part of a name, and a port is a number.
+        match host.strip_prefix(authority.host()) {
+            Some("") => {}
+            Some(_) if authority.port_u16().is_some() => {}
+            _ => return false,
+        }
         let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
         let address = host.trim_start_matches('[').trim_end_matches(']');
         address.parse::<IpAddr>().is_ok() || self.0.contains(&host)
@@ -70,6 +81,14 @@ mod tests {
             "",
             "a b",
             "evil@",
+            "me@127.0.0.1",
+            "me@127.0.0.1:80",
+            "127.0.0.1@evil.example",
+            "localhost:",
+            "localhost:80x",
+            "localhost:99999",
+            "localhost, evil.example",
+            "localhost/",
         ] {
             assert!(!names.has(other), "{other}");
         }

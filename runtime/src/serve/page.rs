@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::Request;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -26,6 +27,11 @@ pub async fn render(
         .await
         .map_err(|_| ApiError::invalid("this text cannot be rendered"))?;
     Ok(Json(json!({ "html": html })).into_response())
+}
+
+/// Whether a person opens a page in a browser, of which there is more than what is the same for everybody.
+pub fn is_opened(request: &Request) -> bool {
+    request.method() == Method::GET && accepts(request.headers(), header::ACCEPT, "text/html")
 }
 
 /// Everything that is no API path: the page's files.

@@ -1,19 +1,11 @@
 //! Who is at the other end of a connection, and for whom they ask.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::extract::connect_info::Connected;
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use axum::serve::IncomingStream;
+use axum::http::HeaderMap;
 use cloister_engine::{Client, Priority};
-use tokio::net::UnixListener;
 
-use super::api_error::ApiError;
-use super::listen::NoDelay;
-use super::names::Names;
+use super::gate::is_own;
 
 /// A local program that asks for others names each of them by this header.
 const ASKER: &str = "cloister-asker";
@@ -31,7 +23,12 @@ pub struct Asker {
 #[derive(Clone, Debug)]
 pub enum Peer {
     /// Over TCP.
-    Address(IpAddr),
+    Address {
+        /// From where.
+        ip: IpAddr,
+        /// Whether by TLS.
+        encrypted: bool,
+    },
     /// Over the Unix socket: the user's number, if the kernel tells.
     LocalUser(Option<u32>),
 }
@@ -48,7 +45,7 @@ impl Peer {
                 false => Priority::Interactive,
             },
             owner: match self {
-                Self::Address(ip) => ip.to_canonical().is_loopback(),
+                Self::Address { ip, .. } => is_own(*ip),
                 Self::LocalUser(_) => !for_others,
             },
         }
@@ -58,7 +55,7 @@ impl Peer {
     /// A name that is claimed can only divide a user's own requests, never reach another user's.
     fn client(&self, headers: &HeaderMap) -> Client {
         Client(match self {
-            Self::Address(ip) => ip.to_string(),
+            Self::Address { ip, .. } => ip.to_string(),
             Self::LocalUser(user) => {
                 let user = user.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
                 match headers.get(ASKER) {
@@ -75,97 +72,29 @@ impl Peer {
     }
 }
 
-impl Connected<IncomingStream<'_, NoDelay>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, NoDelay>) -> Self {
-        let address: &SocketAddr = stream.remote_addr();
-        Self::Address(address.ip())
-    }
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self::LocalUser(stream.io().peer_cred().ok().map(|cred| cred.uid()))
-    }
-}
-
-/// Refuses what a page of another site makes a browser send: only the box's own page may ask, and over
-/// the network only under a name of the box.
-pub async fn refuse_other_origins(
-    State(names): State<Names>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
-    next: Next,
-) -> Response {
-    if !same_origin(request.headers()) {
-        return ApiError::forbidden("a page of another site may not use this box").into_response();
-    }
-    // No browser reaches the socket, and every browser sends a host.
-    let host = request.headers().get(header::HOST);
-    if let (Peer::Address(_), Some(host)) = (peer, host) {
-        let host = String::from_utf8_lossy(host.as_bytes());
-        if !names.has(&host) {
-            return ApiError::forbidden(&format!(
-                "this box does not know itself by the name {host:?}: use its address, or start it with --hostnames"
-            ))
-            .into_response();
-        }
-    }
-    next.run(request).await
-}
-
-/// Whether the request comes from the page itself, or from a program, which sends no origin.
-fn same_origin(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else {
-        return true;
-    };
-    let host = headers
-        .get(header::HOST)
-        .map(|host| host.as_bytes())
-        .unwrap_or_default();
-    let origin = origin.as_bytes();
-    let origin = origin
-        .strip_prefix(b"http://")
-        .or_else(|| origin.strip_prefix(b"https://"));
-    origin == Some(host)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn allowed(origin: Option<&str>) -> bool {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, "box:8080".parse().expect("valid"));
-        if let Some(origin) = origin {
-            headers.insert(header::ORIGIN, origin.parse().expect("valid"));
+    fn from(ip: [u8; 4]) -> Peer {
+        Peer::Address {
+            ip: ip.into(),
+            encrypted: false,
         }
-        same_origin(&headers)
     }
 
     #[test]
     fn a_local_program_may_name_those_it_asks_for_and_others_may_not() {
         let mut headers = HeaderMap::new();
-        let (phone, local) = (
-            Peer::Address([10, 0, 0, 1].into()),
-            Peer::LocalUser(Some(7)),
-        );
+        let (phone, local) = (from([10, 0, 0, 1]), Peer::LocalUser(Some(7)));
         assert_eq!(local.client(&headers).0, "uid 7");
         headers.insert(ASKER, "panel/answers".parse().expect("valid"));
         assert_eq!(local.client(&headers).0, "uid 7 for panel/answers");
         assert_eq!(phone.client(&headers).0, "10.0.0.1");
         assert_eq!(local.asker(&headers).priority, Priority::Automation);
         assert_eq!(phone.asker(&headers).priority, Priority::Interactive);
-        let own = Peer::Address([127, 0, 0, 1].into());
+        let own = from([127, 0, 0, 1]);
         assert!(own.asker(&headers).owner && local.asker(&HeaderMap::new()).owner);
         assert!(!phone.asker(&headers).owner && !local.asker(&headers).owner);
-    }
-
-    #[test]
-    fn only_programs_and_the_own_page_may_ask() {
-        assert!(allowed(None));
-        assert!(allowed(Some("http://box:8080")));
-        assert!(!allowed(Some("http://evil.example")));
-        assert!(!allowed(Some("http://box:8081")));
-        assert!(!allowed(Some("null")));
     }
 }

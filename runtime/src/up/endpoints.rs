@@ -1,16 +1,32 @@
 //! Where the box can be asked, for people and for programs.
 //!
 //! In: what was started, and by which addresses others reach this machine. Out: text.
-//! Must never show the broker's password, nor keep quiet about a page that is open to others.
+//! Must never show the broker's password, nor tell a program a pairing code.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use cloister_program::node::Node;
+
+use crate::access::commands::spaced;
+
+/// How others get in.
+#[derive(Default)]
+pub struct Entrance {
+    /// Of the certificate, where the page's port speaks TLS.
+    pub fingerprint: Option<String>,
+    /// A pairing code, where others reach the page.
+    pub code: Option<String>,
+    /// The state folder, for the owner's commands.
+    pub state: PathBuf,
+}
 
 /// Where the box can be asked.
 pub struct Endpoints<'a> {
     /// Where the page listens.
     pub listen: SocketAddr,
+    /// How others get in.
+    pub entrance: Entrance,
     /// By which addresses other machines reach this one.
     pub home_network: Vec<Ipv4Addr>,
     /// The broker's URL, with its password if it has one.
@@ -20,10 +36,12 @@ pub struct Endpoints<'a> {
 }
 
 impl Endpoints<'_> {
-    /// `{"page": URL, "broker": URL without password, "node": name, "topics": prefix}`, stable.
+    /// `{"page": URL, "fingerprint": of its certificate or null, "broker": URL without password, "node": name,
+    /// "topics": prefix}`, stable.
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "page": self.page(),
+            "fingerprint": self.entrance.fingerprint,
             "broker": format!("{}://{}", self.broker_parts().0, self.broker_parts().1),
             "node": self.node.to_string(),
             "topics": format!("cloister/{}/", self.node),
@@ -79,7 +97,7 @@ impl Endpoints<'_> {
         )
     }
 
-    /// The page's lines: how to reach it, and what it means that others can.
+    /// The page's lines: how to reach it, and how others get in.
     fn pages(&self) -> String {
         let page = self.page();
         let ip = self.listen.ip();
@@ -90,15 +108,30 @@ impl Endpoints<'_> {
         if ip.is_unspecified() {
             let port = self.listen.port();
             let others = self.home_network.iter();
-            lines.extend(others.map(|ip| format!("http://{ip}:{port}/   from your network")));
+            let scheme = self.scheme();
+            lines.extend(others.map(|ip| format!("{scheme}://{ip}:{port}/   from your network")));
             lines.push(format!("{page}   from this machine"));
         } else {
             lines.push(page);
         }
-        lines.push(
-            "Everybody in your network can ask: there is no password, and nothing is encrypted."
-                .into(),
-        );
+        if let Some(code) = &self.entrance.code {
+            let (code, state) = (spaced(code), self.entrance.state.display());
+            lines.push(format!(
+                "Pair a browser with the code {code}, good once, for ten minutes; `cloister pair --state {state}` shows another."
+            ));
+            lines.push(format!(
+                "A program needs a key: `cloister keys add NAME --state {state}`."
+            ));
+        }
+        match &self.entrance.fingerprint {
+            Some(fingerprint) => {
+                lines.push("Browsers say once that nobody has signed its certificate. It has this fingerprint:".into());
+                lines.push(fingerprint.clone());
+            }
+            None => lines.push(
+                "Nothing is encrypted: who listens to the network's traffic reads along.".into(),
+            ),
+        }
         lines.join("\n          ")
     }
 
@@ -109,7 +142,15 @@ impl Endpoints<'_> {
         } else {
             self.listen.ip()
         };
-        format!("http://{}/", SocketAddr::new(ip, self.listen.port()))
+        let place = SocketAddr::new(ip, self.listen.port());
+        format!("{}://{place}/", self.scheme())
+    }
+
+    fn scheme(&self) -> &'static str {
+        match self.entrance.fingerprint {
+            Some(_) => "https",
+            None => "http",
+        }
     }
 
     /// The scheme, and host, port and path as written in the URL, without user and password.
@@ -134,6 +175,7 @@ mod tests {
     fn endpoints(broker: &str) -> Endpoints<'_> {
         Endpoints {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            entrance: Entrance::default(),
             home_network: vec![Ipv4Addr::new(192, 168, 1, 20)],
             broker,
             node: &NODE,
@@ -161,19 +203,33 @@ mod tests {
     }
 
     #[test]
-    fn an_open_page_is_told_by_the_address_that_a_phone_can_use_and_what_it_means() {
+    fn an_open_page_is_told_by_the_address_that_a_phone_can_use_and_how_one_gets_in() {
         let open = Endpoints {
             listen: "0.0.0.0:8080".parse().unwrap(),
+            entrance: Entrance {
+                fingerprint: Some("AB:CD".into()),
+                code: Some("12345678".into()),
+                state: "/s".into(),
+            },
             ..endpoints("mqtt://127.0.0.1")
         };
         let text = open.instructions();
         assert!(
-            text.contains("Page    http://192.168.1.20:8080/ "),
+            text.contains("Page    https://192.168.1.20:8080/ "),
             "{text}"
         );
-        assert!(text.contains("http://127.0.0.1:8080/ "), "{text}");
-        assert!(text.contains("no password"), "{text}");
-        assert_eq!(open.json()["page"], "http://127.0.0.1:8080/");
+        assert!(text.contains("https://127.0.0.1:8080/ "), "{text}");
+        assert!(
+            text.contains("1234 5678")
+                && text.contains("pair --state /s")
+                && text.contains("AB:CD"),
+            "{text}"
+        );
+        assert!(!text.contains("Nothing is encrypted"), "{text}");
+        let json = open.json();
+        assert_eq!(json["page"], "https://127.0.0.1:8080/");
+        assert_eq!(json["fingerprint"], "AB:CD");
+        assert!(!json.to_string().contains("5678"), "{json}");
 
         let of_one = Endpoints {
             listen: "192.168.1.20:80".parse().unwrap(),
@@ -181,7 +237,7 @@ mod tests {
         };
         let text = of_one.instructions();
         assert!(text.contains("Page    http://192.168.1.20:80/\n"), "{text}");
-        assert!(text.contains("no password"), "{text}");
+        assert!(text.contains("Nothing is encrypted"), "{text}");
     }
 
     #[test]

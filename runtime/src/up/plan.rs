@@ -5,7 +5,7 @@
 //! Must never leave a key without effect: what the tables of the services say and `up` has to know is
 //! taken from there, and two tables that say different things are refused.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +13,9 @@ use anyhow::{Context, Result, bail};
 use cloister_program::node::Node;
 
 use super::UpArgs;
-use crate::serve::ServeOptions;
+use super::endpoints::Entrance;
+use crate::access::{Access, Scope};
+use crate::serve::{ServeOptions, tls};
 use crate::settings::{self, WrongUse};
 
 /// The table `[up]` of `cloister.toml`.
@@ -48,6 +50,8 @@ pub struct Plan {
     source: Source,
     /// Where the page listens; its port is a free one.
     pub listen: SocketAddr,
+    /// Whether that port speaks TLS.
+    pub tls: bool,
     /// A broker that is not ours; may hold a password.
     pub broker: Option<String>,
     /// The folder of `up` itself, an absolute path.
@@ -88,10 +92,7 @@ impl Plan {
         .ok_or_else(|| {
             WrongUse("no model is given; say --model FILE.gguf or --models DIR".into())
         })?;
-        let mut listen = args
-            .listen
-            .or(serve.listen)
-            .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+        let mut listen = crate::serve::place(args.listen.or(serve.listen), args.lan || serve.lan)?;
         if let Some(port) = args.port.or(up.port) {
             listen.set_port(port);
         }
@@ -118,6 +119,7 @@ impl Plan {
         let state = settings::state_folder(args.state.or(up.state))?;
         Ok(Self {
             source,
+            tls: args.tls.or(serve.tls).unwrap_or(!listen.ip().is_loopback()),
             listen: free_port(listen)?,
             broker,
             serve_state: serve.state.unwrap_or_else(|| state.clone()),
@@ -143,12 +145,25 @@ impl Plan {
             Source::Folder(folder) => serve.arg("--models").arg(folder),
         };
         serve.arg("--listen").arg(self.listen.to_string());
+        serve.arg("--tls").arg(self.tls.to_string());
         serve
             .arg("--socket")
             .arg(&self.socket)
             .arg("--state")
             .arg(&self.serve_state);
         self.configured(serve)
+    }
+
+    /// How others get in, once `serve` is ready: with a fresh pairing code for a person to read.
+    pub fn entrance(&self) -> Result<Entrance> {
+        let fingerprint = self.tls.then(|| tls::fingerprint(&self.serve_state));
+        let open = !self.listen.ip().is_loopback() && !self.json;
+        let code = open.then(|| Access::of(&self.serve_state).new_code(Scope::Ask));
+        Ok(Entrance {
+            fingerprint: fingerprint.transpose()?,
+            code: code.transpose()?,
+            state: self.serve_state.clone(),
+        })
     }
 
     /// The command of the bridge, which lies beside `program`.
@@ -226,6 +241,8 @@ fn free_port(address: SocketAddr) -> Result<SocketAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use clap::Parser;
 
     use super::*;
@@ -270,7 +287,7 @@ mod tests {
         assert_eq!(
             serve,
             format!(
-                "serve --model m.gguf --listen 127.0.0.2:{port} --socket /s/own.sock --state /s/serve"
+                "serve --model m.gguf --listen 127.0.0.2:{port} --tls false --socket /s/own.sock --state /s/serve"
             )
         );
         assert_eq!(plan.broker.as_deref(), Some("mqtt://10.0.0.1"));
@@ -295,6 +312,21 @@ mod tests {
         );
         assert!(serve.contains("--socket /t"), "{serve}");
         assert_eq!(plan.node.to_string(), "cellar");
+    }
+
+    #[test]
+    fn the_home_network_is_let_in_on_all_addresses_and_by_tls_unless_told_otherwise() {
+        let lan = |options: &[&str]| {
+            let options = [&["--model", "m", "--port", "0"], options].concat();
+            let plan = plan("", &options);
+            plan.map(|plan| (plan.listen.ip().is_unspecified(), plan.tls))
+        };
+        assert_eq!(lan(&["--lan"]).unwrap(), (true, true));
+        assert_eq!(lan(&["--listen", "0.0.0.0:1"]).unwrap(), (true, true));
+        assert_eq!(lan(&["--lan", "--tls", "false"]).unwrap(), (true, false));
+        assert_eq!(lan(&[]).unwrap(), (false, false));
+        let error = lan(&["--lan", "--listen", "127.0.0.1:1"]).unwrap_err();
+        assert!(error.is::<WrongUse>(), "{error}");
     }
 
     #[test]

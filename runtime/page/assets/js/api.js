@@ -35,6 +35,8 @@ async function call(path, options) {
 }
 
 async function refusal(response) {
+  // Let in no more, or not yet.
+  if (response.status === 401) location.assign("/pair");
   let error = {};
   try {
     error = (await response.json()).error ?? {};
@@ -53,6 +55,7 @@ function inWords(error, status, retryAfter) {
   }
   if (status === 429) {
     const when = retryAfter > 0 ? `in ${retryAfter} s` : "in a moment";
+    if (error.code === "rate_limit_exceeded") return new ApiError(`This browser asks too often. Try again ${when}.`, of);
     return new ApiError(`Everybody is asking at once and the queue is full. Try again ${when}.`, of);
   }
   if (status === 503) return new ApiError("The model is still being loaded. Try again in a moment.", of);

@@ -22,6 +22,7 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     const button = document.getElementById("theme");
+    if (!button) return;
     const show = () => {
       root.dataset.theme = choice;
       button.textContent = NAMES[choice];
