@@ -2,6 +2,7 @@
 
 pub(crate) mod control;
 mod json_dumps;
+mod limits;
 mod template;
 
 use crate::reasoning::part;

@@ -233,9 +233,9 @@ impl Engine {
             None => None,
             Some(source) => Some(
                 ChatTemplate::new(source, text(model.bos()), text(model.eos())).map_err(
-                    |error| LoadError::Template {
+                    |reason| LoadError::Template {
                         path: path.to_owned(),
-                        reason: error.to_string(),
+                        reason,
                     },
                 )?,
             ),

@@ -4,19 +4,33 @@
 use std::io;
 
 use minijinja::value::Kwargs;
-use minijinja::{Error, ErrorKind};
+use minijinja::{Error, ErrorKind, State};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
+use super::limits;
+
+/// Spaces for each level; a template could ask for a gigabyte.
+const MOST_INDENT: usize = 16;
+
 /// `value | tojson`, `value | tojson(indent=4)`.
-pub fn filter(value: &minijinja::Value, options: Kwargs) -> Result<minijinja::Value, Error> {
+pub fn filter(
+    state: &State<'_, '_>,
+    value: &minijinja::Value,
+    options: Kwargs,
+) -> Result<minijinja::Value, Error> {
+    let value = limits::weighed(state, value)?;
     let indent: Option<usize> = options.get("indent")?;
+    if indent.is_some_and(|indent| indent > MOST_INDENT) {
+        let message = format!("tojson indents by at most {MOST_INDENT}");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
     for ignored in ["ensure_ascii", "sort_keys", "separators"] {
         let _ = options.get::<Option<minijinja::Value>>(ignored);
     }
     options.assert_all_used()?;
-    let value = serde_json::to_value(value);
+    let value = serde_json::to_value(&value);
     let text = value.and_then(|value| match indent {
         None => json_dumps(&value),
         Some(n) => written(

@@ -1,10 +1,12 @@
 //! The model's own chat template: a conversation in, prompt text out, as `transformers` would render it.
+//!
+//! A template comes with a model file, and may be anybody's: what it may use is bounded (`limits.rs`).
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Value, context};
 
-use super::{Conversation, Message, json_dumps};
+use super::{Conversation, Message, json_dumps, limits};
 use crate::reasoning::{CLOSE, begin};
 use crate::tools::{self, ToolCall};
 
@@ -23,7 +25,21 @@ const NAME: &str = "chat";
 
 impl ChatTemplate {
     /// Parses `source`; `bos` and `eos` are the texts of the vocabulary's special tokens.
-    pub fn new(source: String, bos: String, eos: String) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// It is no template, or longer than one is.
+    pub fn new(source: String, bos: String, eos: String) -> Result<Self, String> {
+        if source.len() > limits::MOST_SOURCE {
+            return Err(format!(
+                "it has {} bytes; no chat template needs more than {}",
+                source.len(),
+                limits::MOST_SOURCE
+            ));
+        }
+        limits::on_a_deep_stack(|| Self::parse(source, bos, eos))?.map_err(|e| e.to_string())
+    }
+
+    fn parse(source: String, bos: String, eos: String) -> Result<Self, Error> {
         let mut environment = Environment::new();
         // As transformers sets up Jinja for chat templates.
         environment.set_syntax(
@@ -32,8 +48,7 @@ impl ChatTemplate {
                 .lstrip_blocks(true)
                 .build()?,
         );
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(limits::method);
         environment.add_function(
             "raise_exception",
             |message: String| -> Result<Value, Error> {
@@ -43,6 +58,7 @@ impl ChatTemplate {
         let thinks = source.contains(CLOSE);
         let speaks = source.contains(tools::OPEN);
         environment.add_filter("tojson", json_dumps::filter);
+        environment.add_filter("join", limits::join);
         environment.add_template_owned(NAME, source)?;
         let names = environment.get_template(NAME)?.undeclared_variables(false);
         Ok(Self {
@@ -56,10 +72,13 @@ impl ChatTemplate {
 
     /// Renders `conversation`, ending where the assistant is to speak: in a thought, or after one.
     pub fn render(&self, conversation: &Conversation) -> Result<String, String> {
-        let template = self
-            .environment
-            .get_template(NAME)
-            .map_err(|e| e.to_string())?;
+        limits::on_a_deep_stack(|| self.render_here(conversation))?
+    }
+
+    fn render_here(&self, conversation: &Conversation) -> Result<String, String> {
+        let mut environment = self.environment.clone();
+        environment.set_fuel(Some(limits::fuel(conversation)));
+        let template = environment.get_template(NAME).map_err(|e| e.to_string())?;
         let given = &conversation.messages;
         let told = (!self.tools).then(|| tools::told(given, &conversation.tools));
         let messages = told.as_ref().unwrap_or(given).iter().map(value);
