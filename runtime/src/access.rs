@@ -19,6 +19,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
 use secret::Hash;
+pub use secret::password;
 
 /// How long a pairing code is good for.
 pub const CODE_LASTS: Duration = Duration::from_secs(10 * 60);

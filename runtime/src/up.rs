@@ -8,6 +8,7 @@
 mod children;
 mod endpoints;
 pub mod home_network;
+mod house_broker;
 mod mosquitto;
 mod plan;
 
@@ -65,6 +66,9 @@ pub struct UpArgs {
         value_name = "URL"
     )]
     broker: Option<String>,
+    /// Let the home network reach the Mosquitto of our own, too: by TLS, with a login
+    #[arg(long, env = "CLOISTER_LAN_BROKER")]
+    lan_broker: bool,
     /// The Unix socket between `serve` and the bridge [default: STATE/cloister.sock]
     #[arg(long, env = "CLOISTER_SOCKET", value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -112,11 +116,13 @@ async fn start_and_watch(
     );
     look.arg("--check");
     Children::look("cloister-bridge", look)?;
+    let house = plan.house_broker()?;
     let broker = match &plan.broker {
         Some(url) => url.clone(),
         None => {
             let port = mosquitto::choose_port()?;
-            children.spawn("mosquitto", mosquitto::command(&plan.state, port)?)?;
+            let command = mosquitto::command(&plan.state, port, house.as_ref())?;
+            children.spawn("mosquitto", command)?;
             if children.accepting("mosquitto", port, stop).await? == Started::Stopped {
                 return Ok(());
             }
@@ -159,6 +165,9 @@ async fn start_and_watch(
     let endpoints = Endpoints {
         listen: plan.listen,
         entrance: plan.entrance()?,
+        house: house
+            .as_ref()
+            .map(|house| (house.port, house.login.as_path())),
         home_network: home_network::addresses(),
         broker: &broker,
         node: &plan.node,

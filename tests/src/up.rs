@@ -17,6 +17,8 @@ pub struct Up {
     pub process: Process,
     /// Its page, with a slash at the end.
     pub page: String,
+    /// All that it says of itself.
+    pub endpoints: Value,
     /// The port of its broker.
     pub broker_port: String,
     /// Everything it writes.
@@ -79,6 +81,7 @@ impl Up {
             process,
             page: text("page"),
             broker_port,
+            endpoints,
             folder,
             _turn: turn,
         }

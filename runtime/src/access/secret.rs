@@ -30,6 +30,11 @@ pub fn key() -> anyhow::Result<String> {
     Ok(format!("cloister-{}", hex(&random::<32>()?)))
 }
 
+/// 128 random bits, for what has no room for more.
+pub fn password() -> anyhow::Result<String> {
+    Ok(hex(&random::<16>()?))
+}
+
 /// Eight random digits.
 pub fn code() -> anyhow::Result<String> {
     // 2^64 is so much more than 10^8 that no digit is likelier.

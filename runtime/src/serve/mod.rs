@@ -195,6 +195,11 @@ impl ServeOptions {
         }
     }
 
+    /// What the box's certificate is made of.
+    pub fn certificate(&self) -> Certificate {
+        Certificate(Names::new(self.hostnames.as_deref().unwrap_or_default()))
+    }
+
     /// These, and where one is not given, `other`'s.
     fn or(self, other: Self) -> Self {
         // A model on the command line wins over a folder in the file, and the other way round.
@@ -219,6 +224,17 @@ impl ServeOptions {
             cache_disk: self.cache_disk.or(other.cache_disk),
             no_kernels: self.no_kernels || other.no_kernels,
         }
+    }
+}
+
+/// The names that the box's certificate is to have.
+pub struct Certificate(Names);
+
+impl Certificate {
+    /// The folder of the certificate and its key, made if there is none.
+    pub fn in_folder(&self, state: &Path) -> anyhow::Result<PathBuf> {
+        Tls::of(state, self.0.clone())?;
+        Ok(state.join("tls"))
     }
 }
 

@@ -4,7 +4,7 @@
 //! Must never show the broker's password, nor tell a program a pairing code.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cloister_program::node::Node;
 
@@ -31,18 +31,21 @@ pub struct Endpoints<'a> {
     pub home_network: Vec<Ipv4Addr>,
     /// The broker's URL, with its password if it has one.
     pub broker: &'a str,
+    /// The port of the broker's listener for the house, and the file with its login, where there is one.
+    pub house: Option<(u16, &'a Path)>,
     /// The name of this box in topics.
     pub node: &'a Node,
 }
 
 impl Endpoints<'_> {
-    /// `{"page": URL, "fingerprint": of its certificate or null, "broker": URL without password, "node": name,
-    /// "topics": prefix}`, stable.
+    /// `{"page": URL, "fingerprint": of its certificate or null, "broker": URL without password, "lan_broker_port":
+    /// number or null, "node": name, "topics": prefix}`, stable.
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({
             "page": self.page(),
             "fingerprint": self.entrance.fingerprint,
             "broker": format!("{}://{}", self.broker_parts().0, self.broker_parts().1),
+            "lan_broker_port": self.house.map(|(port, _)| port),
             "node": self.node.to_string(),
             "topics": format!("cloister/{}/", self.node),
         })
@@ -69,6 +72,13 @@ impl Endpoints<'_> {
             ""
         };
         let page = self.pages();
+        let house = self.house.map_or_else(String::new, |(port, login)| {
+            let state = self.entrance.state.display();
+            format!(
+                "\n          mqtts on port {port} from your network: user and password in {}, certificate {state}/tls/cert.pem",
+                login.display()
+            )
+        });
         let how = if scheme.starts_with("ws") {
             // Debian's mosquitto_pub speaks no WebSocket.
             "Ask with any MQTT client that speaks WebSocket.".to_owned()
@@ -83,7 +93,7 @@ impl Endpoints<'_> {
         format!(
             "
   Page    {page}
-  MQTT    {scheme}://{place}
+  MQTT    {scheme}://{place}{house}
           cloister/{node}/ask           a question, as plain text or JSON
           cloister/{node}/answer/<id>   its answer
           cloister/{node}/stream/<id>   its pieces, when asked for
@@ -178,6 +188,7 @@ mod tests {
             entrance: Entrance::default(),
             home_network: vec![Ipv4Addr::new(192, 168, 1, 20)],
             broker,
+            house: None,
             node: &NODE,
         }
     }

@@ -1,7 +1,7 @@
-//! A Mosquitto of our own: on loopback, for this machine's programs, keeping nothing.
+//! A Mosquitto of our own: on loopback, for this machine's programs, keeping nothing; for the house where it is wanted.
 //!
-//! In: the state folder and a port. Out: the command that starts it.
-//! Must never listen on another interface, and must never touch a Mosquitto that runs already.
+//! In: the state folder, a port, and maybe what the house needs. Out: the command that starts it.
+//! Must never listen on another interface without a login, and must never touch a Mosquitto that runs already.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+
+use super::house_broker::HouseBroker;
 
 /// Where clients look first, and the port next to it: Debian's package starts a Mosquitto of its own, and
 /// automations need a port that stays the same.
@@ -39,16 +41,22 @@ pub fn choose_port() -> Result<u16> {
 ///
 /// # Errors
 /// Mosquitto is not installed; the state folder cannot be written.
-pub fn command(state: &Path, port: u16) -> Result<Command> {
+pub fn command(state: &Path, port: u16, house: Option<&HouseBroker>) -> Result<Command> {
     let program =
         find().context("mosquitto is not installed; install it with: apt-get install mosquitto")?;
+    let mut command = Command::new(program);
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let user = own_user(&passwd).filter(|_| root);
+    let house = house.map(|house| house.hand_to(&mut command, user));
+    let house = house.transpose()?.unwrap_or_default();
     let path = state.join("mosquitto.conf");
-    std::fs::write(&path, configuration(port))
+    std::fs::write(&path, configuration(port, &house))
         .and_then(|()| {
             std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
         })
         .with_context(|| format!("cannot write {}", path.display()))?;
-    let mut command = Command::new(program);
     // Through standard input: the user that Mosquitto runs as may not be able to reach the folder.
     command.arg("-c").arg("/dev/stdin").stdin(
         File::options()
@@ -59,23 +67,21 @@ pub fn command(state: &Path, port: u16) -> Result<Command> {
     );
     // Mosquitto as root would become its own user by itself, and the kernel then forgets that it is to
     // die with its parent. So it is started as that user.
-    if let Some((user, group)) = std::fs::read_to_string("/etc/passwd").ok().as_deref().and_then(own_user)
-        // SAFETY: geteuid has no preconditions and cannot fail.
-        && unsafe { libc::geteuid() } == 0
-    {
+    if let Some((user, group)) = user {
         command.uid(user).gid(group);
     }
     Ok(command)
 }
 
-fn configuration(port: u16) -> String {
+fn configuration(port: u16, house: &str) -> String {
     // `set_tcp_nodelay`: else the kernel holds a message back until the one before is acknowledged.
     // `user root` has an effect only where there is no user of its own: do not look for one.
     format!(
         "# Written by `cloister up` at each start.
+per_listener_settings true
 listener {port} 127.0.0.1
 allow_anonymous true
-persistence false
+{house}persistence false
 user root
 set_tcp_nodelay true
 max_inflight_messages 64

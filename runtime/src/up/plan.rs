@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use cloister_program::config_file;
 use cloister_program::node::Node;
 
 use super::UpArgs;
 use super::endpoints::Entrance;
+use super::house_broker::HouseBroker;
 use crate::access::{Access, Scope};
-use crate::serve::{ServeOptions, tls};
+use crate::serve::{Certificate, ServeOptions, tls};
 use crate::settings::{self, WrongUse};
 
 /// The table `[up]` of `cloister.toml`.
@@ -28,6 +30,14 @@ struct UpTable {
     broker: Option<String>,
     state: Option<PathBuf>,
     node: Option<String>,
+    #[serde(default, rename = "lan-broker")]
+    lan_broker: bool,
+}
+
+/// Of a recipe, what the broker must let through.
+#[derive(serde::Deserialize)]
+struct RecipeTable {
+    topic: String,
 }
 
 /// What `up` chooses in place of the bridge, of the table `[bridge]`. The bridge looks at the whole of it.
@@ -54,6 +64,9 @@ pub struct Plan {
     pub tls: bool,
     /// A broker that is not ours; may hold a password.
     pub broker: Option<String>,
+    /// Whether the house is to reach ours.
+    lan_broker: bool,
+    certificate: Certificate,
     /// The folder of `up` itself, an absolute path.
     pub state: PathBuf,
     serve_state: PathBuf,
@@ -76,6 +89,7 @@ impl Plan {
         let up: UpTable = settings::table(config, "up")?;
         let serve: ServeOptions = settings::table(config, "serve")?;
         serve.check()?;
+        let certificate = serve.certificate();
         let bridge: BridgeTable = settings::table(config, "bridge")?;
 
         let source = match (args.model, args.models) {
@@ -116,12 +130,21 @@ impl Plan {
             )?,
             given => given,
         };
+        let lan_broker = args.lan_broker || up.lan_broker;
+        if lan_broker && broker.is_some() {
+            return Err(WrongUse(
+                "lan-broker is about the broker that this starts, and another is given: keep one of them".into(),
+            )
+            .into());
+        }
         let state = settings::state_folder(args.state.or(up.state))?;
         Ok(Self {
             source,
             tls: args.tls.or(serve.tls).unwrap_or(!listen.ip().is_loopback()),
             listen: free_port(listen)?,
             broker,
+            lan_broker,
+            certificate,
             serve_state: serve.state.unwrap_or_else(|| state.clone()),
             bridge_state: bridge.state.unwrap_or_else(|| state.clone()),
             socket: socket.unwrap_or_else(|| state.join("cloister.sock")),
@@ -164,6 +187,18 @@ impl Plan {
             code: code.transpose()?,
             state: self.serve_state.clone(),
         })
+    }
+
+    /// What the house needs to reach our broker, where it is to.
+    pub fn house_broker(&self) -> Result<Option<HouseBroker>> {
+        if !self.lan_broker {
+            return Ok(None);
+        }
+        let recipes: Vec<RecipeTable> = config_file::tables(self.config.as_deref(), "recipe")
+            .map_err(|error| WrongUse(error.to_string()))?;
+        let topics: Vec<String> = recipes.into_iter().map(|recipe| recipe.topic).collect();
+        let folder = self.certificate.in_folder(&self.serve_state)?;
+        HouseBroker::prepare(&self.state, &folder, &self.node, &topics).map(Some)
     }
 
     /// The command of the bridge, which lies beside `program`.
