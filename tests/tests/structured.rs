@@ -235,6 +235,12 @@ fn a_shape_that_cannot_be_held_is_refused_by_name() {
         whole,
         "",
     );
+    refused(
+        schema(json!({"maximum": 18446744073709551615u64})),
+        whole,
+        "maximum",
+    );
+    refused(schema(json!({"minimum": -1e30})), whole, "minimum");
     refused(grammar("regex", "(unclosed"), whole, "");
     refused(grammar("lark", "start: nowhere"), whole, "nowhere");
     refused(

@@ -85,8 +85,16 @@ impl Grammars {
         let matcher = made.map_err(|_| ShapeError("it cannot be compiled".to_owned()))?;
         match matcher.get_error() {
             None => Ok(Grammar(matcher)),
-            Some(error) => Err(ShapeError(error)),
+            Some(error) => Err(ShapeError(with_keyword(error))),
         }
+    }
+}
+
+/// An error of llguidance with the keywords of JSON Schema that it is about, where it names none.
+fn with_keyword(error: String) -> String {
+    match error.contains(" range: min=") {
+        true => format!("minimum, maximum: {error}"),
+        false => error,
     }
 }
 

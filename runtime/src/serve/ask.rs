@@ -239,7 +239,7 @@ fn priority(tier: Option<String>) -> Result<Option<Priority>, ApiError> {
 fn unfit(field: &str, error: &ShapeError) -> ApiError {
     ApiError::field(
         field,
-        format!("an answer cannot be held to these {field}: {error}"),
+        format!("an answer cannot be held to {field}: {error}"),
     )
 }
 
