@@ -53,8 +53,10 @@ impl Rate {
 /// One network of IPv6 is one client: a machine there has more addresses than can be counted.
 pub fn household(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
-        v4 => v4,
+        IpAddr::V6(v6) if !v6.is_loopback() => {
+            IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into())
+        }
+        other => other,
     }
 }
 
@@ -112,6 +114,12 @@ mod tests {
         assert_eq!(allowed.count(), BURST as usize);
         let mapped = IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0x0a00, 1]);
         assert_eq!(household(mapped), IpAddr::from([10, 0, 0, 1]));
+        let own = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(
+            household(own),
+            own,
+            "the machine's own programs are no client of the network"
+        );
     }
 
     #[test]
