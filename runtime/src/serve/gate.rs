@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, header, uri::Authority};
 use axum::middleware::Next;
@@ -30,6 +30,9 @@ use crate::access::{Access, Scope};
 const BODY_WITHIN: Duration = Duration::from_secs(60);
 /// The longest time in which nothing of it arrives.
 const BODY_PAUSE: Duration = Duration::from_secs(10);
+/// The most bytes of a refused request that are waited for, and how long.
+const MOST_DISCARDED: usize = 256 << 10;
+const DISCARD_WITHIN: Duration = Duration::from_secs(2);
 /// The largest body of a request that needs no key, in bytes.
 const MAX_OPEN_BODY: usize = 4096;
 
@@ -61,8 +64,28 @@ pub async fn pass(
         Err(error) if error.status() == 401 && page::is_opened(&request) => {
             Redirect::to("/pair").into_response()
         }
-        Err(error) => error.into_response(),
+        Err(error) => {
+            // A connection that is closed on what was sent loses the answer, too.
+            let _ = tokio::time::timeout(DISCARD_WITHIN, discarded(request.into_body())).await;
+            error.into_response()
+        }
     }
+}
+
+/// Reads a body as far as a refused client may go on sending, and forgets it.
+async fn discarded(body: Body) {
+    let mut left = MOST_DISCARDED;
+    let mut chunks = body.into_data_stream();
+    while let Some(Ok(bytes)) = next(&mut chunks).await {
+        match left.checked_sub(bytes.len()) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
+}
+
+async fn next(chunks: &mut BodyDataStream) -> Option<Result<Bytes, axum::Error>> {
+    std::future::poll_fn(|context| Pin::new(&mut *chunks).poll_next(context)).await
 }
 
 impl Gate {
@@ -158,8 +181,7 @@ async fn whole(request: Request, largest: usize) -> Result<Request, ApiError> {
     let mut chunks = body.into_data_stream();
     loop {
         let left = BODY_WITHIN.saturating_sub(began.elapsed()).min(BODY_PAUSE);
-        let next = std::future::poll_fn(|context| Pin::new(&mut chunks).poll_next(context));
-        let chunk = tokio::time::timeout(left, next);
+        let chunk = tokio::time::timeout(left, next(&mut chunks));
         match chunk.await {
             Err(_) => return Err(ApiError::too_slow()),
             Ok(None) => return Ok(Request::from_parts(parts, Body::from(read))),
