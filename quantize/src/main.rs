@@ -1,4 +1,5 @@
-//! `cloister-quantize`: checkpoints in, low-bit GGUF out. Offline, no service.
+//! `cloister-quantize`: checkpoints in, low-bit GGUF out. Offline, no service, and sealed: it opens what it was given
+//! and nothing else.
 //!
 //! Exit codes: 0 done, 2 wrong use, 1 anything else; each failure is one line on stderr.
 
@@ -27,6 +28,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use cloister_gguf::Gguf;
+use cloister_sandbox::{Policy, processes};
 
 use crate::convert::Job;
 use crate::file_type::FileType;
@@ -145,8 +147,59 @@ impl Windows {
 }
 
 fn main() -> ExitCode {
+    cloister_program::panics::tell_only_where("cloister-quantize");
     let cli: Cli = cloister_program::command_line::parse();
-    let done = match cli.command {
+    let done = match policy(&cli.command).seal() {
+        Ok(seal) => {
+            if !seal.gaps().is_empty() {
+                eprintln!("note: {}", seal.line());
+            }
+            run(cli.command)
+        }
+        Err(error) => Err(error.into()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cloister-quantize: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a command may do.
+fn policy(command: &Command) -> Policy {
+    match command {
+        Command::Inspect { file, .. } => processes::quantize(&[file], None),
+        Command::Convert {
+            source,
+            out,
+            imatrix,
+            dry_run,
+            ..
+        } => {
+            let imatrix = imatrix.as_deref();
+            let reads: Vec<&Path> = [&**source].into_iter().chain(imatrix).collect();
+            processes::quantize(&reads, (!dry_run).then_some(out))
+        }
+        Command::Imatrix {
+            model, text, out, ..
+        } => processes::quantize(&[model, text], Some(out)),
+        Command::Measure {
+            model,
+            text,
+            against,
+            ..
+        } => {
+            let against = against.as_deref();
+            let reads: Vec<&Path> = [&**model, &**text].into_iter().chain(against).collect();
+            processes::quantize(&reads, None)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
         Command::Inspect {
             file,
             json,
@@ -192,13 +245,6 @@ fn main() -> ExitCode {
         } => {
             let (ctx, chunks) = (windows.ctx, windows.chunks());
             measure::measure(&model, &text, against.as_deref(), ctx, chunks, json)
-        }
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cloister-quantize: {error:#}");
-            ExitCode::FAILURE
         }
     }
 }

@@ -9,7 +9,7 @@ mod settings;
 mod up;
 
 use clap::{Parser, Subcommand};
-use cloister_program::command_line;
+use cloister_program::{command_line, panics};
 
 /// A private AI box for the home.
 #[derive(Parser)]
@@ -27,9 +27,6 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Store what the model makes of templates, so that no request waits for it.
     Warm(WarmArgs),
-    /// Try a model file out, in a process that it may end.
-    #[command(hide = true)]
-    Rehearse(rehearsal::RehearseArgs),
     /// Show a code by which a browser of the network is let in.
     Pair(access::commands::PairArgs),
     /// Say which programs of the network may ask.
@@ -50,6 +47,7 @@ struct WarmArgs {
 }
 
 fn main() -> std::process::ExitCode {
+    panics::tell_only_where("cloister");
     let cli: Cli = command_line::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -62,16 +60,8 @@ fn main() -> std::process::ExitCode {
         .init();
     let result = match cli.command {
         Command::Up(args) => runtime().and_then(|rt| rt.block_on(up::run(args))),
-        Command::Serve(args) => runtime().and_then(|rt| {
-            let result = rt.block_on(serve::run(args));
-            // Open event streams never end by themselves.
-            rt.shutdown_background();
-            result
-        }),
-        Command::Warm(args) => {
-            runtime().and_then(|rt| rt.block_on(serve::warm(args.serve, &args.files)))
-        }
-        Command::Rehearse(args) => rehearsal::run(&args),
+        Command::Serve(args) => serve::run(args),
+        Command::Warm(args) => serve::warm(args.serve, &args.files),
         Command::Pair(args) => access::commands::pair(&args),
         Command::Keys(args) => access::commands::keys(&args),
         Command::Bench(args) => bench::run(&args),

@@ -1,58 +1,110 @@
-//! Tries a model file out in a child process, this same program: a file whose metadata lies can make
-//! llama.cpp abort, which would end the box and whatever it is answering.
+//! Tries model files out in a process of their own: a file whose metadata lies can make llama.cpp abort, which
+//! would end the box and whatever it is answering.
 //!
-//! In: a path. Out: nothing, or one line for the user. The child ends with its parent, keeps nothing and
-//! listens to nobody.
+//! In: a path. Out: nothing, or one line for the user. `serve` starts no programs once it is sealed, so that a helper
+//! is forked off before, when there is one thread. The helper is sealed too, reads models and writes nothing; each
+//! trial is a fork of it. All of them end with `serve`.
 
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::ExitStatus;
+use std::sync::{Mutex, OnceLock};
 
+use anyhow::Context;
 use cloister_engine::{KvType, Options, rehearse, usable_cores};
+use cloister_sandbox::processes;
 
-/// Options of the child.
-#[derive(clap::Args)]
-pub struct RehearseArgs {
+/// The most bytes of last words that are kept.
+const MAX_WORDS: usize = 1 << 16;
+
+static HELPER: OnceLock<Mutex<Helper>> = OnceLock::new();
+
+/// The ends of the pipes to the helper.
+struct Helper {
+    requests: PipeWriter,
+    answers: PipeReader,
+}
+
+/// A file to be tried out. On the way: threads (u32), whether the KV cache is Q8_0 (u8), the path's length (u32)
+/// and bytes. Little-endian.
+struct Request {
     model: PathBuf,
-    #[arg(long)]
     threads: usize,
-    #[arg(long)]
     q8_0: bool,
 }
 
-/// Runs the rehearsal in a child; an error is one line for the user.
-pub fn in_a_child(model: &Path, options: &Options) -> Result<(), String> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("cloister").arg("rehearse");
-    let threads = options.n_threads.unwrap_or_else(usable_cores);
-    command.args(["--threads", &threads.to_string()]);
-    if options.kv_type == KvType::Q8_0 {
-        command.arg("--q8-0");
+/// How it went. On the way: what `wait` gave (i32), the length (u32) and bytes of the last words.
+struct Outcome {
+    status: ExitStatus,
+    words: Vec<u8>,
+}
+
+/// Forks the helper off, which may read `models`. To be called while there is one thread.
+///
+/// # Errors
+/// No process can be made.
+pub fn start_helper(models: &Path) -> anyhow::Result<()> {
+    let (their_requests, requests) = io::pipe().context("cannot make a pipe")?;
+    let (answers, their_answers) = io::pipe().context("cannot make a pipe")?;
+    // SAFETY: with one thread, the child may do all that this process may.
+    match unsafe { libc::fork() } {
+        -1 => {
+            Err(io::Error::last_os_error()).context("cannot start the helper that tries models out")
+        }
+        0 => {
+            drop((requests, answers));
+            let done = help(models, their_requests, their_answers);
+            if let Err(error) = &done {
+                eprintln!("cloister: the helper that tries models out: {error:#}");
+            }
+            // SAFETY: ends the process at once; what its parent left in memory is none of its business.
+            unsafe { libc::_exit(done.is_err().into()) }
+        }
+        _ => {
+            let helper = Mutex::new(Helper { requests, answers });
+            assert!(HELPER.set(helper).is_ok(), "started once");
+            Ok(())
+        }
     }
-    let output = command
-        .arg("--")
-        .arg(model)
-        .env("CLOISTER_LOG", "off")
-        // Otherwise ggml looks for a debugger before it ends.
-        .env("GGML_NO_BACKTRACE", "1")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .output()
-        .map_err(|error| format!("{}: cannot be tried out: {error}", model.display()))?;
-    if output.status.success() {
+}
+
+/// Has the helper try a file out; an error is one line for the user.
+pub fn by_the_helper(model: &Path, options: &Options) -> Result<(), String> {
+    let request = Request {
+        model: model.to_owned(),
+        threads: options.n_threads.unwrap_or_else(usable_cores),
+        q8_0: options.kv_type == KvType::Q8_0,
+    };
+    let mut helper = HELPER
+        .get()
+        .expect("it is started before any model is loaded")
+        .lock()
+        .expect("no panic while held");
+    let outcome = request
+        .write(&mut helper.requests)
+        .and_then(|()| Outcome::read(&mut helper.answers));
+    let Outcome { status, words } = outcome.map_err(|_| {
+        let model = model.display();
+        format!("{model}: cannot be tried out: the process for that has ended; start again")
+    })?;
+    if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = String::from_utf8_lossy(&words);
     let last = said
         .lines()
         .rev()
         .map(str::trim)
         .find(|line| !line.is_empty());
-    match output.status.signal() {
-        None => {
-            let line = last.unwrap_or("the trial of the model file gave no reason");
-            Err(line.strip_prefix("cloister: ").unwrap_or(line).to_owned())
-        }
+    match status.signal() {
+        None => Err(last
+            .unwrap_or("the trial of the model file gave no reason")
+            .to_owned()),
         Some(signal) => Err(format!(
             "{}: llama.cpp fails at this model, so its header lies or is damaged: {}; get the file again",
             model.display(),
@@ -61,14 +113,173 @@ pub fn in_a_child(model: &Path, options: &Options) -> Result<(), String> {
     }
 }
 
-/// The child itself.
-pub fn run(args: &RehearseArgs) -> anyhow::Result<()> {
-    // SAFETY: these take numbers only. Nobody waits for the outcome once the parent is gone, and what
-    // llama.cpp leaves when it aborts is of no use to anybody.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        libc::prctl(libc::PR_SET_DUMPABLE, 0);
+/// The helper's life: request after request, until the pipe ends.
+fn help(models: &Path, mut requests: PipeReader, mut answers: PipeWriter) -> anyhow::Result<()> {
+    // SAFETY: prctl copies the name.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"model-trial".as_ptr()) };
+    let nowhere = File::options().write(true).open("/dev/null")?;
+    processes::model_trial(models).seal()?;
+    while let Ok(request) = Request::read(&mut requests) {
+        let outcome = try_out(&request, &requests, &nowhere)?;
+        // Nobody waits for it where `serve` has ended meanwhile.
+        if outcome.write(&mut answers).is_err() {
+            break;
+        }
     }
-    let kv_type = if args.q8_0 { KvType::Q8_0 } else { KvType::F16 };
-    Ok(rehearse(&args.model, args.threads, kv_type)?)
+    Ok(())
+}
+
+/// One trial, in a child.
+fn try_out(request: &Request, requests: &PipeReader, nowhere: &File) -> anyhow::Result<Outcome> {
+    let (mut reader, writer) = io::pipe()?;
+    // SAFETY: the helper has one thread.
+    let child = match unsafe { libc::fork() } {
+        -1 => return Err(io::Error::last_os_error().into()),
+        0 => {
+            // SAFETY: these take numbers only. Nobody waits for the outcome once the helper is gone.
+            unsafe {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::dup2(nowhere.as_raw_fd(), libc::STDOUT_FILENO);
+                libc::dup2(writer.as_raw_fd(), libc::STDERR_FILENO);
+            }
+            let failed = rehearsed(request).is_err_and(|reason| {
+                eprintln!("{reason}");
+                true
+            });
+            // SAFETY: ends the process at once.
+            unsafe { libc::_exit(failed.into()) }
+        }
+        child => child,
+    };
+    drop(writer);
+    let mut words = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        if parent_has_gone(requests.as_raw_fd(), reader.as_raw_fd()) {
+            // SAFETY: the child is not reaped yet, so its number is not another's.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+        }
+        match reader.read(&mut piece)? {
+            0 => break,
+            n => words.extend_from_slice(&piece[..n]),
+        }
+        words.drain(..words.len().saturating_sub(MAX_WORDS));
+    }
+    let mut status = 0;
+    // SAFETY: the status is written to a number that lives for the call.
+    if unsafe { libc::waitpid(child, &raw mut status, 0) } != child {
+        return Err(io::Error::last_os_error().into());
+    }
+    let status = ExitStatus::from_raw(status);
+    Ok(Outcome { status, words })
+}
+
+/// Waits until there are words to read, or their end; or until nobody is left to make requests: true.
+fn parent_has_gone(requests: RawFd, words: RawFd) -> bool {
+    let wait = |fd, events| libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    // No more than the end of the requests.
+    let mut both = [wait(requests, 0), wait(words, libc::POLLIN)];
+    // SAFETY: the list lives for the call and has this length.
+    unsafe { libc::poll(both.as_mut_ptr(), 2, -1) };
+    both[0].revents & libc::POLLHUP != 0
+}
+
+/// Without a log: the last line is the reason.
+fn rehearsed(request: &Request) -> Result<(), String> {
+    let kv_type = if request.q8_0 {
+        KvType::Q8_0
+    } else {
+        KvType::F16
+    };
+    let silent = tracing::subscriber::NoSubscriber::default();
+    tracing::subscriber::with_default(silent, || {
+        rehearse(&request.model, request.threads, kv_type)
+    })
+    .map_err(|error| error.to_string())
+}
+
+impl Request {
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        bytes.extend((self.threads as u32).to_le_bytes());
+        bytes.push(self.q8_0.into());
+        put(self.model.as_os_str().as_bytes(), &mut bytes);
+        to.write_all(&bytes)
+    }
+
+    fn read(from: &mut impl Read) -> io::Result<Self> {
+        let threads = number(from)? as usize;
+        let mut q8_0 = [0];
+        from.read_exact(&mut q8_0)?;
+        let model = OsStr::from_bytes(&taken(from)?).into();
+        Ok(Self {
+            model,
+            threads,
+            q8_0: q8_0 != [0],
+        })
+    }
+}
+
+impl Outcome {
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        let mut bytes = self.status.into_raw().to_le_bytes().to_vec();
+        put(&self.words, &mut bytes);
+        to.write_all(&bytes)
+    }
+
+    fn read(from: &mut impl Read) -> io::Result<Self> {
+        let status = ExitStatus::from_raw(number(from)?.cast_signed());
+        let words = taken(from)?;
+        Ok(Self { status, words })
+    }
+}
+
+fn number(from: &mut impl Read) -> io::Result<u32> {
+    let mut bytes = [0; 4];
+    from.read_exact(&mut bytes)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+fn put(text: &[u8], to: &mut Vec<u8>) {
+    to.extend((text.len() as u32).to_le_bytes());
+    to.extend(text);
+}
+
+fn taken(from: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; number(from)? as usize];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_through_the_pipes_comes_out_as_it_was() {
+        let mut pipe = Vec::new();
+        let model = PathBuf::from(OsStr::from_bytes(b"/m/\xff.gguf"));
+        let request = Request {
+            model: model.clone(),
+            threads: 3,
+            q8_0: true,
+        };
+        request.write(&mut pipe).unwrap();
+        let read = Request::read(&mut &pipe[..]).unwrap();
+        assert_eq!((read.model, read.threads, read.q8_0), (model, 3, true));
+
+        pipe.clear();
+        let outcome = Outcome {
+            status: ExitStatus::from_raw(libc::SIGABRT),
+            words: b"its last".to_vec(),
+        };
+        outcome.write(&mut pipe).unwrap();
+        let read = Outcome::read(&mut &pipe[..]).unwrap();
+        assert_eq!(read.status.signal(), Some(libc::SIGABRT));
+        assert_eq!(read.words, b"its last");
+    }
 }

@@ -257,6 +257,25 @@ impl Answers {
         }
     }
 
+    /// Forgets every ask and every answer, whether they were delivered or not. Settings stay.
+    pub fn forget_all(&mut self) -> Result<()> {
+        for (_, interrupt) in self.running.drain() {
+            // Its end finds nothing to write its answer to.
+            let _ = interrupt.send(Interrupt::Cancelled);
+        }
+        self.db
+            .execute_batch("DELETE FROM targets; DELETE FROM asks; DELETE FROM answered;")?;
+        self.on_their_way.clear();
+        self.recount()
+    }
+
+    /// How many asks and answers there are.
+    pub fn kept(&self) -> Result<u64> {
+        let count = "SELECT count(*) FROM asks";
+        let rows: i64 = self.db.query_row(count, [], |row| row.get(0))?;
+        Ok(rows.unsigned_abs())
+    }
+
     /// Interrupts every running ask without answering any, for a clean end of the bridge.
     pub fn stop(&mut self) {
         for (_, interrupt) in self.running.drain() {

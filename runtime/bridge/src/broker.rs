@@ -28,6 +28,11 @@ use crate::topics::Topics;
 pub use link::Link;
 pub use publisher::Publisher;
 
+/// The connections to the broker that were opened since the start.
+pub fn connections_opened() -> u64 {
+    dial::OPENED.load(std::sync::atomic::Ordering::Relaxed)
+}
+
 /// How many messages may come in before the first of them is acknowledged.
 const MAX_UNACKNOWLEDGED: u16 = 64;
 

@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use cloister_sandbox::report::Report;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -129,6 +130,13 @@ impl Engine {
         let models = list["data"].as_array().cloned().unwrap_or_default();
         let names = models.iter().filter_map(|model| model["id"].as_str());
         Ok(names.map(String::from).collect())
+    }
+
+    /// Tells about this process; the answer is the order to erase what it keeps, if there is one.
+    pub async fn report(&self, report: &Report) -> Result<Option<u64>, AskError> {
+        let body = serde_json::to_string(report).map_err(|error| internal(error.to_string()))?;
+        let answer = self.get("/api/privacy/report", Method::POST, body).await?;
+        Ok(answer["erase"].as_u64())
     }
 
     /// Has `model` loaded, or for `default` whichever was loaded last.

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use cloister_program::config_file;
 use cloister_program::node::Node;
+use cloister_sandbox::{Policy, processes};
 use serde::Deserialize;
 
 use crate::answers::Limits;
@@ -243,6 +244,14 @@ impl Settings {
                 keep: Duration::from_secs(args.keep_answers.or(table.keep_answers).unwrap_or(60)),
             },
         })
+    }
+}
+
+impl Settings {
+    /// What the bridge may do once it runs.
+    pub fn policy(&self) -> Policy {
+        let port = self.broker.address.port();
+        processes::bridge(port, &self.socket, &self.state, &self.broker.files())
     }
 }
 

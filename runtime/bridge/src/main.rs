@@ -15,6 +15,7 @@ mod client;
 mod config;
 mod discovery;
 mod journal;
+mod privacy;
 mod recipes;
 mod sse;
 mod state;
@@ -31,7 +32,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use cloister_program::command_line;
+use cloister_program::readiness::Readiness;
+use cloister_program::{command_line, panics};
+use cloister_sandbox::Seal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -50,6 +53,7 @@ use crate::journal::Journal;
 const FAREWELL: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
+    panics::tell_only_where("cloister-bridge");
     let args: Args = command_line::parse();
     let check = args.check;
     let settings = match Settings::gather(args) {
@@ -81,11 +85,21 @@ fn run(settings: Settings) -> Result<()> {
     tracing::subscriber::set_global_default(log).context("cannot start the log")?;
     make_durable_folder(&settings.state)
         .with_context(|| format!("cannot make the state folder {}", settings.state.display()))?;
+    let readiness = Readiness::prepare().unwrap_or_else(|error| {
+        tracing::warn!("cannot tell when the bridge is ready: {error}");
+        Readiness::to_nobody()
+    });
+    // From here on there are no files but these, and no port but the broker's.
+    let seal = settings.policy().seal()?;
+    match seal.gaps().is_empty() {
+        true => info!("{}", seal.line()),
+        false => tracing::warn!("{}", seal.line()),
+    }
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(serve(settings))
+        .block_on(serve(settings, readiness, seal))
 }
 
 /// Makes a folder that a power cut does not take away with what is in it.
@@ -107,7 +121,7 @@ fn make_durable_folder(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn serve(settings: Settings) -> Result<()> {
+async fn serve(settings: Settings, readiness: Readiness, seal: Seal) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
 
@@ -156,7 +170,7 @@ async fn serve(settings: Settings) -> Result<()> {
     let mut first = listening.clone();
     tokio::spawn(async move {
         if first.wait_for(|listening| *listening).await.is_ok()
-            && let Err(error) = cloister_program::readiness::tell()
+            && let Err(error) = readiness.tell()
         {
             tracing::warn!("cannot tell that the bridge is ready: {error}");
         }
@@ -168,6 +182,12 @@ async fn serve(settings: Settings) -> Result<()> {
         topics.clone(),
         choices,
         latest.subscribe(),
+    ));
+    without_end.spawn(privacy::report(
+        Arc::clone(&engine),
+        journal.clone(),
+        seal,
+        settings.state,
     ));
     without_end.spawn(state::report(
         engine,

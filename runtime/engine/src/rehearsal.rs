@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::LoadError;
-use crate::llama::{Batch, Context, ContextParams, KvType, Model, first_error, print_aborts};
+use crate::llama::{Batch, Context, ContextParams, KvType, Model, first_error};
 
 /// Tokens of the context: the least that llama.cpp allocates.
 const N_CTX: u32 = 256;
@@ -34,7 +34,6 @@ pub fn rehearse(path: &Path, n_threads: usize, kv_type: KvType) -> Result<(), Lo
         path: path.to_owned(),
         reason: reason.unwrap_or_else(|| "it gave no reason".to_owned()),
     };
-    print_aborts();
     let model = Arc::new(Model::load(path, false).ok_or_else(|| refused(first_error()))?);
     model.tokenize(&every_byte(), model.adds_bos());
     for token in 0..model.n_vocab() {

@@ -39,6 +39,7 @@ macro_rules! files {
 static FILES: &[(&str, &str, &[u8])] = files! {
     "/index.html" => HTML,
     "/pair.html" => HTML,
+    "/privacy.html" => HTML,
     "/style.css" => CSS,
     "/icon.svg" => SVG,
     "/app.js" => SCRIPT,
@@ -51,6 +52,7 @@ static FILES: &[(&str, &str, &[u8])] = files! {
     "/js/latest.js" => SCRIPT,
     "/js/models.js" => SCRIPT,
     "/js/pair.js" => SCRIPT,
+    "/js/privacy.js" => SCRIPT,
     "/js/render.js" => SCRIPT,
     "/js/settings.js" => SCRIPT,
     "/js/shelf.js" => SCRIPT,
@@ -86,7 +88,8 @@ fn pack(bytes: &[u8]) -> Packed {
 
 /// The file at the path of a request, or `None` where the page has no such file.
 ///
-/// `""` and `"/"` are the page itself, `"/pair"` is where a browser is let in. The path is taken as it stands: no query, nothing decoded.
+/// `""` and `"/"` are the page itself, `"/pair"` is where a browser is let in, `"/privacy"` the page about what is
+/// kept. The path is taken as it stands: no query, nothing decoded.
 ///
 /// ```
 /// let page = cloister_page::asset("/").unwrap();
@@ -97,6 +100,7 @@ pub fn asset(path: &str) -> Option<Asset> {
     let path = match path {
         "" | "/" => "/index.html",
         "/pair" => "/pair.html",
+        "/privacy" => "/privacy.html",
         path => path,
     };
     let at = FILES.iter().position(|(name, ..)| *name == path)?;

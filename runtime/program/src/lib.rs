@@ -6,4 +6,5 @@
 pub mod command_line;
 pub mod config_file;
 pub mod node;
+pub mod panics;
 pub mod readiness;

@@ -9,22 +9,44 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Sends `READY=1` where `NOTIFY_SOCKET` says, if it does.
-///
-/// # Errors
-/// Nobody listens there; the service may go on.
-pub fn tell() -> io::Result<()> {
-    std::env::var_os("NOTIFY_SOCKET").map_or(Ok(()), |socket| send(&socket, b"READY=1"))
-}
+/// The way to whoever wants to know, opened before the process is sealed: afterwards it opens no sockets.
+pub struct Readiness(Option<UnixDatagram>);
 
-/// Sends to a path, or with a leading `@` to a name in the abstract namespace.
-fn send(socket: &OsStr, message: &[u8]) -> io::Result<()> {
-    let address = match socket.as_bytes() {
-        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
-        _ => SocketAddr::from_pathname(socket)?,
-    };
-    UnixDatagram::unbound()?.send_to_addr(message, &address)?;
-    Ok(())
+impl Readiness {
+    /// Opens the way that `NOTIFY_SOCKET` names, if it does.
+    ///
+    /// # Errors
+    /// Nobody listens there; the service may go on.
+    pub fn prepare() -> io::Result<Self> {
+        std::env::var_os("NOTIFY_SOCKET").map_or(Ok(Self(None)), |socket| Self::to(&socket))
+    }
+
+    /// To nobody.
+    pub fn to_nobody() -> Self {
+        Self(None)
+    }
+
+    /// To a path, or with a leading `@` to a name in the abstract namespace.
+    fn to(socket: &OsStr) -> io::Result<Self> {
+        let address = match socket.as_bytes() {
+            [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+            _ => SocketAddr::from_pathname(socket)?,
+        };
+        let open = UnixDatagram::unbound()?;
+        open.connect_addr(&address)?;
+        Ok(Self(Some(open)))
+    }
+
+    /// Sends `READY=1`.
+    ///
+    /// # Errors
+    /// Nobody listens any more; the service may go on.
+    pub fn tell(&self) -> io::Result<()> {
+        if let Self(Some(open)) = self {
+            open.send(b"READY=1")?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -42,7 +64,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        send(path.as_os_str(), b"READY=1").unwrap();
+        Readiness::to(path.as_os_str()).unwrap().tell().unwrap();
         assert_eq!(received(&socket), b"READY=1");
     }
 
@@ -51,7 +73,8 @@ mod tests {
         let name = format!("cloister-program-test-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
-        send(OsStr::new(&format!("@{name}")), b"READY=1").unwrap();
+        let name = format!("@{name}");
+        Readiness::to(OsStr::new(&name)).unwrap().tell().unwrap();
         assert_eq!(received(&socket), b"READY=1");
     }
 }

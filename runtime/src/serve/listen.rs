@@ -1,24 +1,36 @@
 //! The two listeners, with errors that say what to do.
 
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use tokio::net::{TcpListener, UnixListener};
 
-/// Binds `address`.
-pub async fn tcp(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
-                "port {} of {} is in use by another program: stop it, or choose another port",
-                address.port(),
-                address.ip()
-            ),
-            _ => anyhow::Error::new(error).context(format!("cannot listen on {address}")),
-        })
+/// Connections that may wait to be accepted. The standard library asks for 128.
+const WAITING: libc::c_int = 1024;
+
+/// Binds `address`, before there is a runtime: the process is sealed between the two.
+pub fn tcp(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "port {} of {} is in use by another program: stop it, or choose another port",
+            address.port(),
+            address.ip()
+        ),
+        _ => anyhow::Error::new(error).context(format!("cannot listen on {address}")),
+    })?;
+    let_more_wait(&listener)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn let_more_wait(listener: &impl AsRawFd) -> std::io::Result<()> {
+    // SAFETY: listen takes numbers only; on a socket that listens it sets how many may wait.
+    match unsafe { libc::listen(listener.as_raw_fd(), WAITING) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
 }
 
 /// A bound socket's file, removed when dropped.
@@ -38,7 +50,7 @@ impl Drop for SocketFile {
 }
 
 /// Binds the Unix socket `path`. A socket that nobody listens on any more is replaced.
-pub fn unix(path: PathBuf) -> anyhow::Result<(UnixListener, SocketFile)> {
+pub fn unix(path: PathBuf) -> anyhow::Result<(std::os::unix::net::UnixListener, SocketFile)> {
     if let Ok(found) = std::fs::symlink_metadata(&path) {
         if !found.file_type().is_socket() {
             bail!(
@@ -59,7 +71,9 @@ pub fn unix(path: PathBuf) -> anyhow::Result<(UnixListener, SocketFile)> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
-    let listener = UnixListener::bind(&path)
+    let listener = std::os::unix::net::UnixListener::bind(&path)
         .with_context(|| format!("cannot listen on the Unix socket {}", path.display()))?;
+    let_more_wait(&listener)?;
+    listener.set_nonblocking(true)?;
     Ok((listener, SocketFile(path)))
 }

@@ -1,6 +1,7 @@
 //! `cloister serve`: the engine behind HTTP, on a TCP port and on a Unix socket alike.
 //!
-//! Accepts connections and reads models; opens no connection of its own.
+//! Accepts connections and reads models; opens no connection of its own, and once it listens the kernel refuses it
+//! one.
 
 mod api_error;
 mod ask;
@@ -22,6 +23,7 @@ mod openapi;
 mod page;
 mod pair;
 mod peer;
+mod privacy;
 mod rate;
 mod responses;
 mod scopes;
@@ -37,7 +39,10 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use cloister_engine::{KvType, Options, PrefixFolder};
+use cloister_program::readiness::Readiness;
+use cloister_sandbox::{Seal, processes};
 use serde::Deserialize;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Access;
@@ -47,6 +52,7 @@ use gate::Gate;
 use idle::Stay;
 use models::Models;
 use names::Names;
+use privacy::Ledger;
 use templates::Template;
 use tls::Tls;
 
@@ -281,7 +287,7 @@ fn models(options: &ServeOptions, state: &Path) -> anyhow::Result<Models> {
             None | Some(KvTypeName::F16) => KvType::F16,
             Some(KvTypeName::Q8_0) => KvType::Q8_0,
         },
-        rehearse: Some(rehearsal::in_a_child),
+        rehearse: Some(rehearsal::by_the_helper),
         kernels: !options.no_kernels,
         prefixes: (cache_disk > 0).then(|| PrefixFolder {
             path: state.join("prefixes"),
@@ -302,19 +308,21 @@ fn models(options: &ServeOptions, state: &Path) -> anyhow::Result<Models> {
 ///
 /// # Errors
 /// Wrong use, a model that does not load, a template that cannot be stored.
-pub async fn warm(args: ServeArgs, files: &[PathBuf]) -> anyhow::Result<()> {
+pub fn warm(args: ServeArgs, files: &[PathBuf]) -> anyhow::Result<()> {
     let options = args.settle()?;
     let templates = Template::read_all(files)?;
     let state = settings::state_folder(options.state.clone())?;
     let models = models(&options, &state)?;
-    templates::warm(&models, &templates).await
+    rehearsal::start_helper(models.place())?;
+    processes::serve(models.place(), &state).seal()?;
+    crate::runtime()?.block_on(templates::warm(&models, &templates))
 }
 
 /// Serves until SIGINT or SIGTERM.
 ///
 /// # Errors
 /// Wrong use, an address that is taken, a model that does not load.
-pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
+pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     let options = args.settle()?;
     let templates = Template::read_all(options.templates.as_deref().unwrap_or_default())?;
     let state = settings::state_folder(options.state.clone())?;
@@ -322,66 +330,113 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with_reasoning_budget(options.reasoning_budget)
         .with_idle_unload(options.stay()?)
         .with_templates(templates);
-    let models = Arc::new(models);
+    rehearsal::start_helper(models.place())?;
     let place = place(options.listen, options.lan)?;
-    let tcp = listen::tcp(place).await?;
-    let address = tcp.local_addr()?;
+    let tcp = listen::tcp(place)?;
     let (unix, socket) = listen::unix(
         options
             .socket
             .unwrap_or_else(|| state.join("cloister.sock")),
     )?;
-
     let names = Names::new(options.hostnames.as_deref().unwrap_or_default());
     let encrypts = options.tls.unwrap_or(!place.ip().is_loopback());
     let tls = encrypts.then(|| Tls::of(&state, names.clone()));
     let tls = tls.transpose()?.map(Arc::new);
-    let gate = Arc::new(Gate {
+    let readiness = Readiness::prepare().unwrap_or_else(|error| {
+        tracing::warn!("cannot tell when this is ready: {error}");
+        Readiness::to_nobody()
+    });
+    // From here on nothing new leads out: no socket is opened, no program started, no other file read.
+    let seal = processes::serve(models.place(), &state).seal()?;
+
+    let runtime = crate::runtime()?;
+    let models = Arc::new(models);
+    let gate = Gate {
         names,
         access: Access::of(&state),
         rate: rate::Rate::default(),
         wrong: rate::Wrong::default(),
-    });
-    let app = router(models.clone(), gate);
-    tokio::spawn(connections::over_tcp(tcp, app.clone(), tls));
-    tokio::spawn(connections::over_unix(unix, app));
-
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    let stopped = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
     };
-    tokio::pin!(stopped);
-    tokio::select! {
-        loaded = models.load_first() => {
-            let info = loaded?;
-            tracing::info!(
-                "{} is ready on {}://{address} and {}: {} slots of {} tokens",
-                info.id, if encrypts { "https" } else { "http" }, socket.path().display(), info.n_slots, info.n_ctx
-            );
-            if encrypts {
-                tracing::info!("its certificate has the fingerprint {}", tls::fingerprint(&state)?);
-            }
-            if let Err(error) = cloister_program::readiness::tell() {
-                tracing::warn!("cannot tell that this is ready: {error}");
-            }
-        }
-        () = &mut stopped => return Ok(()),
-    }
-    tokio::select! {
-        () = stopped => {}
-        () = models.rest_when_idle() => {}
-    }
-    models.unload().await;
-    Ok(())
+    let ledger = Ledger::new(models.clone(), seal.clone(), &state);
+    let served = Served {
+        app: router(models.clone(), Arc::new(ledger), Arc::new(gate)),
+        models,
+        tls,
+        socket,
+        state,
+        readiness,
+        seal,
+    };
+    let result = runtime.block_on(served.until_stopped(tcp, unix));
+    // Open event streams never end by themselves.
+    runtime.shutdown_background();
+    result
 }
 
-fn router(models: Arc<Models>, gate: Arc<Gate>) -> Router {
+/// What is served, and who is told.
+struct Served {
+    app: Router,
+    models: Arc<Models>,
+    tls: Option<Arc<Tls>>,
+    socket: listen::SocketFile,
+    state: PathBuf,
+    readiness: Readiness,
+    seal: Seal,
+}
+
+impl Served {
+    async fn until_stopped(
+        self,
+        tcp: std::net::TcpListener,
+        unix: std::os::unix::net::UnixListener,
+    ) -> anyhow::Result<()> {
+        let (models, encrypts) = (self.models, self.tls.is_some());
+        let address = tcp.local_addr()?;
+        let (tcp, unix) = (TcpListener::from_std(tcp)?, UnixListener::from_std(unix)?);
+        tokio::spawn(connections::over_tcp(tcp, self.app.clone(), self.tls));
+        tokio::spawn(connections::over_unix(unix, self.app));
+
+        let (mut interrupt, mut terminate) = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        );
+        let stopped = async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        tokio::pin!(stopped);
+        tokio::select! {
+            loaded = models.load_first() => {
+                let info = loaded?;
+                match self.seal.gaps().is_empty() {
+                    true => tracing::info!("{}", self.seal.line()),
+                    false => tracing::warn!("{}", self.seal.line()),
+                }
+                tracing::info!(
+                    "{} is ready on {}://{address} and {}: {} slots of {} tokens",
+                    info.id, if encrypts { "https" } else { "http" }, self.socket.path().display(), info.n_slots, info.n_ctx
+                );
+                if encrypts {
+                    tracing::info!("its certificate has the fingerprint {}", tls::fingerprint(&self.state)?);
+                }
+                if let Err(error) = self.readiness.tell() {
+                    tracing::warn!("cannot tell that this is ready: {error}");
+                }
+            }
+            () = &mut stopped => return Ok(()),
+        }
+        tokio::select! {
+            () = stopped => {}
+            () = models.rest_when_idle() => {}
+        }
+        models.unload().await;
+        Ok(())
+    }
+}
+
+fn router(models: Arc<Models>, ledger: Arc<Ledger>, gate: Arc<Gate>) -> Router {
     Router::new()
         .route(
             "/pair",
@@ -397,6 +452,18 @@ fn router(models: Arc<Models>, gate: Arc<Gate>) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/api/events", get(events::events))
         .route("/api/render", post(page::render))
+        .route(
+            "/api/privacy",
+            get(privacy::show).with_state(ledger.clone()),
+        )
+        .route(
+            "/api/privacy/report",
+            post(privacy::report).with_state(ledger.clone()),
+        )
+        .route(
+            "/api/privacy/erase",
+            post(privacy::erase).with_state(ledger),
+        )
         .merge(ollama::routes())
         .fallback(page::asset)
         .method_not_allowed_fallback(api_error::method_not_allowed)

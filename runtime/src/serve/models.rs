@@ -93,6 +93,13 @@ impl Models {
         }
     }
 
+    /// The file or the folder.
+    pub fn place(&self) -> &Path {
+        match &self.place {
+            Place::File(place) | Place::Folder(place) => place,
+        }
+    }
+
     /// Lets no thought have more than `tokens` tokens, unless its request says otherwise.
     pub fn with_reasoning_budget(mut self, tokens: Option<usize>) -> Self {
         self.reasoning_budget = tokens;

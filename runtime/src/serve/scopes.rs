@@ -29,6 +29,7 @@ pub const TABLE: &[(&str, Needs)] = &[
     ("/metrics", ASK),
     ("/api/events", ASK),
     ("/api/render", ASK),
+    ("/api/privacy", ASK),
     ("/api/version", ASK),
     ("/api/tags", ASK),
     ("/api/ps", ASK),

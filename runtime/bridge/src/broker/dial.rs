@@ -8,6 +8,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -58,6 +59,9 @@ impl Obstacle {
     }
 }
 
+/// Connections to the broker that were opened since the start.
+pub static OPENED: AtomicU64 = AtomicU64::new(0);
+
 fn obstacle(why: impl Into<String>) -> io::Error {
     io::Error::other(Obstacle(why.into()))
 }
@@ -68,6 +72,7 @@ pub async fn dial(broker: Broker, largest: usize) -> io::Result<Box<dyn Stream>>
     let config = broker.tls.as_ref().map(tls::client_config);
     let config = config.transpose().map_err(obstacle)?;
     let tcp = TcpStream::connect(broker.address).await?;
+    OPENED.fetch_add(1, Ordering::Relaxed);
     tcp.set_nodelay(true)?;
     let mut stream: Box<dyn Stream> = Box::new(tcp);
     if let (Some(config), Some(files)) = (config, &broker.tls) {

@@ -157,6 +157,23 @@ impl Broker {
         Ok(self)
     }
 
+    /// The files that are read again for each connection.
+    pub fn files(&self) -> Vec<&Path> {
+        let mut files: Vec<&Path> = Vec::new();
+        if let Login::File(file) = &self.login {
+            files.push(file);
+        }
+        if let Some(tls) = &self.tls {
+            files.push(&tls.cafile);
+            files.extend(
+                tls.own
+                    .iter()
+                    .flat_map(|(certificate, key)| [&**certificate, &**key]),
+            );
+        }
+        files
+    }
+
     /// User and password. Reads the file that holds them, which may have changed.
     pub fn login(&self) -> Result<Option<(String, String)>> {
         match &self.login {

@@ -12,9 +12,10 @@ static INSTALL: Once = Once::new();
 /// Starts llama.cpp's backend and routes its log, once for the process.
 pub fn route_logs() {
     INSTALL.call_once(|| {
-        // SAFETY: `on_line` is a function for the whole life of the process and uses no user data.
+        // SAFETY: `on_line` and `on_abort` are functions for the whole life of the process and use no user data.
         unsafe {
             sys::llama_log_set(Some(on_line), std::ptr::null_mut());
+            sys::ggml_set_abort_callback(Some(on_abort));
             sys::llama_backend_init();
         }
     });
@@ -36,13 +37,8 @@ pub fn first_error() -> Option<String> {
     )
 }
 
-/// From now on llama.cpp's last words before it ends the process are one line on stderr, without the
-/// backtrace that it would print.
-pub fn print_aborts() {
-    // SAFETY: `on_abort` is a function for the whole life of the process.
-    unsafe { sys::ggml_set_abort_callback(Some(on_abort)) };
-}
-
+/// llama.cpp's last words before it ends the process: one line on stderr, in place of the backtrace that it would have
+/// a debugger print, with what the functions were called with.
 unsafe extern "C" fn on_abort(message: *const c_char) {
     // SAFETY: ggml passes a NUL-terminated line that lives for this call.
     let message = unsafe { CStr::from_ptr(message) }.to_string_lossy();

@@ -11,7 +11,7 @@ mod sampler;
 
 pub use batch::Batch;
 pub use context::{Context, ContextParams, DecodeError, KvType};
-pub use log::{first_error, print_aborts, route_logs};
+pub use log::{first_error, route_logs};
 pub use mat_mul::{Inputs, MatMul, MatMulObserver};
 pub use model::{Model, file_type_name};
 pub use repack::repacking_pays;

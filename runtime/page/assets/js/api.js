@@ -72,6 +72,16 @@ export async function models() {
   return (await response.json()).data ?? [];
 }
 
+/** What the box's programs tell about themselves. */
+export async function privacy() {
+  return (await call("/api/privacy")).json();
+}
+
+/** Has the box erase all that it keeps. */
+export async function eraseEverything() {
+  await call("/api/privacy/erase", post({ everything: true }));
+}
+
 /** Sanitised HTML of a text in Markdown. */
 export async function render(text) {
   const response = await call("/api/render", post({ text }));

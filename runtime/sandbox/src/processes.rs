@@ -1,0 +1,49 @@
+//! What each process of the box may do: the table of ARCHITECTURE.md as policies. The programs seal themselves with
+//! these, and the tests try what is forbidden under these.
+
+use std::path::Path;
+
+use crate::{Policy, Sockets};
+
+/// `cloister serve` once it listens, and `cloister warm`: reads the models, uses its state folder, answers who comes.
+pub fn serve(models: &Path, state: &Path) -> Policy {
+    Policy::new(Sockets::Accepted).read(models).write(state)
+}
+
+/// Its helper that tries model files out, in copies of itself.
+pub fn model_trial(models: &Path) -> Policy {
+    Policy::new(Sockets::None).read(models).children()
+}
+
+/// `cloister-bridge`: connects to the broker's port and to Unix sockets in the folder of `socket`, uses its state
+/// folder, and reads `files` again for each connection.
+pub fn bridge(port: u16, socket: &Path, state: &Path, files: &[&Path]) -> Policy {
+    let mut policy = Policy::new(Sockets::Broker { port })
+        .write(state)
+        .connect(socket.parent().unwrap_or(Path::new("/")));
+    // Who renews a certificate puts a new file in its place: the kernel lets a folder be read, not a name.
+    for file in files {
+        let leads_to = file.canonicalize().unwrap_or_else(|_| file.to_path_buf());
+        for folder in [file, &*leads_to].into_iter().filter_map(Path::parent) {
+            policy = policy.read(folder);
+        }
+    }
+    policy
+}
+
+/// `cloister-panel`: Unix sockets in the folder of `socket`. Its devices are for it to add.
+pub fn panel(socket: &Path) -> Policy {
+    Policy::new(Sockets::Unix).connect(socket.parent().unwrap_or(Path::new("/")))
+}
+
+/// `cloister-quantize`: reads what it is given, and writes into the folder of what it makes.
+pub fn quantize(reads: &[&Path], out: Option<&Path>) -> Policy {
+    let policy = Policy::new(Sockets::None);
+    let policy = reads.iter().fold(policy, Policy::read);
+    let Some(out) = out else { return policy };
+    policy.write(match out.parent() {
+        None => out,
+        Some(here) if here == Path::new("") => Path::new("."),
+        Some(folder) => folder,
+    })
+}

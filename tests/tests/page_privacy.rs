@@ -1,0 +1,165 @@
+//! The page about what the box keeps: what it shows is so, and its button erases everything.
+
+use std::process::{Command, Stdio};
+
+use cloister_tests::browser::Browser;
+use cloister_tests::http::Http;
+use cloister_tests::parts::{cached, smollm2};
+use cloister_tests::process::until;
+use cloister_tests::serve::Serve;
+use cloister_tests::traces::{files_below, holds};
+use cloister_tests::up::Up;
+use serde_json::{Value, json};
+
+/// A word that is nowhere but in the asks of this test.
+const WORD: &str = "zaunzanzibar";
+
+fn text(browser: &Browser, selector: &str) -> String {
+    let text = browser.run(&format!(
+        "return document.querySelector('{selector}').innerText"
+    ));
+    text.as_str().expect("a text").to_owned()
+}
+
+#[test]
+fn it_shows_what_runs_and_what_is_kept_and_erases_it() {
+    let up = Up::start(&[]);
+    let http = Http::default();
+    let told = || {
+        http.get(&format!("{}api/privacy", up.page), &[])
+            .unwrap()
+            .json()
+    };
+    let kept = |told: &Value, what: &str| {
+        let stored = told["stored"].as_array().unwrap().clone();
+        let found = stored.into_iter().find(|stored| stored["what"] == what);
+        found.map(|stored| stored["rows"].as_u64().unwrap())
+    };
+    let ask =
+        json!({"id": "1", "prompt": format!("Say {WORD}."), "max_tokens": 400, "temperature": 0});
+    let publish = Command::new("mosquitto_pub")
+        .args([
+            "-p",
+            &up.broker_port,
+            "-q",
+            "1",
+            "-t",
+            "cloister/test/ask",
+            "-m",
+            &ask.to_string(),
+        ])
+        .stdin(Stdio::null())
+        .status();
+    assert!(publish.unwrap().success());
+    until("the ask is among what is kept", || {
+        (kept(&told(), "journal") == Some(1)).then_some(())
+    });
+    let journal = || {
+        let files = files_below(up.folder.path());
+        files.into_iter().any(|file| holds(&file, WORD))
+    };
+    assert!(journal());
+
+    let answer = told();
+    let processes = answer["processes"].as_array().unwrap();
+    assert_eq!(processes.len(), 2, "{answer}");
+    for process in processes {
+        assert_eq!(
+            process["status"]["threads_filtered"], process["status"]["threads"],
+            "{process}"
+        );
+        for holds in ["no_new_privs", "no_capabilities", "no_core_dumps"] {
+            assert_eq!(process["status"][holds], true, "{process}");
+        }
+    }
+    assert_eq!(processes[0]["outgoing_connections"], 0);
+    assert_eq!(processes[0]["status"]["network_interfaces"], 0);
+    assert_eq!(processes[1]["outgoing_connections"], 1, "to its broker");
+    assert_eq!(answer["outgoing_connections"], 1);
+
+    let browser = Browser::start();
+    browser.open(&format!("{}privacy", up.page));
+    until("the page tells of both", || {
+        (text(&browser, "#processes").contains("bridge") && text(&browser, "#opened") == "1")
+            .then_some(())
+    });
+    assert!(text(&browser, "#processes").contains("sealed: system calls filtered"));
+    assert!(text(&browser, "#stored").contains("MQTT"));
+    browser.run("window.confirm = () => true");
+    browser.click("#erase");
+    until("nothing is kept", || {
+        let told = told();
+        (kept(&told, "journal") == Some(0) && told["erasing"] == false).then_some(())
+    });
+    assert!(!journal(), "the journal holds it still");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn a_stored_template_is_told_and_erased_and_only_by_the_owner() {
+    let serve = Serve::start(&smollm2(), &["--ctx", "512"]);
+    let mut request = cloister_tests::serve::question("Hello?", 2);
+    request["messages"][0]["content"] = "You know the house and its rooms. ".repeat(12).into();
+    request["cache"] = "template".into();
+    assert_eq!(serve.chat(&request).status, 200);
+    let templates = || serve.get("/api/privacy").json()["stored"][0].clone();
+    let stored = templates();
+    assert!(
+        stored["rows"] == 1 && stored["bytes"].as_u64() > Some(1000),
+        "{stored}"
+    );
+    // Neither by accident nor for somebody else.
+    assert_eq!(serve.post("/api/privacy/erase", "{}").status, 400);
+    assert_eq!(templates()["rows"], 1);
+    let report = serve.post("/api/privacy/report", "{}");
+    assert_eq!(report.status, 400, "{}", report.body);
+    let erased = serve.post("/api/privacy/erase", "{\"everything\": true}");
+    assert_eq!(erased.status, 200, "{}", erased.body);
+    assert_eq!(
+        templates(),
+        json!({"what": "templates", "rows": 0, "bytes": 0})
+    );
+    // It answers on.
+    assert_eq!(
+        serve
+            .chat(&cloister_tests::serve::question("Hello?", 2))
+            .status,
+        200
+    );
+}
+
+#[test]
+fn axe_finds_nothing_to_complain_about_on_a_phone_and_on_a_desk_by_day_and_by_night() {
+    let axe = std::fs::read_to_string(cached("axe-core-4.14.1.min.js")).unwrap();
+    let serve = Serve::start(&smollm2(), &["--ctx", "512"]);
+    let browser = Browser::start();
+    browser.open(&format!("{}/privacy", serve.url));
+    until("the page tells", || {
+        text(&browser, "#processes")
+            .contains("sealed")
+            .then_some(())
+    });
+    for (width, height) in [(360, 740), (1280, 800)] {
+        for theme in ["light", "dark"] {
+            browser.resize(width, height);
+            let features = json!({"features": [
+                {"name": "prefers-color-scheme", "value": theme},
+                {"name": "prefers-reduced-motion", "value": "reduce"},
+            ]});
+            browser.devtools("Emulation.setEmulatedMedia", &features);
+            browser.run(&format!("{axe}; return typeof axe"));
+            let found = browser.run_async(
+                "const done = arguments[arguments.length - 1]; axe.run(document).then(r => done({passes: r.passes.length, \
+                 violations: r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.target.join(' ')).join(', '))}))",
+            );
+            assert!(
+                found["passes"].as_u64() > Some(10),
+                "axe did not run: {found}"
+            );
+            assert_eq!(found["violations"], json!([]), "{theme} at {width} px");
+            let wide =
+                browser.run("return document.documentElement.scrollWidth > window.innerWidth");
+            assert_eq!(wide, json!(false), "it scrolls sideways at {width} px");
+        }
+    }
+}
