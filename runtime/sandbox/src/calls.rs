@@ -39,13 +39,10 @@ const FILES: &[c_long] = &[
     libc::SYS_lseek,
     libc::SYS_fsync,
     libc::SYS_fdatasync,
-    libc::SYS_sync_file_range,
     libc::SYS_ftruncate,
     libc::SYS_fallocate,
-    libc::SYS_fadvise64,
     libc::SYS_readahead,
     libc::SYS_copy_file_range,
-    libc::SYS_sendfile,
     libc::SYS_fstat,
     libc::SYS_newfstatat,
     libc::SYS_statx,
@@ -59,7 +56,6 @@ const FILES: &[c_long] = &[
     libc::SYS_openat,
     libc::SYS_openat2,
     libc::SYS_truncate,
-    libc::SYS_renameat,
     libc::SYS_renameat2,
     libc::SYS_unlinkat,
     libc::SYS_mkdirat,
@@ -146,9 +142,13 @@ const ITSELF: &[c_long] = &[
     libc::SYS_seccomp,
 ];
 
-/// What newer ABIs do by the calls above.
+/// What newer ABIs do by the calls above, and some that `libc` names for this one alone.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[c_long] = &[
+    libc::SYS_renameat,
+    libc::SYS_sync_file_range,
+    libc::SYS_sendfile,
+    libc::SYS_fadvise64,
     libc::SYS_open,
     libc::SYS_stat,
     libc::SYS_lstat,
@@ -173,8 +173,9 @@ const OLDER: &[c_long] = &[
     libc::SYS_getrlimit,
     libc::SYS_arch_prctl,
 ];
-#[cfg(not(target_arch = "x86_64"))]
-const OLDER: &[c_long] = &[];
+/// renameat, sync_file_range, sendfile and fadvise64, by the numbers that all newer ABIs have.
+#[cfg(target_arch = "aarch64")]
+const OLDER: &[c_long] = &[38, 84, 71, 223];
 
 /// Connections that are there: reading, writing, looking at them, ending them.
 const CONNECTIONS: &[c_long] = &[
