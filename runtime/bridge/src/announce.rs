@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::broker::Publisher;
 use crate::choices::{Choices, Setting};
 use crate::client::Engine;
-use crate::discovery;
+use crate::discovery::{self, Measured};
 use crate::topics::Topics;
 
 /// How often it is looked whether the engine's folder holds other models than before.
@@ -30,8 +30,8 @@ pub async fn announce(
     latest: watch::Receiver<Option<Value>>,
 ) {
     tokio::join!(
-        look(&engine, &choices, latest),
-        tell(&publisher, &topics, &choices)
+        look(&engine, &choices, latest.clone()),
+        tell(&publisher, &topics, &choices, latest)
     );
 }
 
@@ -48,11 +48,18 @@ async fn look(engine: &Engine, choices: &Choices, mut latest: watch::Receiver<Op
     }
 }
 
-async fn tell(publisher: &Publisher, topics: &Topics, choices: &Choices) {
+async fn tell(
+    publisher: &Publisher,
+    topics: &Topics,
+    choices: &Choices,
+    mut latest: watch::Receiver<Option<Value>>,
+) {
     let mut listening = publisher.listening();
     let (mut models, mut defaults) = (choices.models(), choices.defaults());
     let mut told = HashMap::new();
+    let mut measured = Measured::default();
     loop {
+        measured.look(latest.borrow_and_update().as_ref());
         if *listening.borrow_and_update() {
             let (models, defaults) = (
                 models.borrow_and_update().clone(),
@@ -65,7 +72,7 @@ async fn tell(publisher: &Publisher, topics: &Topics, choices: &Choices) {
             ];
             let chosen = defaults.value(Setting::Model);
             let device = match topics.are_announced() {
-                true => discovery::device(topics, &models, chosen)
+                true => discovery::device(topics, &models, chosen, measured)
                     .to_string()
                     .into(),
                 false => Bytes::new(),
@@ -83,10 +90,23 @@ async fn tell(publisher: &Publisher, topics: &Topics, choices: &Choices) {
             () = choices.renew.notified() => true,
             _ = models.changed() => false,
             _ = defaults.changed() => false,
+            () = more_is_measured(&mut latest, measured) => false,
         };
         if anew {
             // What is cleared stays so.
             told.retain(|_, payload: &mut Bytes| payload.is_empty());
         }
+    }
+}
+
+async fn more_is_measured(latest: &mut watch::Receiver<Option<Value>>, so_far: Measured) {
+    let more = latest.wait_for(|state| {
+        let mut measured = so_far;
+        measured.look(state.as_ref());
+        measured != so_far
+    });
+    // Nobody tells any more only at the end of the process.
+    if more.await.is_err() {
+        std::future::pending().await
     }
 }

@@ -265,8 +265,13 @@ fn body(fields: &[(String, Value)]) -> Result<Body, AskError> {
             _ => {}
         }
     }
-    let messages =
-        messages.ok_or_else(|| bad_request("neither \"prompt\" nor \"messages\" is given"))?;
+    let messages = messages.ok_or_else(|| {
+        let neither = "neither \"prompt\" nor \"messages\" is given";
+        bad_request(match ignored.first() {
+            Some(unknown) => format!("{neither}, and \"{unknown}\" is unknown"),
+            None => neither.into(),
+        })
+    })?;
     Ok(Body {
         request: request(messages, options),
         stream,

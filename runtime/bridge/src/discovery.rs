@@ -1,6 +1,6 @@
 //! How Home Assistant finds the box: one retained message that describes a device and its entities.
 //!
-//! In: topics, and the models that there are. Out: the payload of `<prefix>/device/<node>/config`, as Home
+//! In: topics, the models that there are, and what the board measures. Out: the payload of `<prefix>/device/<node>/config`, as Home
 //! Assistant's MQTT discovery has it: <https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload>.
 //! Must never announce what the box does not have: a sensor without a sensor, an update that nobody looks for.
 
@@ -15,8 +15,24 @@ const MAX_STATE_CHARS: usize = 255;
 /// A question in words, whatever it begins with, as an ask.
 const ASK: &str = "{{ {'prompt': value} | to_json }}";
 
+/// What the box's board has shown so far that it measures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measured {
+    temperature: bool,
+    power: bool,
+}
+
+impl Measured {
+    /// Looks what is in a state. An engine that is gone measures nothing, and has its sensors all the same.
+    pub fn look(&mut self, state: Option<&Value>) {
+        let is_there = |name: &str| state.is_some_and(|state| state[name].is_number());
+        self.temperature |= is_there("temperature");
+        self.power |= is_there("power");
+    }
+}
+
 /// The payload; `chosen` is the model that is set, which may have gone.
-pub fn device(topics: &Topics, models: &[String], chosen: &str) -> Value {
+pub fn device(topics: &Topics, models: &[String], chosen: &str, measured: Measured) -> Value {
     let id = topics.object_id();
     let mut options: Vec<&str> = vec![DEFAULT];
     options.extend(models.iter().map(String::as_str));
@@ -128,6 +144,12 @@ pub fn device(topics: &Topics, models: &[String], chosen: &str) -> Value {
             "command_topic": topics.warm_up(),
         },
     });
+    if measured.temperature {
+        components["temperature"] = sensor("Temperature", "temperature", "°C", &state);
+    }
+    if measured.power {
+        components["power"] = sensor("Power", "power", "W", &state);
+    }
     for (name, component) in components.as_object_mut().expect("an object") {
         component["unique_id"] = format!("cloister_{id}_{name}").into();
         // What is asked or set is to arrive.
@@ -143,5 +165,19 @@ pub fn device(topics: &Topics, models: &[String], chosen: &str) -> Value {
         "origin": {"name": "cloister-bridge", "sw_version": env!("CARGO_PKG_VERSION")},
         "availability_topic": topics.status(),
         "components": components,
+    })
+}
+
+/// A figure of the board, by its name in `state`, which is Home Assistant's name for its kind too.
+fn sensor(name: &str, class: &str, unit: &str, topic: &str) -> Value {
+    json!({
+        "platform": "sensor",
+        "name": name,
+        "device_class": class,
+        "entity_category": "diagnostic",
+        "state_topic": topic,
+        "value_template": format!("{{{{ value_json.{class} | default(None) }}}}"),
+        "unit_of_measurement": unit,
+        "state_class": "measurement",
     })
 }

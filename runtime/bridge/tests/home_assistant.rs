@@ -53,7 +53,13 @@ fn home_assistant_finds_the_box_by_itself_and_what_it_shows_is_so() {
     tiny_r1(&models);
     let smollm2 = smollm2();
     std::os::unix::fs::symlink(&smollm2, models.join(smollm2.file_name().unwrap())).unwrap();
-    let _engine = Engine::start_with(&models, folder.path());
+    let sensors = [
+        ("thermal/thermal_zone0/type", "cpu-thermal"),
+        ("thermal/thermal_zone0/temp", "51234"),
+        ("hwmon/hwmon0/name", "ina226"),
+        ("hwmon/hwmon0/power1_input", "6100000"),
+    ];
+    let _engine = Engine::start_on_board(&models, folder.path(), &sensors);
     let broker = Broker::start();
     let bridge = Bridge::start_online(&broker, folder.path(), "5");
     let home = folder.path().join("home");

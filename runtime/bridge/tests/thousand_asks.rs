@@ -8,5 +8,5 @@ mod survive;
 
 #[test]
 fn a_thousand_asks_have_their_one_answer_through_fifty_kills_of_each() {
-    survive::survive(1000, 50, 200..1200);
+    survive::survive("5", 1000, 50, 200..1200);
 }

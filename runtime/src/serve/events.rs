@@ -11,6 +11,7 @@ use futures_core::Stream;
 use serde_json::{Value, json};
 
 use super::models::Models;
+use super::sensors::Sensors;
 
 /// Least time between two events, so that a busy box does not talk only about itself.
 const AT_MOST_EVERY: Duration = Duration::from_millis(250);
@@ -23,11 +24,12 @@ pub async fn events(
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let stream = async_stream::stream! {
         let mut told = Value::Null;
+        let mut sensors = Sensors::of_this_machine();
         loop {
             let engine = models.current();
             let mut stats = engine.as_ref().map(|engine| engine.stats());
             let now = stats.as_mut().map_or_else(Stats::default, |stats| stats.borrow_and_update().clone());
-            let state = json!({
+            let mut state = json!({
                 "model": engine.as_ref().map(|engine| engine.info().id.clone()),
                 "slots": {
                     "total": engine.as_ref().map_or(0, |engine| engine.info().n_slots),
@@ -38,6 +40,10 @@ pub async fn events(
             });
             // Holding the engine would keep its model loaded.
             drop(engine);
+            sensors = sensors.current().await;
+            for (name, figure) in sensors.figures() {
+                state[name] = figure.clone();
+            }
             if state != told {
                 yield Ok(Event::default().event("state").data(state.to_string()));
                 told = state;

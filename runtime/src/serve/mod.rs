@@ -27,6 +27,7 @@ mod privacy;
 mod rate;
 mod responses;
 mod scopes;
+mod sensors;
 mod templates;
 pub mod tls;
 

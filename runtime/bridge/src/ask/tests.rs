@@ -100,6 +100,11 @@ fn what_is_wrong_is_named_with_its_field() {
         (r#"{"prompt":" "}"#, ErrorCode::BadRequest, "prompt"),
         (r#"{}"#, ErrorCode::BadRequest, "messages"),
         (
+            r#"{"promt":"a"}"#,
+            ErrorCode::BadRequest,
+            "\"promt\" is unknown",
+        ),
+        (
             r#"{"prompt":"a","messages":[{}]}"#,
             ErrorCode::BadRequest,
             "both",

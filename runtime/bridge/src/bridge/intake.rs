@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{Bridge, Options, count, lost};
 use crate::answer::{AskError, ErrorCode};
@@ -207,7 +207,7 @@ impl Bridge {
         error: AskError,
         receipt: Receipt,
     ) {
-        info!(code = ?error.code, "an ask is refused");
+        debug!(code = ?error.code, "an ask is refused");
         count(&self.counters.refused);
         let bridge = Arc::clone(self);
         let unwritten = (targets[0].clone(), error.payload(id.as_ref()));
@@ -280,7 +280,8 @@ impl Bridge {
                 warn!(recipe, ?code, "{what}");
                 self.recipes.failed(recipe);
             }
-            None => info!(?code, "{what}"),
+            // The asker is told. A flood of bad asks must not become one of lines in the log.
+            None => debug!(?code, "{what}"),
         }
     }
 }

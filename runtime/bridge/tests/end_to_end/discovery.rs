@@ -134,3 +134,56 @@ fn what_is_set_is_asked_for_where_an_ask_does_not_say_and_outlives_a_restart() {
     );
     assert_ne!(own["text"], "Yes");
 }
+
+#[test]
+fn a_board_that_measures_itself_has_sensors_and_another_has_none() {
+    const BOARD: [(&str, &str); 4] = [
+        ("thermal/thermal_zone0/type", "cpu-thermal"),
+        ("thermal/thermal_zone0/temp", "51234"),
+        ("hwmon/hwmon0/name", "ina226"),
+        ("hwmon/hwmon0/power1_input", "6100000"),
+    ];
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    let mut bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&[CONFIG, "cloister/n/state"]);
+    let sensors = |heard: &Heard| {
+        let components = &heard.json()["components"];
+        ["temperature", "power"].map(|name| components[name]["unit_of_measurement"].clone())
+    };
+    let engine = Engine::start_on_board(&smollm2(), folder.path(), &[BOARD[2], BOARD[0]]);
+    eventually("the model is offered", || {
+        models(&heard.next_on(CONFIG))
+            .get(1)
+            .is_some()
+            .then_some(())
+    });
+    drop(engine);
+    // Neither a chip without its figure nor a zone without its temperature is a sensor.
+    let announced = retained(&broker, CONFIG).unwrap();
+    assert!(
+        !announced.contains("°C") && !announced.contains("\"W\""),
+        "{announced}"
+    );
+
+    let engine = Engine::start_on_board(&smollm2(), folder.path(), &BOARD);
+    eventually("both are announced", || {
+        (sensors(&heard.next_on(CONFIG)) == [json!("°C"), json!("W")]).then_some(())
+    });
+    let states = broker.listen(&["cloister/n/state"]);
+    eventually("both are shown", || {
+        let state = states.next().json();
+        ((&state["temperature"], &state["power"]) == (&json!(51), &json!(6.1))).then_some(())
+    });
+    // Without an engine nothing is measured, and no old figure stands.
+    drop(engine);
+    eventually("they are shown no longer", || {
+        states
+            .next()
+            .json()
+            .get("temperature")
+            .is_none()
+            .then_some(())
+    });
+    bridge.stop();
+}

@@ -12,10 +12,10 @@ use tempfile::TempDir;
 use crate::parts::{Bridge, Broker, Engine, Process, python_command};
 
 /// Asks, kills each part so often, and holds what came against what was promised.
-pub fn survive(asks: usize, kills_of_each: usize, pause: std::ops::Range<u64>) {
+pub fn survive(version: &str, asks: usize, kills_of_each: usize, pause: std::ops::Range<u64>) {
     let folder = TempDir::new().unwrap();
     let mut broker = Broker::start();
-    let mut bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let mut bridge = Bridge::start_online(&broker, folder.path(), version);
     let mut engine = Some(Engine::start(folder.path()));
     let mut asker = python_command("asker.py")
         .args([&broker.port.to_string(), &asks.to_string()])
@@ -57,7 +57,7 @@ pub fn survive(asks: usize, kills_of_each: usize, pause: std::ops::Range<u64>) {
         match part {
             0 => {
                 bridge.process.kill();
-                bridge = Bridge::start(&broker, folder.path(), "5");
+                bridge = Bridge::start(&broker, folder.path(), version);
             }
             1 => {
                 engine.take();

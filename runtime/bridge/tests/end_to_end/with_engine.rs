@@ -3,11 +3,13 @@
 //! Where a test needs the middle of an answer, here and in the files beside, it waits for the first piece and
 //! then halts the engine with SIGSTOP: what happens next does not depend on how fast the machine is.
 
-use serde_json::json;
+use std::process::Command;
+
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::parts::{
-    BOTH_VERSIONS, Bridge, Broker, Engine, assert_is_an_answer, eventually, long_ask,
+    BOTH_VERSIONS, Bridge, Broker, Engine, assert_is_an_answer, eventually, long_ask, tiny_r1,
 };
 
 #[test]
@@ -225,4 +227,20 @@ fn what_came_with_an_ask_comes_back_with_its_answer() {
     let answer = heard.next();
     assert_is_an_answer(&answer.json());
     assert_eq!(answer.correlation.trim(), "room:attic application/json");
+}
+
+#[test]
+fn the_command_of_the_documentation_asks_waits_and_prints_the_answer() {
+    let folder = TempDir::new().unwrap();
+    let _engine = Engine::start_with(&tiny_r1(folder.path()), folder.path());
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let output = Command::new("mosquitto_rr")
+        .args(["-p", &broker.port.to_string(), "-V", "5", "-q", "1"])
+        .args(["-t", "cloister/n/ask", "-e", "answers/me"])
+        .args(["-m", "Has a spider legs?"])
+        .output()
+        .unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer["text"], "Yes", "{answer}");
 }

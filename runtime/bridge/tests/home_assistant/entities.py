@@ -22,6 +22,7 @@ WANTED = {
     "select.cloister_n_model", "select.cloister_n_thinking",
     "sensor.cloister_n_last_answer", "sensor.cloister_n_loaded_model", "sensor.cloister_n_queue",
     "sensor.cloister_n_speed", "sensor.cloister_n_version",
+    "sensor.cloister_n_temperature", "sensor.cloister_n_power",
 }
 
 
@@ -54,6 +55,8 @@ async def main():
     await until("it shows the loaded model", lambda: value("sensor.cloister_n_loaded_model") == SMOLLM2)
     assert value("sensor.cloister_n_version") not in ("unknown", ""), states.get("sensor.cloister_n_version")
     assert value("sensor.cloister_n_queue") == "0"
+    await until("it shows what its board measures", lambda: (
+        value("sensor.cloister_n_temperature"), value("sensor.cloister_n_power")) == ("51", "6.1"))
     models = states.get("select.cloister_n_model").attributes["options"]
     assert models == ["default", SMOLLM2, "tiny-r1"], models
 

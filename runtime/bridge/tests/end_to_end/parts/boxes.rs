@@ -118,9 +118,31 @@ impl Engine {
 
     /// The same with another model, or a folder of models.
     pub fn start_with(model: &Path, folder: &Path) -> Self {
+        Self::start_by(Command::new(program("cloister")), model, folder)
+    }
+
+    /// The same on a board whose sensors are these files of `/sys/class`.
+    pub fn start_on_board(model: &Path, folder: &Path, sensors: &[(&str, &str)]) -> Self {
+        let class = folder.join("class");
+        for (name, text) in sensors {
+            let file = class.join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, format!("{text}\n")).unwrap();
+        }
+        let mut board = Command::new("unshare");
+        board
+            .args(["--map-root-user", "--mount", "sh", "-c"])
+            .arg("mount --bind \"$0\" /sys/class && exec \"$@\"")
+            .arg(class)
+            .arg(program("cloister"));
+        Self::start_by(board, model, folder)
+    }
+
+    fn start_by(starter: Command, model: &Path, folder: &Path) -> Self {
         let log = File::create(folder.join("engine.log")).unwrap();
-        let process = Process::start(program("cloister"), |command| {
+        let process = Process::start(starter.get_program(), |command| {
             command
+                .args(starter.get_args())
                 .arg("serve")
                 .arg(if model.is_dir() {
                     "--models"
