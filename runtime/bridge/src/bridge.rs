@@ -1,10 +1,11 @@
 //! From a message to its answer: the way of one ask through the bridge. [`intake`] writes it down, [`work`]
-//! has it answered; here is what they share, and what else is said to a box.
+//! has it answered, [`deliver`] publishes that; here is what they share, and what else is said to a box.
 //!
 //! In: messages of the topics that are listened to. Out: one answer for each ask, and the pieces of
 //! those that want them.
 //! Must never leave an ask without its answer, run one twice at a time, or log what it says.
 
+mod deliver;
 mod intake;
 mod work;
 

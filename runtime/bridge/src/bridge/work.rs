@@ -1,18 +1,18 @@
-//! Does the work that stands in the journal: puts asks to the engine, publishes answers, erases what is done.
+//! Does the work that stands in the journal: puts asks to the engine, erases what is done. [`super::deliver`]
+//! publishes the answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::{Map, Value};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 use tracing::debug;
 
 use super::{Bridge, Options, count};
-use crate::answer::{self, AskError, ErrorCode, Reply};
-use crate::answers::{Answers, Delivery, Interrupt, Moment, Target, Turn};
+use crate::answer::{AskError, ErrorCode, Reply};
+use crate::answers::{Answers, Interrupt, Moment, Turn};
 use crate::client::Heard;
 use crate::journal::now;
 use crate::topics::{AskId, Place};
@@ -87,7 +87,7 @@ impl Bridge {
         }
     }
 
-    async fn wait_after(&self, failure: &crate::journal::Failure) {
+    pub(super) async fn wait_after(&self, failure: &crate::journal::Failure) {
         debug!("{failure}");
         sleep(TIDY_EVERY).await;
     }
@@ -223,73 +223,6 @@ impl Bridge {
         }
         // Leaving drops the request, which takes it out of the engine's queue.
         Err(expired_error())
-    }
-
-    async fn publish(self: Arc<Self>) {
-        loop {
-            let free = self.deliveries.available_permits();
-            let due = match self.journal.with(move |answers| answers.due(free)).await {
-                Ok(due) => due,
-                Err(failure) => {
-                    self.wait_after(&failure).await;
-                    continue;
-                }
-            };
-            if due.is_empty() {
-                self.journal.due.notified().await;
-                continue;
-            }
-            for delivery in due {
-                let place = Arc::clone(&self.deliveries)
-                    .acquire_owned()
-                    .await
-                    .expect("the places are never closed");
-                let bridge = Arc::clone(&self);
-                tokio::spawn(async move { bridge.deliver(delivery, place).await });
-            }
-        }
-    }
-
-    async fn deliver(&self, delivery: Delivery, place: OwnedSemaphorePermit) {
-        let Delivery {
-            number,
-            target,
-            payload,
-        } = delivery;
-        let delivered = match self.to_publish(&target, payload) {
-            Some(payload) => self.publisher.deliver(target, payload).await,
-            None => true,
-        };
-        if !delivered {
-            return;
-        }
-        while let Err(failure) = self
-            .journal
-            .with(move |answers| answers.delivered(number, now()))
-            .await
-        {
-            self.wait_after(&failure).await;
-        }
-        drop(place);
-        // There is room for the next.
-        self.journal.due.notify_one();
-    }
-
-    fn to_publish(&self, target: &Target, payload: Bytes) -> Option<Bytes> {
-        if target.bare {
-            return answer::bare_text(&payload);
-        }
-        if self.publisher.fits(target, &payload) {
-            return Some(payload);
-        }
-        let error = AskError::new(
-            ErrorCode::Internal,
-            format!(
-                "the answer has {} bytes, more than the broker takes; ask for fewer tokens or raise the broker's max_packet_size",
-                payload.len()
-            ),
-        );
-        Some(error.payload(answer::id_of(&payload).as_ref()))
     }
 
     async fn tidy(&self) {

@@ -328,6 +328,23 @@ fn more_user_properties_than_are_carried_are_refused_with_how_many() {
 }
 
 #[test]
+fn what_is_larger_than_the_owner_wants_is_kept_away_by_the_broker() {
+    let folder = TempDir::new().unwrap();
+    let broker = Broker::start();
+    let answers = broker.listen(&["cloister/n/answer/+", "cloister/n/status"]);
+    let url = format!("mqtt://127.0.0.1:{}", broker.port);
+    let mut bridge = Bridge::start_at(&url, folder.path(), "5", |command| {
+        command.args(["--max-packet", "2097152"]);
+    });
+    answers.wait_online();
+    broker.publish("cloister/n/ask", vec![b'x'; 3 * 1024 * 1024]);
+    broker.publish("cloister/n/ask", r#"{"id":"next"}"#);
+    assert_eq!(answers.next().topic, "cloister/n/answer/next");
+    assert!(!bridge.log().contains("no connection"), "{}", bridge.log());
+    bridge.stop();
+}
+
+#[test]
 fn a_flood_of_large_asks_costs_little_memory() {
     let folder = TempDir::new().unwrap();
     let broker = Broker::start();

@@ -220,13 +220,18 @@ fn what_came_with_an_ask_comes_back_with_its_answer() {
     let _engine = Engine::start(folder.path());
     let broker = Broker::start();
     let _bridge = Bridge::start_online(&broker, folder.path(), "5");
-    let heard = broker.listen_as("%t\t%D %P %C\t%p", &["cloister/n/answer/+"]);
+    let heard = broker.listen_as("%t\t%q %D %P %C\t%p", &["cloister/n/answer/+"]);
     let properties = "-V 5 -D publish user-property room attic -D publish content-type text/plain";
     let properties: Vec<&str> = properties.split(' ').collect();
     broker.publish_with("cloister/n/ask", b"{Say hello.}", &properties);
     let answer = heard.next();
     assert_is_an_answer(&answer.json());
-    assert_eq!(answer.correlation.trim(), "room:attic application/json");
+    let carried: Vec<_> = answer.correlation.split_whitespace().collect();
+    assert_eq!(
+        carried,
+        ["1", "room:attic", "application/json"],
+        "QoS and properties"
+    );
 }
 
 #[test]
