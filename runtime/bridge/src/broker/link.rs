@@ -224,8 +224,11 @@ async fn listen(publisher: &Publisher, filters: &Filters) -> Result<(), String> 
     publisher.listening.send_replace(true);
     info!("listening on {}", heard.join(", "));
     publisher.say("online").await;
-    if !filters.unwanted.is_empty() {
-        publisher.client.unsubscribe(&filters.unwanted).await?;
+    if !filters.unwanted.is_empty()
+        && let Err(why) = publisher.client.unsubscribe(&filters.unwanted).await
+    {
+        let unwanted = filters.unwanted.join(", ");
+        warn!("the broker goes on sending what is listened to no longer, {unwanted}: {why}");
     }
     if !filters.welcome.is_empty() {
         for kept in publisher.client.subscribe(&filters.welcome).await? {

@@ -2,9 +2,10 @@
 is back; prints every answer that came, as JSON lines {"id", "payload"}, until each id has one.
 
 Arguments: the broker's port, how many asks, the topic to ask on, the prefix of the answers' topics, and
-whether to ask again (`again` or `once`).
+whether to ask again (`again` or `once`). Each line of its input says how many to ask next; at its end, the rest.
 """
 
+import itertools
 import json
 import random
 import sys
@@ -15,7 +16,8 @@ import paho.mqtt.client as mqtt
 
 port, count, ask_topic, answers, mode = sys.argv[1:]
 port, count = int(port), int(count)
-missing = {f"k{n}" for n in range(count)}
+names = [f"k{n}" for n in range(count)]
+missing, asked = set(names), set()
 lock = threading.Lock()
 back = threading.Event()
 
@@ -60,14 +62,24 @@ client.loop_start()
 back.wait()
 time.sleep(1)
 back.clear()
-for n in range(count):
-    ask(f"k{n}")
+
+
+def ask_as_told():
+    left = iter(names)
+    for steps in itertools.chain((int(line) for line in sys.stdin), [None]):
+        for name in itertools.islice(left, steps):
+            with lock:
+                asked.add(name)
+            ask(name)
+
+
+threading.Thread(target=ask_as_told, daemon=True).start()
 while True:
     if back.wait(0.2):
         back.clear()
         time.sleep(5)
         with lock:
-            again = sorted(missing, key=lambda name: random.random())
+            again = sorted(missing & asked, key=lambda name: random.random())
         if mode == "again":
             for name in again:
                 ask(name)

@@ -62,8 +62,8 @@ async def start(port, folder, configuration=""):
 
 
 async def until(what, condition):
-    """Waits for a true value and returns it."""
-    for _ in range(1200):
+    """Waits for a true value and returns it: for three minutes, for an answer may fill the context now and then."""
+    for _ in range(3600):
         if value := condition():
             return value
         await asyncio.sleep(0.05)
