@@ -5,9 +5,14 @@ use std::path::Path;
 
 use crate::{Policy, Sockets};
 
-/// `cloister serve` once it listens, and `cloister warm`: reads the models, uses its state folder, answers who comes.
+/// `cloister serve` once it listens, and `cloister warm`: reads the models and the board's sensors, uses its state
+/// folder, answers who comes.
 pub fn serve(models: &Path, state: &Path) -> Policy {
-    Policy::new(Sockets::Accepted).read(models).write(state)
+    Policy::new(Sockets::Accepted)
+        .read(models)
+        .read("/sys/class/thermal")
+        .read("/sys/class/hwmon")
+        .write(state)
 }
 
 /// Its helper that tries model files out, in copies of itself.
