@@ -163,6 +163,23 @@ mod tests {
         })
     }
 
+    /// A sample of the files that reached new code while `tests/fuzz` ran.
+    #[test]
+    fn every_file_of_the_fuzz_corpus_is_read_or_refused_in_one_line() {
+        let corpus = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/fuzz/corpus/cloister_toml"
+        );
+        let files: Vec<_> = std::fs::read_dir(corpus).unwrap().collect();
+        assert!(files.len() > 20, "{}", files.len());
+        for file in files {
+            let path = file.unwrap().path();
+            if let Err(error) = table::<toml::Table>(Some(&path), "serve") {
+                assert_eq!(error.to_string().lines().count(), 1, "{error}");
+            }
+        }
+    }
+
     #[test]
     fn a_programs_own_table_is_read_and_the_others_are_left_to_theirs() {
         let read = read("[bridge]\nnode = \"n\"\n[serve]\nlisten = \"x\"\n[up]\nport = 1\n");

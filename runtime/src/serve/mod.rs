@@ -12,6 +12,8 @@ mod embeddings;
 mod events;
 mod fields;
 mod gate;
+#[cfg(test)]
+mod hostile;
 mod idle;
 mod listen;
 mod loading;

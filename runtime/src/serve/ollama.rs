@@ -6,7 +6,7 @@
 mod answer;
 mod error;
 mod models;
-mod request;
+pub mod request;
 
 use std::convert::Infallible;
 use std::sync::Arc;

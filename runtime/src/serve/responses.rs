@@ -1,7 +1,7 @@
 //! `POST /v1/responses`, as OpenAI's clients speak it, without a memory: each request brings its whole conversation.
 
 mod answer;
-mod request;
+pub mod request;
 
 use std::convert::Infallible;
 use std::sync::Arc;

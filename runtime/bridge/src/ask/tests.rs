@@ -12,6 +12,24 @@ fn refusal(payload: &str) -> Refused {
     read(payload.as_bytes()).expect_err(payload)
 }
 
+/// A sample of the payloads that reached new code while `tests/fuzz` ran.
+#[test]
+fn every_payload_of_the_fuzz_corpus_is_an_ask_or_refused() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/ask");
+    let files: Vec<_> = std::fs::read_dir(corpus).unwrap().collect();
+    assert!(files.len() > 20, "{}", files.len());
+    let topics = Topics::of(&Node::parse("n").unwrap(), &[]);
+    for file in files {
+        let payload = std::fs::read(file.unwrap().path()).unwrap();
+        for form in [Form::Either, Form::Json, Form::Text] {
+            match parse(&payload, form, &topics) {
+                Ok(ask) => assert!(ask.request["messages"].is_array()),
+                Err(refused) => drop(refused.error.payload(refused.id.as_ref())),
+            }
+        }
+    }
+}
+
 #[test]
 fn plain_text_is_the_prompt_as_it_stands() {
     let ask = read(" What is \"2+2\"?\n".as_bytes()).unwrap();

@@ -1,0 +1,166 @@
+//! Request bodies that lie: whatever their bytes are, reading them ends in a request or in an error that is the
+//! client's, and in no panic.
+
+use std::panic::catch_unwind;
+
+use serde_json::Value;
+
+use super::chat::request::ChatRequest;
+use super::fields::Fields;
+use super::ollama::request::OllamaRequest;
+use super::responses::request::ResponsesRequest;
+
+/// What numbers, names and texts are replaced by.
+const WORDS: [&str; 16] = [
+    "-1",
+    "0",
+    "4294967296",
+    "18446744073709551616",
+    "-9223372036854775809",
+    "1e999",
+    "0.1e-400",
+    "null",
+    "true",
+    "[]",
+    "{}",
+    "\"\"",
+    "\"\\ud800\"",
+    "\"\\u0000\"",
+    "[[[[[[[[",
+    "{\"a\":{\"a\":{\"a\":",
+];
+
+/// By each path that takes a body.
+fn read(path: &str, body: &[u8]) {
+    match path {
+        "/v1/chat/completions" => {
+            if let Ok(request) = ChatRequest::parse(body) {
+                request.ask.conversation();
+            }
+        }
+        "/v1/responses" => drop(ResponsesRequest::parse(body)),
+        "/api/chat" => drop(OllamaRequest::chat(body)),
+        "/api/generate" => drop(OllamaRequest::generate(body)),
+        _ => {
+            if let Ok(mut fields) = Fields::parse(body) {
+                for name in ["model", "text", "input", "code", "name"] {
+                    let _ = fields.text(name);
+                }
+                let _ = fields.finish();
+            }
+        }
+    }
+}
+
+/// The examples of `/openapi.json`, and one with all that a chat may have.
+fn seeds() -> Vec<(String, Vec<u8>)> {
+    let document: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+    let paths = document["paths"].as_object().unwrap();
+    let mut seeds: Vec<(String, Vec<u8>)> = paths
+        .iter()
+        .map(|(path, operations)| (path, &operations["post"]["requestBody"]["content"]))
+        .filter(|(_, content)| !content.is_null())
+        .map(|(path, content)| {
+            let body = match &content["application/json"]["example"] {
+                Value::Null => r#"{"model":"m"}"#.to_owned(),
+                example => example.to_string(),
+            };
+            (path.clone(), body.into_bytes())
+        })
+        .collect();
+    let tools = r#"[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object","properties":{"a":{"type":"string","enum":["x"]}},"required":["a"]},"strict":true}}]"#;
+    let messages = r#"[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"hi"}]},{"role":"assistant","content":null,"tool_calls":[{"id":"1","type":"function","function":{"name":"f","arguments":"{\"a\":\"x\"}"}}]},{"role":"tool","tool_call_id":"1","content":"r"}]"#;
+    let schema = r#"{"type":"json_schema","json_schema":{"name":"n","schema":{"type":"object","properties":{"a":{"type":"integer"}}}}}"#;
+    let all = format!(
+        r#"{{"model":"m","messages":{messages},"tools":{tools},"tool_choice":"auto","response_format":{schema},"temperature":0.5,"top_p":0.9,"max_tokens":7,"stop":["a","b"],"seed":1,"stream":true,"reasoning_effort":"low","deadline_ms":1000,"truncation":"middle","service_tier":"flex"}}"#
+    );
+    seeds.push(("/v1/chat/completions".into(), all.into_bytes()));
+    let ollama = format!(
+        r#"{{"model":"m","messages":[{{"role":"user","content":"hi","images":[]}}],"tools":{tools},"format":{{"type":"object"}},"options":{{"num_predict":3,"temperature":0.1,"stop":["x"],"seed":3}},"think":"low","keep_alive":"5m","stream":false}}"#
+    );
+    seeds.push(("/api/chat".into(), ollama.into_bytes()));
+    seeds
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        // xorshift64
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % n as u64) as usize
+    }
+
+    /// `bytes` with one thing changed.
+    fn change(&mut self, bytes: &mut Vec<u8>) {
+        if bytes.is_empty() {
+            return bytes.push(self.0 as u8);
+        }
+        let at = self.below(bytes.len());
+        let rest = bytes.len() - at;
+        match self.below(6) {
+            0 => bytes[at] ^= 1 << self.below(8),
+            1 => bytes.truncate(at),
+            2 => {
+                let part = bytes[at..at + self.below(rest.min(64)) + 1].to_vec();
+                let to = self.below(bytes.len());
+                bytes.splice(to..to, part);
+            }
+            3 => {
+                let end = at + self.below(rest.min(64)) + 1;
+                bytes.drain(at..end);
+            }
+            _ => {
+                // A value as a whole, where one begins.
+                let is_part = |b: &u8| b.is_ascii_alphanumeric() || b".\"-_".contains(b);
+                let end = at + bytes[at..].iter().take_while(|b| is_part(b)).count();
+                let word = WORDS[self.below(WORDS.len())].bytes();
+                bytes.splice(at..end, word);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sound_bodies_are_sound() {
+    for (path, body) in seeds() {
+        let shown = String::from_utf8_lossy(&body).into_owned();
+        let sound = match path.as_str() {
+            "/v1/chat/completions" => ChatRequest::parse(&body).is_ok(),
+            "/v1/responses" => ResponsesRequest::parse(&body).is_ok(),
+            "/api/chat" => OllamaRequest::chat(&body).is_ok(),
+            "/api/generate" => OllamaRequest::generate(&body).is_ok(),
+            _ => Fields::parse(&body).is_ok(),
+        };
+        assert!(sound, "{path}: {shown}");
+    }
+}
+
+#[test]
+fn no_change_of_a_sound_body_makes_its_reader_panic() {
+    for (path, seed) in seeds() {
+        let mut random = Random(0x9E37_79B9_7F4A_7C15);
+        for round in 0..2000 {
+            let mut body = seed.clone();
+            for _ in 0..=random.below(4) {
+                random.change(&mut body);
+            }
+            let sound = catch_unwind(|| read(&path, &body)).is_ok();
+            let shown = String::from_utf8_lossy(&body);
+            assert!(sound, "{path}, round {round}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn what_lies_deep_in_each_other_is_refused() {
+    for (path, _) in seeds() {
+        for (open, close) in [("[", "]"), ("{\"messages\":", "}"), ("{\"format\":", "}")] {
+            let body = open.repeat(1_000_000) + "1" + &close.repeat(1_000_000);
+            read(&path, body.as_bytes());
+            read(&path, open.repeat(1_000_000).as_bytes());
+        }
+    }
+}
