@@ -34,7 +34,7 @@ const TILE: usize = 64;
 const TILE_WORTH: usize = TILE / 2;
 
 /// The time that a slice took, running answers get back times this.
-const OWED: f64 = 1.15;
+const OWED: f64 = 1.35;
 
 /// Tokens that a slot may compute in each step while it answers: the one that was drawn, and what had to follow.
 const MOST_PER_STEP: usize = 16;
