@@ -4,12 +4,13 @@
 #![no_main]
 #![allow(dead_code, missing_docs)] // for the bridge, which uses the rest
 
-#[path = "../../../runtime/bridge/src/answer.rs"]
-mod answer;
-#[path = "../../../runtime/bridge/src/ask.rs"]
-mod ask;
-#[path = "../../../runtime/bridge/src/topics.rs"]
-mod topics;
+#[path = "../../../runtime/bridge/src"]
+mod bridge {
+    pub mod answer;
+    pub mod ask;
+    pub mod topics;
+}
+use bridge::{answer, ask, topics};
 
 /// In the place of the module that keeps what is set: no ask is read by it.
 mod choices {
