@@ -115,7 +115,8 @@ fn weighed_below(state: &State<'_, '_>, value: &Value, levels: usize) -> Result<
                 let item = weighed_below(state, &value.get_item(&name)?, below)?;
                 Ok((weighed_below(state, &name, below)?, item))
             });
-            pairs.collect::<Result<Value, Error>>()
+            let pairs = pairs.collect::<Result<Vec<(Value, Value)>, Error>>()?;
+            Ok(Value::from_pairs(pairs))
         }
         _ => Ok(value.clone()),
     }
@@ -189,6 +190,17 @@ mod tests {
             "-".repeat(super::MOST_SOURCE - 100)
         ));
         assert!(render(&" ".repeat(super::MOST_SOURCE + 1)).is_err());
+    }
+
+    #[test]
+    fn what_is_weighed_stays_what_it_was() {
+        let json = r#"{"type": "object", "properties": {"city": {"type": "string"}, "a": [1, {"b": null}]}}"#;
+        let source = format!("{{% set v = {json} %}}{{{{ v | tojson }}}}");
+        assert_eq!(render(&source.replace("null", "none")).unwrap(), json);
+        assert_eq!(
+            render("{{ [{'b': 1, 'a': 2}] | join }}").unwrap(),
+            r#"{"b": 1, "a": 2}"#.replace('"', "'")
+        );
     }
 
     #[test]
