@@ -49,6 +49,8 @@ def keywords(schema):
         for key, value in schema.items():
             yield key
             yield from keywords(value)
+            if key == "$ref" and value == DIALECT:
+                yield from keywords(jsonschema.Draft4Validator.META_SCHEMA)
     elif isinstance(schema, list):
         for value in schema:
             yield from keywords(value)
