@@ -6,6 +6,9 @@
 
 #[cfg(test)]
 mod allocations;
+#[cfg(test)]
+#[path = "../../tests/src/mutation.rs"]
+mod mutation;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -272,69 +275,8 @@ fn imatrix_seed() -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::mutation::Random;
     use super::*;
-
-    /// What numbers and names are replaced by.
-    const WORDS: [&str; 12] = [
-        "-1",
-        "0",
-        "4294967296",
-        "18446744073709551615",
-        "1e999",
-        "null",
-        "[]",
-        "{}",
-        "\"\"",
-        "\"\\ud800\"",
-        "[[[[[[[[",
-        "true",
-    ];
-
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, n: usize) -> usize {
-            // xorshift64
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            (self.0 % n as u64) as usize
-        }
-
-        /// `bytes` with one thing changed.
-        fn change(&mut self, bytes: &mut Vec<u8>) {
-            if bytes.is_empty() {
-                return bytes.push(self.0 as u8);
-            }
-            let at = self.below(bytes.len());
-            let rest = bytes.len() - at;
-            match self.below(7) {
-                0 => bytes[at] ^= 1 << self.below(8),
-                1 => bytes[at] = [0, 1, 0x7f, 0x80, 0xff][self.below(5)],
-                2 => bytes.truncate(at),
-                3 => {
-                    let part = bytes[at..at + self.below(rest.min(64)) + 1].to_vec();
-                    let to = self.below(bytes.len());
-                    bytes.splice(to..to, part);
-                }
-                4 => {
-                    let end = at + self.below(rest.min(64)) + 1;
-                    bytes.drain(at..end);
-                }
-                5 if rest >= 8 => {
-                    let number = [0, 1, 1 << 31, 1 << 32, 1 << 62, u64::MAX][self.below(6)];
-                    bytes[at..at + 8].copy_from_slice(&u64::to_le_bytes(number));
-                }
-                _ => {
-                    // A number or a word of JSON as a whole, where there is one.
-                    let is_part = |b: &u8| b.is_ascii_alphanumeric() || *b == b'.';
-                    let end = at + bytes[at..].iter().take_while(|b| is_part(b)).count();
-                    let word = WORDS[self.below(WORDS.len())].bytes();
-                    bytes.splice(at..end, word);
-                }
-            }
-        }
-    }
 
     #[test]
     fn the_sound_files_are_sound() {
@@ -380,7 +322,7 @@ mod tests {
         let sound = vocabulary();
         let folder = temporary_folder();
         let path = folder.path().join("m.gguf");
-        let mut random = Random(0x9E37_79B9_7F4A_7C15);
+        let mut random = Random::default();
         for round in 0..300 {
             let mut bytes = sound.clone();
             // The first rounds lie in the counts and lengths of the beginning, the rest anywhere.
@@ -434,12 +376,10 @@ mod tests {
     #[test]
     fn no_change_of_a_sound_file_makes_a_reader_panic_or_ask_for_more_than_the_file() {
         for (name, seed) in seeds() {
-            let mut random = Random(0x9E37_79B9_7F4A_7C15);
+            let mut random = Random::default();
             for round in 0..1000 {
                 let mut bytes = seed.clone();
-                for _ in 0..=random.below(4) {
-                    random.change(&mut bytes);
-                }
+                random.change_some(&mut bytes);
                 assert_read(name, &bytes, &format!("round {round}"));
             }
         }

@@ -1,6 +1,7 @@
 //! `cloister serve` on a free port and a socket of its own.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 use crate::http::{Answer, Events, Http};
 use crate::parts::{program, smollm2};
 use crate::process::{Process, free_port, own_address, until};
+use crate::traces::{files_below, holds, open_files};
 
 /// Two engines on the same cores wait for each other most of the time.
 static ONE_ENGINE: Mutex<()> = Mutex::new(());
@@ -57,6 +59,47 @@ impl Serve {
         let (_, port) = serve.url.rsplit_once(':').expect("the URL has a port");
         let open = format!("{}:{port}", own_address());
         (serve, open)
+    }
+
+    /// Serves SmolLM2 with a folder of its own for a home, [`Serve::state`], and says all that it can in `log` there:
+    /// for tests that search what it leaves.
+    pub fn start_at_home() -> Self {
+        let turn = engine_turn();
+        let home = tempfile::tempdir().expect("a folder can be made");
+        let port = free_port();
+        let file = |name: &str| File::create(home.path().join(name)).expect("a file can be made");
+        let process = Process::spawn(
+            Command::new(program("cloister"))
+                .args(["serve", "--ctx", "512", "--listen"])
+                .arg(format!("127.0.0.1:{port}"))
+                .arg("--model")
+                .arg(smollm2())
+                .current_dir(home.path())
+                .env("HOME", home.path())
+                .env("TMPDIR", home.path())
+                .env_remove("XDG_STATE_HOME")
+                .env("CLOISTER_LOG", "trace")
+                .stdin(Stdio::null())
+                .stdout(file("out"))
+                .stderr(file("log")),
+        );
+        let mut serve = Self {
+            process,
+            url: format!("http://127.0.0.1:{port}"),
+            folder: home,
+            http: Http::default(),
+            _turn: turn,
+        };
+        serve.wait_until_ready();
+        serve
+    }
+
+    /// All files that it has made below its home or holds open; its log is among them, and says something.
+    pub fn left(&self) -> Vec<PathBuf> {
+        let left = [files_below(self.state()), open_files(self.id())].concat();
+        let log = self.state().join("log");
+        assert!(left.contains(&log) && holds(&log, "is ready"));
+        left
     }
 
     /// Its state folder.

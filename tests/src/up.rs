@@ -89,31 +89,7 @@ impl Up {
 
     /// Asks over MQTT, as a JSON ask with the id `1`, and gives the answer's payload.
     pub fn ask_over_mqtt(&self, ask: &Value) -> Value {
-        // Subscribes, and publishes once the broker has confirmed that.
-        let answer = Command::new("mosquitto_rr")
-            .args([
-                "-h",
-                "127.0.0.1",
-                "-p",
-                &self.broker_port,
-                "-V",
-                "mqttv5",
-                "-W",
-                "60",
-            ])
-            .args([
-                "-t",
-                "cloister/test/ask",
-                "-e",
-                "cloister/test/answer/1",
-                "-m",
-                &ask.to_string(),
-            ])
-            .output()
-            .expect("mosquitto-clients are installed");
-        let text = String::from_utf8_lossy(&answer.stdout);
-        serde_json::from_str(&text)
-            .unwrap_or_else(|_| panic!("the answer over MQTT was {answer:?}"))
+        ask_over_mqtt("127.0.0.1", &self.broker_port, "1", ask)
     }
 }
 
@@ -128,4 +104,20 @@ pub fn rest_of(mut stderr: ChildStderr) -> String {
     let mut text = String::new();
     stderr.read_to_string(&mut text).expect("it writes text");
     text
+}
+
+/// Asks the node `test` over MQTT 5, and gives the payload of the answer to this id.
+pub fn ask_over_mqtt(host: &str, port: &str, id: &str, ask: &Value) -> Value {
+    let answer_on = format!("cloister/test/answer/{id}");
+    // Subscribes, and publishes once the broker has confirmed that.
+    let answer = Command::new("mosquitto_rr")
+        .args([
+            "-h", host, "-p", port, "-V", "mqttv5", "-q", "1", "-W", "60",
+        ])
+        .args(["-t", "cloister/test/ask", "-e", &answer_on])
+        .args(["-m", &ask.to_string()])
+        .output()
+        .expect("mosquitto-clients are installed");
+    serde_json::from_slice(&answer.stdout)
+        .unwrap_or_else(|_| panic!("the answer over MQTT was {answer:?}"))
 }

@@ -1,15 +1,13 @@
 //! `docs/privacy.md` line by line: each names a test that is there, and what no other test holds is held here.
 
-use std::fs::File;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use cloister_tests::http::Http;
 use cloister_tests::page::Page;
-use cloister_tests::parts::{program, smollm2};
-use cloister_tests::process::{Process, free_port, until};
-use cloister_tests::serve::{Serve, engine_turn, question};
-use cloister_tests::traces::{files_below, holds, open_files};
+use cloister_tests::parts::smollm2;
+use cloister_tests::process::until;
+use cloister_tests::serve::{Serve, question};
+use cloister_tests::traces::{files_below, holds};
 
 fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -72,36 +70,7 @@ fn from_where_and_with_what_one_asks_is_in_no_file_and_no_log() {
         "quuxreferer",
         "quuxheader",
     ];
-    let _turn = engine_turn();
-    let home = tempfile::tempdir().unwrap();
-    let log = home.path().join("log");
-    let port = free_port();
-    let url = format!("http://127.0.0.1:{port}");
-    let mut serve = Process::spawn(
-        Command::new(program("cloister"))
-            .args([
-                "serve",
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--ctx",
-                "512",
-                "--model",
-            ])
-            .arg(smollm2())
-            .current_dir(home.path())
-            .env("HOME", home.path())
-            .env("TMPDIR", home.path())
-            .env_remove("XDG_STATE_HOME")
-            .env("CLOISTER_LOG", "trace")
-            .stdin(Stdio::null())
-            .stderr(File::create(&log).unwrap()),
-    );
-    let http = Http::default();
-    until("serve is ready", || {
-        assert!(serve.runs(), "serve ended while it started");
-        let health = http.get(&format!("{url}/health"), &[]).ok();
-        health.filter(|answer| answer.status == 200)
-    });
+    let serve = Serve::start_at_home();
     let ask = |path: &str, body: Option<&str>| {
         let mut curl = Command::new("curl");
         curl.args(["--silent", "--show-error", "--interface", ADDRESS]);
@@ -114,7 +83,7 @@ fn from_where_and_with_what_one_asks_is_in_no_file_and_no_log() {
             curl.args(["--header", "Content-Type: application/json", "--data", body]);
         }
         let output = curl
-            .arg(format!("{url}{path}"))
+            .arg(format!("{}{path}", serve.url))
             .output()
             .expect("curl is installed");
         assert!(output.status.success(), "{output:?}");
@@ -130,9 +99,7 @@ fn from_where_and_with_what_one_asks_is_in_no_file_and_no_log() {
     ask("/", None);
     let told = ask("/metrics", None);
     assert!(told.contains("cloister_requests"), "{told}");
-    let searched = [files_below(home.path()), open_files(serve.0.id())].concat();
-    // The search looks where it means to.
-    assert!(searched.contains(&log) && holds(&log, "is ready"));
+    let searched = serve.left();
     for word in WORDS.into_iter().chain([ADDRESS]) {
         assert!(!told.contains(word), "{word} in {told}");
         for file in &searched {

@@ -97,6 +97,20 @@ fn calls(serve: &Serve, request: &Value) -> (Vec<(String, Value)>, String) {
     (found, text)
 }
 
+/// Offers a clock whose one argument has one value, and sees it called so.
+fn assert_calls_the_clock(serve: &Serve, request: &mut Value) {
+    request["tools"] = json!([{"type": "function", "function": {"name": "get_time", "parameters": {
+        "type": "object", "properties": {"zone": {"const": "CET"}}, "required": ["zone"], "additionalProperties": false,
+    }}}]);
+    request["parallel_tool_calls"] = json!(false);
+    let (found, text) = calls(serve, request);
+    assert_eq!(
+        found,
+        [("get_time".to_owned(), json!({"zone": "CET"}))],
+        "{text}"
+    );
+}
+
 #[test]
 fn a_model_whose_template_knows_tools_calls_them_of_itself() {
     let serve = qwen();
@@ -174,16 +188,7 @@ fn a_call_that_begins_without_a_tag_and_on_lines_of_its_own_is_held_to_its_tool(
     ];
     let serve = Serve::start(&scripted_r1(folder.path(), &script), &["--ctx", "1024"]);
     let mut request = ask("What time is it?", json!("auto"));
-    request["tools"] = json!([{"type": "function", "function": {"name": "get_time", "parameters": {
-        "type": "object", "properties": {"zone": {"const": "CET"}}, "required": ["zone"], "additionalProperties": false,
-    }}}]);
-    request["parallel_tool_calls"] = json!(false);
-    let (found, text) = calls(&serve, &request);
-    assert_eq!(
-        found,
-        [("get_time".to_owned(), json!({"zone": "CET"}))],
-        "{text}"
-    );
+    assert_calls_the_clock(&serve, &mut request);
 }
 
 #[test]
@@ -195,16 +200,7 @@ fn a_model_that_thinks_calls_after_its_thought() {
         "What time is it?",
         json!({"type": "function", "function": {"name": "get_time"}}),
     );
-    request["tools"] = json!([{"type": "function", "function": {"name": "get_time", "parameters": {
-        "type": "object", "properties": {"zone": {"const": "CET"}}, "required": ["zone"], "additionalProperties": false,
-    }}}]);
-    request["parallel_tool_calls"] = json!(false);
-    let (found, text) = calls(&serve, &request);
-    assert_eq!(
-        found,
-        [("get_time".to_owned(), json!({"zone": "CET"}))],
-        "{text}"
-    );
+    assert_calls_the_clock(&serve, &mut request);
     let message = serve.chat(&request).json()["choices"][0]["message"].clone();
     assert_eq!(message["reasoning_content"], "Hmm", "{message}");
     // What was called and what came of it are part of the next prompt, for a template that knows neither.

@@ -369,28 +369,25 @@ impl Scheduler {
             let work = slot.work.as_ref();
             work.is_some_and(|work| !work.reads_prompt() && slot.pending().len() <= most)
         };
-        for i in 0..self.slots.len() {
-            if answers(&self.slots[i]) {
-                planned.extend(self.plan_slot(i, most, false));
+        let working = self.slots.iter().filter(|slot| slot.work.is_some()).count();
+        let answering = self.slots.iter().filter(|slot| answers(slot)).count();
+        if answering > 0 && (answering == working || self.owed > Duration::ZERO) {
+            for i in 0..self.slots.len() {
+                if answers(&self.slots[i]) {
+                    planned.extend(self.plan_slot(i, most, false));
+                }
             }
-        }
-        let working = self.slots.iter().filter(|slot| slot.work.is_some());
-        // Slots that answer together gain from each other already, and a draft of one would be computed apart.
-        if let ([plan], 1) = (&mut planned[..], working.count()) {
-            self.plan_draft(plan);
+            // Slots that answer together gain from each other already, and a draft of one would be computed apart.
+            if let ([plan], 1) = (&mut planned[..], working) {
+                self.plan_draft(plan);
+            }
             return planned;
         }
         let mut room = self.batch.room();
-        if planned.is_empty() {
-            self.owed = Duration::ZERO;
-        } else if self.owed > Duration::ZERO
-            || self.slots.iter().all(|s| answers(s) || s.work.is_none())
-        {
-            return planned;
+        if answering > 0 {
+            room = room.min(self.slice);
         } else {
-            self.batch.clear();
-            planned.clear();
-            room = self.slice.min(self.batch.room());
+            self.owed = Duration::ZERO;
         }
         for i in 0..self.slots.len() {
             if room > 0 && !answers(&self.slots[i]) {

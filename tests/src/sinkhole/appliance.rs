@@ -17,7 +17,7 @@ use super::{BOX, BROKER_PORT, ELSEWHERE, OUTSIDE, PAGE_PORT};
 use crate::page::Page;
 use crate::parts::{SMOLLM2, program, smollm2};
 use crate::process::{Process, until};
-use crate::python;
+use crate::{python, up};
 
 /// What is planted to see that it is seen.
 #[derive(Clone, Copy, Debug)]
@@ -210,31 +210,5 @@ fn wait_for_the_bridge() {
 
 fn ask_over_mqtt(id: &str) -> Value {
     let ask = json!({"id": id, "prompt": "Name a bird.", "max_tokens": 12});
-    let topic = format!("cloister/test/answer/{id}");
-    let port = BROKER_PORT.to_string();
-    let answer = Command::new("mosquitto_rr")
-        .args([
-            "-h",
-            &OUTSIDE.to_string(),
-            "-p",
-            &port,
-            "-V",
-            "5",
-            "-q",
-            "1",
-            "-W",
-            "60",
-        ])
-        .args([
-            "-t",
-            "cloister/test/ask",
-            "-e",
-            &topic,
-            "-m",
-            &ask.to_string(),
-        ])
-        .output()
-        .expect("mosquitto-clients are installed");
-    serde_json::from_slice(&answer.stdout)
-        .unwrap_or_else(|_| panic!("the answer over MQTT was {answer:?}"))
+    up::ask_over_mqtt(&OUTSIDE.to_string(), &BROKER_PORT.to_string(), id, &ask)
 }
