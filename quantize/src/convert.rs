@@ -21,6 +21,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, anyhow, bail};
 use cloister_gguf::{Writer, partial_path};
+use cloister_program::output;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::fit::Bytes;
@@ -67,7 +68,7 @@ pub fn convert(job: Job) -> Result<()> {
 
     if job.dry_run {
         note(&plan, &job);
-        println!("{}", dry_run::table(&plan, &job.running)?);
+        output::print(dry_run::table(&plan, &job.running)?)?;
         return space::check(out, plan.file_size());
     }
 
@@ -117,13 +118,13 @@ pub fn convert(job: Job) -> Result<()> {
         }
     }
 
-    println!(
+    output::print(format_args!(
         "{}: {}, {} of weights, {:.2} bits per weight",
         out.display(),
         plan.file_type,
         megabytes(plan.bytes()),
         plan.bits_per_weight()
-    );
+    ))?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use cloister_gguf::{Metadata, TensorInfo};
+use cloister_program::output;
 
 use crate::file_type::FileType::{self, *};
 use crate::running::{Running, mib};
@@ -151,7 +152,7 @@ pub fn choose(
     }
     let chosen = best.map(|best| weighed[best].recipe.clone());
     weighed.sort_by_key(|w| Reverse(w.need));
-    println!("{}", table(&weighed, chosen.as_ref(), room));
+    output::print(table(&weighed, chosen.as_ref(), room))?;
     let Some(chosen) = chosen else {
         let possible = weighed.iter().rfind(|w| !w.lacks_imatrix);
         let smallest = possible.expect("some types need no imatrix");

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 use cloister_engine::evaluate::{Evaluator, Inputs, MatMul, MatMulObserver};
+use cloister_program::output;
 
 use crate::imatrix_file::{Entry, Imatrix};
 use crate::text_windows::{Text, note_long_windows};
@@ -60,12 +61,11 @@ pub fn imatrix(
     collected.imatrix.chunk_count = windows.count() as u32;
     collected.imatrix.chunk_size = n_ctx;
     collected.imatrix.write(out)?;
-    report(&collected.imatrix, out);
-    Ok(())
+    report(&collected.imatrix, out)
 }
 
 /// Says what was collected, and where a text was too short or too narrow for all experts.
-fn report(imatrix: &Imatrix, out: &Path) {
+fn report(imatrix: &Imatrix, out: &Path) -> Result<()> {
     let counts = || imatrix.entries.values().flat_map(|entry| &entry.counts);
     let idle = counts().filter(|count| **count == 0).count();
     if idle > 0 {
@@ -74,13 +74,14 @@ fn report(imatrix: &Imatrix, out: &Path) {
             counts().count()
         );
     }
-    println!(
+    output::print(format_args!(
         "{}: {} weights, {} windows of {} tokens",
         out.display(),
         imatrix.entries.len(),
         imatrix.chunk_count,
         imatrix.chunk_size
-    );
+    ))?;
+    Ok(())
 }
 
 /// Refuses, before anything is computed, what could not be written afterwards.

@@ -3,6 +3,9 @@
 //!
 //! Exit codes: 0 done, 2 wrong use, 1 anything else; each failure is one line on stderr.
 
+// A reader that goes away must not end a program; `output::print` lets it go.
+#![deny(clippy::print_stdout)]
+
 mod convert;
 mod file_type;
 mod fit;
@@ -21,13 +24,13 @@ mod tensor_class;
 mod text_windows;
 mod type_mix;
 
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use cloister_gguf::Gguf;
+use cloister_program::output;
 use cloister_sandbox::{Policy, processes};
 
 use crate::convert::Job;
@@ -254,13 +257,10 @@ fn run(command: Command) -> Result<()> {
 fn inspect_file(file: &Path, json: bool, running: &Running) -> Result<()> {
     let gguf = Gguf::open_header(file)?;
     let text = if json {
-        format!("{:#}\n", inspect::json(&gguf, running))
+        format!("{:#}", inspect::json(&gguf, running))
     } else {
         inspect::table(&gguf, running)
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => {} // `inspect | head`
-        other => other.context("cannot print")?,
-    }
+    output::print(text.trim_end())?;
     Ok(gguf.check_data()?)
 }

@@ -9,12 +9,12 @@
 
 mod score;
 
-use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use cloister_engine::evaluate::Evaluator;
 use cloister_gguf::Gguf;
+use cloister_program::output;
 use serde_json::{Value as Json, json};
 
 use crate::text_windows::{Text, note_long_windows};
@@ -90,13 +90,11 @@ pub fn measure(
         scores,
     };
     let shown = match json {
-        true => format!("{:#}\n", figures.json()),
+        true => format!("{:#}", figures.json()),
         false => figures.table(),
     };
-    match std::io::stdout().write_all(shown.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("cannot print"),
-    }
+    output::print(shown.trim_end())?;
+    Ok(())
 }
 
 /// Two models can be held against each other when a token means the same to both.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use cloister_engine::bench::{Bench, Test};
+use cloister_program::output;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -104,11 +105,13 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
             .collect();
         let mut report = facts(&bench, &args.model);
         report["results"] = results.into();
-        println!("{report:#}");
+        output::print(format_args!("{report:#}"))?;
     } else {
-        println!("{}", head(&bench));
+        output::print(head(&bench))?;
         for (test, tokens, (mean, deviation)) in results {
-            println!("{test:8} {tokens:6} tokens  {mean:9.2} ± {deviation:.2} tokens/s");
+            output::print(format_args!(
+                "{test:8} {tokens:6} tokens  {mean:9.2} ± {deviation:.2} tokens/s"
+            ))?;
         }
     }
     Ok(())

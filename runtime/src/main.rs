@@ -1,6 +1,9 @@
 //! `cloister`: the private AI box. `up` starts everything one machine needs, `serve` answers over
 //! HTTP, `warm` prepares it, `pair` and `keys` say who may ask from the network, `bench` times the model. There is no network client in this program's tree.
 
+// A reader that goes away must not end a program; `output::print` lets it go.
+#![deny(clippy::print_stdout)]
+
 mod access;
 mod bench;
 mod rehearsal;

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use cloister_program::output;
 
 pub use children::Ended;
 use children::{Children, Started, StopSignals};
@@ -173,9 +174,9 @@ async fn start_and_watch(
         node: &plan.node,
     };
     if plan.json {
-        println!("{}", endpoints.json());
+        output::print(endpoints.json())?;
     } else {
-        println!("{}", endpoints.instructions());
+        output::print(endpoints.instructions())?;
     }
     children.watch(stop).await
 }

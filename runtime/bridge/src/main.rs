@@ -4,6 +4,9 @@
 //! use, 1 for anything else.
 //! Must never open a connection but to its one broker and that socket, and must never listen.
 
+// A reader that goes away must not end a program; `output::print` lets it go.
+#![deny(clippy::print_stdout)]
+
 mod announce;
 mod answer;
 mod answers;

@@ -6,5 +6,6 @@
 pub mod command_line;
 pub mod config_file;
 pub mod node;
+pub mod output;
 pub mod panics;
 pub mod readiness;

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use cloister_program::output;
 use serde::Deserialize;
 
 use super::{Access, CODE_LASTS, Scope, check_name};
@@ -81,11 +82,11 @@ enum KeysCommand {
 /// The state folder cannot be written.
 pub fn pair(args: &PairArgs) -> anyhow::Result<()> {
     let code = args.place.access()?.new_code(args.scope)?;
-    println!(
+    output::print(format_args!(
         "{}\nGood once, for {} minutes: open /pair of the box's page in the browser that is to be let in.",
         spaced(&code),
         CODE_LASTS.as_secs() / 60
-    );
+    ))?;
     Ok(())
 }
 
@@ -104,7 +105,7 @@ pub fn keys(args: &KeysArgs) -> anyhow::Result<()> {
     match &args.command {
         KeysCommand::Add { name, scope } => {
             check_name(name).map_err(WrongUse)?;
-            println!("{}", access.add(name, *scope)?);
+            output::print(access.add(name, *scope)?)?;
             eprintln!(
                 "Kept nowhere: write it down now. Programs send it as `Authorization: Bearer ...`, as their API key."
             );
@@ -113,7 +114,11 @@ pub fn keys(args: &KeysArgs) -> anyhow::Result<()> {
             for key in access.keys()? {
                 let added = std::time::UNIX_EPOCH + std::time::Duration::from_secs(key.added);
                 let added = humantime::format_rfc3339_seconds(added);
-                println!("{:5}  {added}  {}", key.scope.name(), key.name);
+                output::print(format_args!(
+                    "{:5}  {added}  {}",
+                    key.scope.name(),
+                    key.name
+                ))?;
             }
         }
         KeysCommand::Revoke { name } => {

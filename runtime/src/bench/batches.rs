@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 use cloister_engine::bench::peak::{self, Peaks};
 use cloister_engine::bench::{Bench, Test};
 use cloister_gguf::Gguf;
+use cloister_program::output;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use serde_json::json;
@@ -136,7 +137,7 @@ pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    print(args, &bench, work, peaks, &rows);
+    output::print(report(args, &bench, work, peaks, &rows))?;
 
     let below: Vec<String> = args
         .batches
@@ -295,7 +296,7 @@ fn llama_bench(
         .collect()
 }
 
-fn print(args: &BenchArgs, bench: &Bench, work: Work, peaks: Peaks, rows: &[Row]) {
+fn report(args: &BenchArgs, bench: &Bench, work: Work, peaks: Peaks, rows: &[Row]) -> String {
     let ours = |row: &Row| row.median(|s| Some(s.ours)).expect("a round at least");
     let verify = |row: &Row| row.median(|s| Some(s.verify)).expect("a round at least");
     let theirs = |row: &Row, mode: usize| row.median(|s| s.theirs.map(|t| t[mode]));
@@ -317,12 +318,13 @@ fn print(args: &BenchArgs, bench: &Bench, work: Work, peaks: Peaks, rows: &[Row]
                 })
             })
             .collect();
-        println!("{report:#}");
-        return;
+        return format!("{report:#}");
     }
-    println!("{}", head(bench));
-    println!(
-        "a token: {:.1} MB and {:.2} G operations; this machine: {:.1} GB/s{}",
+    let mut text = format!(
+        "{}\na token: {:.1} MB and {:.2} G operations; this machine: {:.1} GB/s{}\n\n\
+         | batch | as stored | repacked | cloister | ratio | all logits | limit | reached |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |",
+        head(bench),
         work.bytes / 1e6,
         2.0 * work.weights / 1e9,
         peaks.bytes / 1e9,
@@ -331,16 +333,12 @@ fn print(args: &BenchArgs, bench: &Bench, work: Work, peaks: Peaks, rows: &[Row]
             o / 1e9
         )),
     );
-    println!(
-        "\n| batch | as stored | repacked | cloister | ratio | all logits | limit | reached |"
-    );
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     let figure = |value: Option<f64>, digits: usize| {
         value.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"))
     };
     for row in rows {
-        println!(
-            "| {} | {} | {} | {:.1} | {} | {:.1} | {:.1} | {:.0} % |",
+        text += &format!(
+            "\n| {} | {} | {} | {:.1} | {} | {:.1} | {:.1} | {:.0} % |",
             row.n,
             figure(theirs(row, 0), 1),
             figure(theirs(row, 1), 1),
@@ -351,6 +349,7 @@ fn print(args: &BenchArgs, bench: &Bench, work: Work, peaks: Peaks, rows: &[Row]
             100.0 * ours(row) / row.limit,
         );
     }
+    text
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use cloister_engine::{
     Client, Conversation, Engine, Event, GenerateError, Generation, Message, Priority,
 };
 
+use cloister_program::output;
+
 use super::api_error::ApiError;
 use super::chat::request::ChatRequest;
 use super::fields::Fields;
@@ -112,10 +114,10 @@ pub async fn warm(models: &Models, templates: &[Template]) -> anyhow::Result<()>
                 let begun = begin(engine.clone(), conversation.clone(), client, priority).await;
                 let begun = begun.map_err(|error| anyhow::anyhow!("{}", error.message()));
                 match begun.with_context(at)? {
-                    None => println!("{} is stored already", at()),
+                    None => output::print(format_args!("{} is stored already", at()))?,
                     Some(generation) => {
                         let tokens = stored(generation).await.with_context(at)?;
-                        println!("{} is stored: {tokens} tokens", at());
+                        output::print(format_args!("{} is stored: {tokens} tokens", at()))?;
                     }
                 }
             }
