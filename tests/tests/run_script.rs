@@ -17,7 +17,10 @@ fn run(state: &Path) -> Command {
     // What cargo tells a test about itself would make the script's own cargo build anew.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text == "LD_LIBRARY_PATH" {
+        if text.starts_with("CARGO_PKG_")
+            || text.starts_with("CARGO_MANIFEST_")
+            || text == "LD_LIBRARY_PATH"
+        {
             command.env_remove(&name);
         }
     }
