@@ -1,0 +1,358 @@
+//! The state machine of the panel: one step for each thing that happened.
+//!
+//! In: [`Inputs`], all of what is known now. Out: [`Outputs`], all of what is to be so now; two of them, a stop and a
+//! shutdown, are wishes of that moment. It never shows what it does not know: without `serve`'s word there is no
+//! "ready", and "private" is shown only when `serve` has said that it takes no prompt.
+
+use crate::button::{Button, Press, earliest};
+use crate::device::Fault;
+use crate::display::{Pages, View};
+use crate::energy::Account;
+use crate::light::{Rgb, pattern};
+use crate::privacy::PrivacySwitch;
+use crate::thermal::{Cooling, Doubt, FanFault, Law, Limits, MAX_SENSORS, Measured, Throttle};
+use crate::units::{Celsius, Duty, JoulesPerToken, Millis, WattHours, Watts};
+use crate::watchdog::Pulse;
+
+/// How long `serve` may be away until that is a fault: it starts, or is started again.
+pub const STARTS_WITHIN: Millis = Millis::seconds(90);
+/// How often is measured: while it works, and while it rests.
+const MEASURE_WORKING: Millis = Millis::seconds(1);
+const MEASURE_RESTING: Millis = Millis::seconds(2);
+
+/// How far the running answer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// There is none.
+    #[default]
+    Idle,
+    /// Its prompt is read.
+    Reading,
+    /// Its thought is written.
+    Thinking,
+    /// Its text is written.
+    Answering,
+}
+
+/// What `serve` says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// Nothing: it is not there, or has not been heard for too long.
+    #[default]
+    Away,
+    /// It loads a model.
+    Loading,
+    /// It has failed, and says so.
+    Failed,
+    /// It answers, or would.
+    Serving {
+        /// How far it is.
+        phase: Phase,
+        /// Whether it takes no prompts, because of the privacy switch.
+        private: bool,
+    },
+}
+
+/// What the status light says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Shown {
+    Starting,
+    Ready,
+    Reading,
+    Thinking,
+    Answering,
+    TooHot,
+    Broken,
+    Private,
+    ShuttingDown,
+}
+
+impl Shown {
+    /// Every one.
+    pub const ALL: [Self; 9] = [
+        Self::Starting,
+        Self::Ready,
+        Self::Reading,
+        Self::Thinking,
+        Self::Answering,
+        Self::TooHot,
+        Self::Broken,
+        Self::Private,
+        Self::ShuttingDown,
+    ];
+
+    /// One word, for `/api/events`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Reading => "reading",
+            Self::Thinking => "thinking",
+            Self::Answering => "answering",
+            Self::TooHot => "too_hot",
+            Self::Broken => "broken",
+            Self::Private => "private",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+}
+
+/// What is known of the board before it runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What it can bear.
+    pub limits: Limits,
+}
+
+/// All of what is known now.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inputs<'a> {
+    /// What `serve` says.
+    pub engine: Engine,
+    /// Tokens that it has generated since its start, if it says so.
+    pub tokens: Option<u64>,
+    /// Steps that it has computed since its start, if it says so.
+    pub steps: Option<u64>,
+    /// The button, closed when pressed; none on a board that has none.
+    pub button: Option<Result<bool, Fault>>,
+    /// The privacy switch, closed for private; none on a board that has none.
+    pub privacy_switch: Option<Result<bool, Fault>>,
+    /// What was measured just now; none between measurements.
+    pub measured: Option<Measured<'a>>,
+    /// The power that was measured with it.
+    pub power: Option<Result<Watts, Fault>>,
+    /// Whether another device (display, watchdog) does not do what it should.
+    pub other_fault: bool,
+}
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Problems {
+    /// `serve` is away for too long, or has failed.
+    pub engine: bool,
+    /// `serve` does not do as the privacy switch says.
+    pub privacy_ignored: bool,
+    /// The privacy switch does not answer.
+    pub privacy_switch: Option<Fault>,
+    /// The button does not answer.
+    pub button: Option<Fault>,
+    /// The button is held for longer than anybody means.
+    pub button_stuck: bool,
+    /// The sensors, each at its place.
+    pub sensors: [Option<Doubt>; MAX_SENSORS],
+    /// The fan.
+    pub fan: Option<FanFault>,
+    /// The meter of power.
+    pub power: Option<Fault>,
+    /// Another device.
+    pub other: bool,
+}
+
+impl Problems {
+    /// Whether there is any.
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+/// All of what is to be so now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outputs {
+    /// What the light says.
+    pub shown: Shown,
+    /// How the light looks at this moment.
+    pub light: Rgb,
+    /// What the display shows.
+    pub view: View,
+    /// How strongly the fan is driven.
+    pub fan: Duty,
+    /// How far `serve` has to slow down.
+    pub throttle: Throttle,
+    /// Whether `serve` has to take no prompts; none without a switch, as then it is not the panel's to say.
+    pub private: Option<bool>,
+    /// At this moment: running answers are to stop.
+    pub stop_answers: bool,
+    /// At this moment: the machine is to shut down.
+    pub shut_down: bool,
+    /// Whether the watchdogs are to be fed.
+    pub feed: bool,
+    /// The temperature, of the sensor with the least margin.
+    pub temperature: Option<Celsius>,
+    /// What a token takes.
+    pub joules_per_token: Option<JoulesPerToken>,
+    /// What the last day took.
+    pub last_day: Option<WattHours>,
+    /// What is wrong.
+    pub problems: Problems,
+    /// When to measure again.
+    pub measure_at: Millis,
+    /// When to call again even if nothing happens; never later than `measure_at`.
+    pub again: Millis,
+}
+
+/// The panel.
+#[derive(Clone, Debug)]
+pub struct Panel {
+    button: Button,
+    switch: PrivacySwitch,
+    law: Law,
+    account: Account,
+    pages: Pages,
+    pulse: Pulse,
+    cooling: Cooling,
+    power_fault: Option<Fault>,
+    measure_at: Millis,
+    away_since: Option<Millis>,
+    shutting_down: bool,
+    shown: (Shown, Millis),
+}
+
+impl Panel {
+    /// As it is at the start, before anything is known: the fan is full.
+    pub fn new(options: Options) -> Self {
+        Self {
+            button: Button::default(),
+            switch: PrivacySwitch::default(),
+            law: Law::new(options.limits),
+            account: Account::default(),
+            pages: Pages::default(),
+            pulse: Pulse::default(),
+            cooling: Cooling {
+                duty: Duty::FULL,
+                throttle: Throttle::None,
+                hot: false,
+                temperature: None,
+                doubts: [None; MAX_SENSORS],
+                fan_fault: None,
+            },
+            power_fault: None,
+            measure_at: Millis(0),
+            away_since: None,
+            shutting_down: false,
+            shown: (Shown::Starting, Millis(0)),
+        }
+    }
+
+    /// Takes what is known at this moment.
+    pub fn step(&mut self, now: Millis, inputs: &Inputs) -> Outputs {
+        let (phase, serve_private) = match inputs.engine {
+            Engine::Serving { phase, private } => (phase, Some(private)),
+            Engine::Away | Engine::Loading | Engine::Failed => (Phase::Idle, None),
+        };
+        let working = phase != Phase::Idle;
+        self.measure(now, inputs, working);
+
+        let mut problems = Problems {
+            engine: self.engine_fails(now, inputs.engine),
+            button: inputs.button.and_then(Result::err),
+            privacy_switch: inputs.privacy_switch.and_then(Result::err),
+            sensors: self.cooling.doubts,
+            fan: self.cooling.fan_fault,
+            power: self.power_fault,
+            other: inputs.other_fault,
+            ..Problems::default()
+        };
+        let heard = match inputs.button {
+            Some(Ok(closed)) => self.button.update(now, closed),
+            _ => Default::default(),
+        };
+        problems.button_stuck = heard.stuck;
+        let decided = inputs
+            .privacy_switch
+            .map(|contact| self.switch.update(now, contact, serve_private));
+        // While it is away, that is the fault.
+        problems.privacy_ignored =
+            serve_private.is_some() && decided.is_some_and(|decided| decided.ignored);
+        self.shutting_down |= heard.press == Some(Press::Long);
+
+        let shown = self.choose(inputs.engine, &problems);
+        if shown != self.shown.0 {
+            self.shown = (shown, now);
+        }
+        let (light, changes) = pattern(shown).at(now.since(self.shown.1));
+        let (view, turns) = self.pages.update(now, heard.press.is_some(), working);
+        let again = earliest([
+            Some(self.measure_at),
+            Some(turns),
+            changes.map(|after| self.shown.1 + after),
+            heard.again,
+            decided.and_then(|decided| decided.again),
+        ]);
+        Outputs {
+            shown,
+            light,
+            view,
+            fan: self.cooling.duty,
+            throttle: self.cooling.throttle,
+            private: decided.map(|decided| decided.private),
+            stop_answers: heard.press == Some(Press::Short),
+            shut_down: heard.press == Some(Press::Long),
+            feed: self
+                .pulse
+                .update(now, inputs.engine != Engine::Away, working, inputs.steps),
+            temperature: self.cooling.temperature,
+            joules_per_token: self.account.per_token(),
+            last_day: self.account.last_day(),
+            problems,
+            measure_at: self.measure_at,
+            again: again.unwrap_or(self.measure_at),
+        }
+    }
+
+    fn measure(&mut self, now: Millis, inputs: &Inputs, working: bool) {
+        let Some(measured) = &inputs.measured else {
+            return;
+        };
+        self.cooling = self.law.update(now, measured);
+        self.power_fault = inputs.power.and_then(Result::err);
+        let power = inputs.power.and_then(Result::ok);
+        self.account.update(now, power, working, inputs.tokens);
+        let resting = !working && !self.cooling.hot;
+        self.measure_at = now
+            + if resting {
+                MEASURE_RESTING
+            } else {
+                MEASURE_WORKING
+            };
+    }
+
+    fn engine_fails(&mut self, now: Millis, engine: Engine) -> bool {
+        match engine {
+            Engine::Away => {
+                let since = *self.away_since.get_or_insert(now);
+                now.since(since) >= STARTS_WITHIN
+            }
+            Engine::Failed => true,
+            Engine::Loading | Engine::Serving { .. } => {
+                self.away_since = None;
+                false
+            }
+        }
+    }
+
+    fn choose(&self, engine: Engine, problems: &Problems) -> Shown {
+        if self.shutting_down {
+            return Shown::ShuttingDown;
+        }
+        // That nobody is heard is what matters most to who turned the switch, and true whatever else is.
+        if matches!(engine, Engine::Serving { private: true, .. }) && !problems.privacy_ignored {
+            return Shown::Private;
+        }
+        if self.cooling.hot {
+            return Shown::TooHot;
+        }
+        if problems.any() {
+            return Shown::Broken;
+        }
+        match engine {
+            Engine::Away | Engine::Loading | Engine::Failed => Shown::Starting,
+            Engine::Serving { phase, .. } => match phase {
+                Phase::Idle => Shown::Ready,
+                Phase::Reading => Shown::Reading,
+                Phase::Thinking => Shown::Thinking,
+                Phase::Answering => Shown::Answering,
+            },
+        }
+    }
+}

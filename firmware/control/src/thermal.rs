@@ -1,0 +1,294 @@
+//! The thermal law: how fast the fan turns, and how far the engine has to slow down.
+//!
+//! Terms. *Margin*: how far a sensor is below its own limit; the law sees all sensors as one temperature, that of the one
+//! with the least margin, as if its limit were [`Limits::limit`]. *Doubted*: a sensor whose readings cannot be true; it
+//! counts for nothing until they can. *Blind*: no sensor is left that is not doubted.
+//!
+//! The order is: fan, then a slower engine, then no answers, and all of that below the limit at which the SoC's own
+//! firmware acts. What is not known is taken for the worst: without a sensor the fan is full and the engine slow,
+//! without a fan too the engine stops.
+
+mod fan;
+mod sensor;
+
+pub use fan::FanFault;
+pub use sensor::Doubt;
+
+use crate::device::Fault;
+use crate::units::{Celsius, Duty, Millis, Rpm};
+use fan::Fan;
+use sensor::Track;
+
+/// The most sensors of a board that the law follows.
+pub const MAX_SENSORS: usize = 8;
+
+/// How far ahead a rise is looked at, in seconds.
+const AHEAD: f32 = 4.0;
+/// The engine slows by one step at most so often, unless it is urgent.
+const SLOWER_EVERY: Millis = Millis::seconds(4);
+/// It gets faster by one step at most so often.
+const FASTER_EVERY: Millis = Millis::seconds(20);
+/// What is less than this in a second is not falling.
+const FALLS: f32 = -0.05;
+
+/// What a board can bear. Each is above the one before it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// The fan begins to turn.
+    pub fan_starts: Celsius,
+    /// The fan is full.
+    pub fan_full: Celsius,
+    /// The engine begins to slow down.
+    pub throttle: Celsius,
+    /// Answers end.
+    pub critical: Celsius,
+    /// Never to be exceeded: where the SoC's firmware slows down by itself.
+    pub limit: Celsius,
+    /// The least duty at which this fan turns reliably.
+    pub fan_least: Duty,
+}
+
+/// How far a temperature must fall until what it caused is taken back.
+pub const HYSTERESIS: Celsius = Celsius(4.0);
+
+impl Limits {
+    /// Whether they can be kept to: in order, and with room for the hysteresis.
+    ///
+    /// # Errors
+    /// What is wrong, as one sentence.
+    pub fn check(&self) -> Result<(), &'static str> {
+        let all = [
+            self.fan_starts,
+            self.fan_full,
+            self.throttle,
+            self.critical,
+            self.limit,
+        ];
+        if all
+            .iter()
+            .any(|limit| !limit.0.is_finite() || !(0.0..=125.0).contains(&limit.0))
+        {
+            return Err("a limit is not between 0 and 125 °C");
+        }
+        if all.windows(2).any(|pair| pair[0] >= pair[1]) {
+            return Err("limits must rise: fan-starts, fan-full, throttle, critical, limit");
+        }
+        if self.fan_full + HYSTERESIS > self.throttle {
+            return Err(
+                "throttle must be 4 °C above fan-full, or the engine slows before the fan is full",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// How much of its heat the engine may make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Throttle {
+    /// All.
+    #[default]
+    None,
+    /// Three quarters.
+    Light,
+    /// Half.
+    Half,
+    /// A quarter.
+    Quarter,
+    /// None: running answers end with an error, and no prompt is taken.
+    Stop,
+}
+
+impl Throttle {
+    const ALL: [Self; 5] = [
+        Self::None,
+        Self::Light,
+        Self::Half,
+        Self::Quarter,
+        Self::Stop,
+    ];
+
+    /// 0 for none to 4 for stop.
+    pub const fn step(self) -> u8 {
+        self as u8
+    }
+
+    fn slower(self) -> Self {
+        Self::ALL[(self as usize + 1)
+            .min(Self::Quarter as usize)
+            .max(self as usize)]
+    }
+
+    fn faster(self) -> Self {
+        Self::ALL[(self as usize).saturating_sub(1)]
+    }
+}
+
+/// One sensor, now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// What it says.
+    pub reading: Result<Celsius, Fault>,
+    /// What it must never exceed.
+    pub limit: Celsius,
+    /// Whether it is on the processor's die, and so rises within seconds when the engine works.
+    pub on_die: bool,
+}
+
+/// What was measured, all at about the same moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured<'a> {
+    /// The sensors, each always at the same place; those beyond [`MAX_SENSORS`] are not followed.
+    pub sensors: &'a [Sample],
+    /// Whether there is a fan that can be driven, and whether the last attempt to do so worked.
+    pub fan: Option<Result<(), Fault>>,
+    /// How fast it turns, if that is measured.
+    pub tachometer: Option<Result<Rpm, Fault>>,
+    /// Whether the SoC's firmware slows the processor because of heat, if it says that.
+    pub soc_throttles: Option<bool>,
+    /// Whether the engine computes.
+    pub working: bool,
+}
+
+/// What the law decides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cooling {
+    /// How strongly to drive the fan, if there is one.
+    pub duty: Duty,
+    /// How far the engine has to slow down.
+    pub throttle: Throttle,
+    /// Whether that is because of heat; else it is because of what is not known.
+    pub hot: bool,
+    /// The temperature of the sensor with the least margin among those that are not doubted.
+    pub temperature: Option<Celsius>,
+    /// What is wrong with each sensor, at its place.
+    pub doubts: [Option<Doubt>; MAX_SENSORS],
+    /// What is wrong with the fan.
+    pub fan_fault: Option<FanFault>,
+}
+
+/// The law, and what it remembers.
+#[derive(Clone, Debug)]
+pub struct Law {
+    limits: Limits,
+    tracks: [Track; MAX_SENSORS],
+    fan: Fan,
+    throttle: Throttle,
+    throttled_at: Millis,
+}
+
+impl Law {
+    /// For a board with these limits.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            tracks: [const { Track::new() }; MAX_SENSORS],
+            fan: Fan::default(),
+            throttle: Throttle::None,
+            throttled_at: Millis(0),
+        }
+    }
+
+    /// Takes what was measured; at least every two seconds.
+    pub fn update(&mut self, now: Millis, measured: &Measured) -> Cooling {
+        let limits = self.limits;
+        let mut doubts = [None; MAX_SENSORS];
+        let mut hottest: Option<Heat> = None;
+        let full_speed = measured.working && self.throttle == Throttle::None;
+        for ((track, sample), doubt) in self
+            .tracks
+            .iter_mut()
+            .zip(measured.sensors)
+            .zip(&mut doubts)
+        {
+            *doubt = track.update(now, sample, full_speed);
+            let heat = track.rate().map(|rate| Heat {
+                // As far below the law's limit as below its own.
+                level: limits.limit - (sample.limit - rate.0),
+                shown: rate.0,
+                rising: rate.1,
+            });
+            if let (None, Some(heat)) = (&doubt, heat)
+                && hottest.is_none_or(|hottest| heat.level > hottest.level)
+            {
+                hottest = Some(heat);
+            }
+        }
+        // The SoC is hot, and no sensor says so: they lie.
+        if measured.soc_throttles == Some(true)
+            && hottest.is_none_or(|heat| heat.level < limits.throttle)
+        {
+            hottest = None;
+            for (doubt, _) in doubts.iter_mut().zip(measured.sensors) {
+                doubt.get_or_insert(Doubt::Contradicted);
+            }
+        }
+        let level = hottest.map(|heat| heat.level);
+        let (duty, fan_fault) = self.fan.update(now, level, &limits, measured);
+        let cooled = measured.fan.is_some() && fan_fault.is_none_or(FanFault::still_turns);
+        let (throttle, hot) = self.throttle(now, hottest, cooled, measured.fan.is_some());
+        Cooling {
+            duty,
+            throttle,
+            hot,
+            temperature: hottest.map(|heat| heat.shown),
+            doubts,
+            fan_fault,
+        }
+    }
+
+    fn throttle(
+        &mut self,
+        now: Millis,
+        heat: Option<Heat>,
+        cooled: bool,
+        has_fan: bool,
+    ) -> (Throttle, bool) {
+        let limits = &self.limits;
+        let Some(heat) = heat else {
+            // Blind.
+            let throttle = if cooled {
+                Throttle::Half
+            } else {
+                Throttle::Stop
+            };
+            (self.throttle, self.throttled_at) = (self.throttle.max(throttle), now);
+            return (self.throttle, false);
+        };
+        let soon = Celsius(heat.level.0 + heat.rising.max(0.0) * AHEAD);
+        let middle = Celsius((limits.throttle.0 + limits.critical.0) / 2.0);
+        let urgent = match () {
+            () if heat.level >= limits.critical => Throttle::Stop,
+            () if soon >= limits.critical => Throttle::Quarter,
+            () if soon >= middle => Throttle::Half,
+            // A fan that should turn and does not: slower before it is hot.
+            () if has_fan && !cooled => Throttle::Light,
+            () => Throttle::None,
+        };
+        let since = now.since(self.throttled_at);
+        let next = if urgent > self.throttle {
+            urgent
+        } else if soon >= limits.throttle && heat.rising > FALLS && since >= SLOWER_EVERY {
+            self.throttle.slower()
+        } else if heat.level < limits.throttle - HYSTERESIS && since >= FASTER_EVERY {
+            self.throttle.faster().max(urgent)
+        } else {
+            self.throttle
+        };
+        if next != self.throttle {
+            (self.throttle, self.throttled_at) = (next, now);
+        }
+        let hot = self.throttle > Throttle::None && heat.level >= limits.throttle - HYSTERESIS;
+        (self.throttle, hot || self.throttle == Throttle::Stop)
+    }
+}
+
+/// What a sensor that is not doubted says.
+#[derive(Clone, Copy)]
+struct Heat {
+    /// On the law's scale.
+    level: Celsius,
+    /// As it was read.
+    shown: Celsius,
+    /// In °C a second.
+    rising: f32,
+}

@@ -1,0 +1,158 @@
+//! The fan: as fast as it is warm, never hunting, and full when anything is not as it should be.
+//!
+//! Between the duty for a temperature and the duty for one that is [`HYSTERESIS`] higher it stays as it is. It turns from
+//! slower to faster, or back, at most once a minute, unless it gets warmer by more than another hysteresis meanwhile.
+
+use super::{HYSTERESIS, Limits, Measured};
+use crate::device::Fault;
+use crate::units::{Celsius, Duty, Millis, Rpm};
+
+/// How long it keeps its direction.
+const KEEPS: Millis = Millis::seconds(60);
+/// It slows down by so much in a second, of 255.
+const SLOWS: f32 = 4.0;
+/// A fan that is driven turns within this time.
+const SPINS_UP: Millis = Millis::seconds(6);
+/// Slower than this, a fan stands still.
+const STILL: Rpm = Rpm(100);
+/// How long a fan that was blocked has to turn until it counts as turning.
+const TURNS_FOR: Millis = Millis::seconds(3);
+
+/// What is wrong with the fan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FanFault {
+    /// It is driven and does not turn.
+    Blocked,
+    /// It cannot be driven.
+    Undriven(Fault),
+    /// Nobody knows how fast it turns, as what measures that does not answer.
+    Unmeasured(Fault),
+}
+
+impl FanFault {
+    /// One word, for `/api/events`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Undriven(fault) => fault.name(),
+            Self::Unmeasured(_) => "unmeasured",
+        }
+    }
+
+    pub(super) fn still_turns(self) -> bool {
+        matches!(self, Self::Unmeasured(_))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Faster,
+    Slower,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fan {
+    duty: Duty,
+    direction: Option<(Direction, Millis)>,
+    faster_at: Millis,
+    updated_at: Millis,
+    /// Since when it is driven and stands still.
+    still_since: Option<Millis>,
+    blocked: bool,
+    /// Since when it turns, after it was blocked.
+    turns_since: Option<Millis>,
+}
+
+impl Fan {
+    pub(super) fn update(
+        &mut self,
+        now: Millis,
+        level: Option<Celsius>,
+        limits: &Limits,
+        measured: &Measured,
+    ) -> (Duty, Option<FanFault>) {
+        let fault = self.fault(now, measured);
+        let span = now.since(self.updated_at).as_seconds();
+        self.updated_at = now;
+        let wanted = match (level, fault) {
+            // Full may also get it going.
+            (None, _) | (_, Some(_)) => Duty::FULL,
+            (Some(level), None) => self.wanted(now, level, limits, span),
+        };
+        self.turn_to(now, wanted);
+        (self.duty, fault)
+    }
+
+    fn wanted(&self, now: Millis, level: Celsius, limits: &Limits, span: f32) -> Duty {
+        let slowed =
+            matches!(self.direction, Some((Direction::Slower, at)) if now.since(at) < KEEPS);
+        let least = curve(if slowed { level - HYSTERESIS } else { level }, limits);
+        let most = curve(level + HYSTERESIS, limits);
+        if self.duty < least {
+            return least;
+        }
+        let turned = self.direction.map_or(Millis(0), |(_, at)| at);
+        let may_slow = now.since(self.faster_at) >= KEEPS
+            && (now.since(turned) >= KEEPS
+                || matches!(self.direction, Some((Direction::Slower, _))));
+        if self.duty > most && may_slow {
+            let slower = self
+                .duty
+                .0
+                .saturating_sub((SLOWS * span).clamp(1.0, 60.0) as u8);
+            // From the least that turns it, it goes off.
+            return match Duty(slower).max(most) {
+                duty if duty < limits.fan_least => Duty::OFF.max(most),
+                duty => duty,
+            };
+        }
+        self.duty
+    }
+
+    fn turn_to(&mut self, now: Millis, wanted: Duty) {
+        let direction = match wanted.cmp(&self.duty) {
+            core::cmp::Ordering::Equal => return,
+            core::cmp::Ordering::Greater => Direction::Faster,
+            core::cmp::Ordering::Less => Direction::Slower,
+        };
+        if direction == Direction::Faster {
+            self.faster_at = now;
+        }
+        if self.direction.is_none_or(|(was, _)| was != direction) {
+            self.direction = Some((direction, now));
+        }
+        self.duty = wanted;
+    }
+
+    fn fault(&mut self, now: Millis, measured: &Measured) -> Option<FanFault> {
+        if let Err(fault) = measured.fan? {
+            return Some(FanFault::Undriven(fault));
+        }
+        let rpm = match measured.tachometer? {
+            Ok(rpm) => rpm,
+            Err(fault) => return Some(FanFault::Unmeasured(fault)),
+        };
+        if self.duty > Duty::OFF && rpm < STILL {
+            let since = *self.still_since.get_or_insert(now);
+            self.turns_since = None;
+            self.blocked |= now.since(since) >= SPINS_UP;
+        } else {
+            self.still_since = None;
+            let since = *self.turns_since.get_or_insert(now);
+            if now.since(since) >= TURNS_FOR {
+                self.blocked = false;
+            }
+        }
+        self.blocked.then_some(FanFault::Blocked)
+    }
+}
+
+/// The duty for a temperature: off, or from the least that turns the fan, straight up to full.
+fn curve(level: Celsius, limits: &Limits) -> Duty {
+    if level < limits.fan_starts {
+        return Duty::OFF;
+    }
+    let least = f32::from(limits.fan_least.0) / 255.0;
+    let share = (level - limits.fan_starts).0 / (limits.fan_full - limits.fan_starts).0;
+    Duty::share(least + (1.0 - least) * share.min(1.0))
+}

@@ -1,0 +1,227 @@
+//! A board: its devices, bound to the traits that the laws know.
+//!
+//! In: the machine's trees of files, and a table in TOML that says what is where. Out: a [`Board`]: drivers for what was
+//! found, and a [`Finding`] for all that was looked for. A new board is one file here and one table in `boards/`.
+//! Must never pretend: what is not there is a finding that says so, and no driver. Must never decide anything.
+
+mod generic;
+mod jetson_orin;
+mod raspberry_pi;
+mod table;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use cloister_control::device::{
+    FanDrive, Fault, PowerMeter, SocThrottle, StatusLight, Tachometer, Thermometer, Watchdog,
+};
+use cloister_control::thermal::Limits;
+use cloister_control::units::Celsius;
+use serde::Serialize;
+
+pub use table::{Table, TableError};
+
+/// Where the machine's trees of files are; in tests, below a folder of theirs.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    root: PathBuf,
+}
+
+impl Machine {
+    /// This machine.
+    pub fn this() -> Self {
+        Self::below("/")
+    }
+
+    /// One whose `/sys`, `/dev` and `/proc` are below this folder.
+    pub fn below(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// A path such as `/sys/class/hwmon` on this machine.
+    pub fn path(&self, absolute: &str) -> PathBuf {
+        self.root.join(absolute.trim_start_matches('/'))
+    }
+
+    /// What the device tree calls the machine, the most exact name first; nothing where there is no device tree.
+    pub fn compatible(&self) -> Vec<String> {
+        let names = std::fs::read(self.path("/proc/device-tree/compatible")).unwrap_or_default();
+        let names = names
+            .split(|byte| *byte == 0)
+            .filter(|name| !name.is_empty());
+        names
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+            .collect()
+    }
+}
+
+/// A board: what it can bear, and drivers for what it has.
+pub struct Board {
+    /// Its name, that of its table.
+    pub name: String,
+    /// What it can bear.
+    pub limits: Limits,
+    /// Its thermometers, which keep their places.
+    pub thermometers: Vec<Sensor>,
+    /// What measures the power of the whole board.
+    pub power: Option<Box<dyn PowerMeter>>,
+    /// What drives its fan.
+    pub fan: Option<Box<dyn FanDrive>>,
+    /// What measures how fast that turns.
+    pub tachometer: Option<Box<dyn Tachometer>>,
+    /// What tells that the SoC's firmware slows the processor.
+    pub soc: Option<Box<dyn SocThrottle>>,
+    /// The status light.
+    pub light: Option<Box<dyn StatusLight>>,
+    /// The display.
+    pub display: Option<Box<dyn Display>>,
+    /// The button, closed while it is pressed.
+    pub button: Option<Box<dyn Contact>>,
+    /// The privacy switch, closed for private.
+    pub privacy_switch: Option<Box<dyn Contact>>,
+    /// The hardware watchdog.
+    pub watchdog: Option<Guard>,
+    /// What was looked for, for `probe`, in the order of the looking.
+    pub findings: Vec<Finding>,
+    /// Files and folders that drivers open again while they run, to read; whatever else they need is open already.
+    pub reads: Vec<PathBuf>,
+    /// Folders in which drivers open files again while they run, to write.
+    pub writes: Vec<PathBuf>,
+}
+
+impl Board {
+    /// One without any device.
+    pub fn bare(table: &Table) -> Self {
+        Self {
+            name: table.name.clone(),
+            limits: table.limits(),
+            thermometers: Vec::new(),
+            power: None,
+            fan: None,
+            tachometer: None,
+            soc: None,
+            light: None,
+            display: None,
+            button: None,
+            privacy_switch: None,
+            watchdog: None,
+            findings: Vec::new(),
+            reads: Vec::new(),
+            writes: Vec::new(),
+        }
+    }
+}
+
+/// A thermometer at its place.
+pub struct Sensor {
+    /// What the kernel, or the board's table, calls it: `cpu-thermal`.
+    pub name: String,
+    /// What it must never exceed; that of [`Limits::limit`] for the processor's own.
+    pub limit: Celsius,
+    /// Whether it is on the processor's die.
+    pub on_die: bool,
+    /// Its driver.
+    pub device: Box<dyn Thermometer>,
+}
+
+/// A hardware watchdog.
+pub struct Guard {
+    /// Its driver.
+    pub device: Box<dyn Watchdog>,
+    /// It resets the machine when it was not fed for so long.
+    pub timeout: Duration,
+}
+
+/// A contact: a button or a switch.
+pub trait Contact {
+    /// Whether it is closed now. Polarity and pull-ups are the driver's matter; bouncing is not.
+    ///
+    /// # Errors
+    /// The line is gone or taken.
+    fn is_closed(&mut self) -> Result<bool, Fault>;
+
+    /// Waits until it may have changed since the last look. May be dropped at any time, and loses nothing then. A line
+    /// that is gone waits a second, so that the next look tries it again.
+    fn changed(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>>;
+}
+
+/// What a display shows: a few lines of text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Screen {
+    /// From the top; what does not fit into its width may be cut.
+    pub lines: Vec<String>,
+    /// By how many pixels all of it is moved to the right and down, 0 to 2 each.
+    pub moved: (u8, u8),
+}
+
+/// A small display.
+pub trait Display {
+    /// How many characters a line has, and how many lines there are.
+    fn size(&self) -> (usize, usize);
+
+    /// Shows this from now on, or is dark.
+    ///
+    /// # Errors
+    /// The device does not answer.
+    fn show(&mut self, screen: Option<&Screen>) -> Result<(), Fault>;
+}
+
+/// Something that was looked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What for: `fan`, `temperature`, `power`, `light`, `button`, `privacy switch`, `display`, `watchdog`.
+    pub what: &'static str,
+    /// Where: a path, an address on a bus, a line of a chip by its label.
+    pub place: String,
+    /// What was found.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum Outcome {
+    /// It is there.
+    Found {
+        /// What the panel does with it, in a few words.
+        does: String,
+    },
+    /// It is not, or cannot be used.
+    Missing {
+        /// Why, in a few words, and what to do about it.
+        why: String,
+    },
+}
+
+/// Finds out which board this machine is, and binds its devices. `named` is the owner's word for it, if there is one.
+///
+/// # Errors
+/// There is no board of that name, or its table is wrong.
+pub fn find(machine: &Machine, named: Option<&str>) -> Result<Board, TableError> {
+    let tables = table::all()?;
+    let compatible = machine.compatible();
+    let (table, bind) = match named {
+        Some(named) => tables
+            .iter()
+            .find(|(table, _)| table.name == named)
+            .ok_or_else(|| TableError::unknown(named, &tables))?,
+        None => tables
+            .iter()
+            .find(|(table, _)| {
+                table
+                    .compatible
+                    .iter()
+                    .any(|name| compatible.contains(name))
+            })
+            .unwrap_or_else(|| tables.last().expect("the generic one is always there")),
+    };
+    let mut board = Board::bare(table);
+    bind(machine, table, &mut board);
+    Ok(board)
+}
+
+/// Binds the devices that the table and the machine have.
+type Bind = fn(&Machine, &Table, &mut Board);
