@@ -17,4 +17,7 @@ pub mod thermal;
 pub mod units;
 pub mod watchdog;
 
-pub use panel::{Engine, Inputs, Options, Outputs, Panel, Phase, Problems, Shown};
+pub use panel::{
+    Engine, Inputs, Options, Outputs, Panel, Phase, Problems, SHUTS_DOWN_WITHIN, STARTS_WITHIN,
+    Shown,
+};

@@ -16,6 +16,8 @@ use crate::watchdog::Pulse;
 
 /// How long `serve` may be away until that is a fault: it starts, or is started again.
 pub const STARTS_WITHIN: Millis = Millis::seconds(90);
+/// How long a shutdown may take until it has failed.
+pub const SHUTS_DOWN_WITHIN: Millis = Millis::seconds(120);
 /// How often is measured: while it works, and while it rests.
 const MEASURE_WORKING: Millis = Millis::seconds(1);
 const MEASURE_RESTING: Millis = Millis::seconds(2);
@@ -204,7 +206,7 @@ pub struct Panel {
     power_fault: Option<Fault>,
     measure_at: Millis,
     away_since: Option<Millis>,
-    shutting_down: bool,
+    shutting_down: Option<Millis>,
     shown: (Shown, Millis),
 }
 
@@ -229,7 +231,7 @@ impl Panel {
             power_fault: None,
             measure_at: Millis(0),
             away_since: None,
-            shutting_down: false,
+            shutting_down: None,
             shown: (Shown::Starting, Millis(0)),
         }
     }
@@ -264,7 +266,13 @@ impl Panel {
         // While it is away, that is the fault.
         problems.privacy_ignored =
             serve_private.is_some() && decided.is_some_and(|decided| decided.ignored);
-        self.shutting_down |= heard.press == Some(Press::Long);
+        if heard.press == Some(Press::Long) {
+            self.shutting_down = Some(now);
+        }
+        // A machine that is still here then goes on.
+        self.shutting_down = self
+            .shutting_down
+            .filter(|since| now.since(*since) < SHUTS_DOWN_WITHIN);
 
         let shown = self.choose(inputs.engine, &problems);
         if shown != self.shown.0 {
@@ -332,7 +340,7 @@ impl Panel {
     }
 
     fn choose(&self, engine: Engine, problems: &Problems) -> Shown {
-        if self.shutting_down {
+        if self.shutting_down.is_some() {
             return Shown::ShuttingDown;
         }
         // That nobody is heard is what matters most to who turned the switch, and true whatever else is.

@@ -17,7 +17,7 @@ pub use sensor::Doubt;
 use crate::device::Fault;
 use crate::units::{Celsius, Duty, Millis, Rpm};
 use fan::Fan;
-use sensor::Track;
+use sensor::{Load, Track};
 
 /// The most sensors of a board that the law follows.
 pub const MAX_SENSORS: usize = 8;
@@ -193,14 +193,18 @@ impl Law {
         let limits = self.limits;
         let mut doubts = [None; MAX_SENSORS];
         let mut hottest: Option<Heat> = None;
-        let full_speed = measured.working && self.throttle == Throttle::None;
+        let load = match (measured.working, self.throttle) {
+            (false, _) => Load::Rest,
+            (true, Throttle::None | Throttle::Light | Throttle::Half) => Load::Full,
+            (true, Throttle::Quarter | Throttle::Stop) => Load::Slowed,
+        };
         for ((track, sample), doubt) in self
             .tracks
             .iter_mut()
             .zip(measured.sensors)
             .zip(&mut doubts)
         {
-            *doubt = track.update(now, sample, full_speed);
+            *doubt = track.update(now, sample, load);
             let heat = track.rate().map(|rate| Heat {
                 // As far below the law's limit as below its own.
                 level: limits.limit - (sample.limit - rate.0),

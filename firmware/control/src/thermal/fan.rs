@@ -2,6 +2,7 @@
 //!
 //! Between the duty for a temperature and the duty for one that is [`HYSTERESIS`] higher it stays as it is. It turns from
 //! slower to faster, or back, at most once a minute, unless it gets warmer by more than another hysteresis meanwhile.
+//! A fan cannot turn as slowly as it likes: where off is too little and the least too much, it goes off ever more seldom.
 
 use super::{HYSTERESIS, Limits, Measured};
 use crate::device::Fault;
@@ -9,6 +10,10 @@ use crate::units::{Celsius, Duty, Millis, Rpm};
 
 /// How long it keeps its direction.
 const KEEPS: Millis = Millis::seconds(60);
+/// Off for so long, it was not needed.
+const NOT_NEEDED: Millis = Millis::seconds(600);
+/// It goes off at least so often, where that is called for.
+const GOES_OFF_WITHIN: Millis = Millis::seconds(3600);
 /// It slows down by so much in a second, of 255.
 const SLOWS: f32 = 4.0;
 /// A fan that is driven turns within this time.
@@ -56,6 +61,10 @@ pub(super) struct Fan {
     direction: Option<(Direction, Millis)>,
     faster_at: Millis,
     updated_at: Millis,
+    /// How long it turns before it goes off.
+    turns_at_least: Millis,
+    on_at: Millis,
+    off_at: Option<Millis>,
     /// Since when it is driven and stands still.
     still_since: Option<Millis>,
     blocked: bool,
@@ -100,10 +109,10 @@ impl Fan {
                 .duty
                 .0
                 .saturating_sub((SLOWS * span).clamp(1.0, 60.0) as u8);
-            // From the least that turns it, it goes off.
-            return match Duty(slower).max(most) {
-                duty if duty < limits.fan_least => Duty::OFF.max(most),
-                duty => duty,
+            let slower = Duty(slower).max(most);
+            return match now.since(self.on_at) >= self.turns_at_least {
+                true if slower < limits.fan_least => Duty::OFF,
+                _ => slower.max(limits.fan_least),
             };
         }
         self.duty
@@ -117,6 +126,17 @@ impl Fan {
         };
         if direction == Direction::Faster {
             self.faster_at = now;
+        }
+        if self.duty == Duty::OFF {
+            let in_vain = self.off_at.is_some_and(|at| now.since(at) < NOT_NEEDED);
+            self.turns_at_least = match in_vain {
+                true => Millis(self.turns_at_least.0 * 4).clamp(KEEPS, GOES_OFF_WITHIN),
+                false => KEEPS,
+            };
+            self.on_at = now;
+        }
+        if wanted == Duty::OFF {
+            self.off_at = Some(now);
         }
         if self.direction.is_none_or(|(was, _)| was != direction) {
             self.direction = Some((direction, now));

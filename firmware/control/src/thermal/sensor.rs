@@ -1,8 +1,9 @@
 //! Whether a sensor can be believed.
 //!
-//! A die rises by degrees within seconds when the processor works at full speed: a sensor on it that does not move
+//! A die rises by degrees within seconds when the processor begins to work: a sensor on it that does not move
 //! then, or falls, measures something else. No chip gets warmer by [`JUMP`] between two readings. What reads wrong in
-//! any other way cannot be told from what is so with one sensor alone: that takes a second one, or the SoC's own word.
+//! any other way, or begins to fall in the middle of work, cannot be told from what is so with one sensor alone: that
+//! takes a second one, or the SoC's own word.
 
 use super::Sample;
 use crate::device::Fault;
@@ -17,8 +18,10 @@ const JUMP_WITHIN: Millis = Millis::seconds(5);
 const GOOD_FOR: Millis = Millis::seconds(10);
 /// A reading has moved when it differs by so much.
 const MOVED: f32 = 0.3;
-/// So much work at full speed has to move a sensor on the die.
+/// So much work has to move a sensor on the die.
 const WORK_MOVES: Millis = Millis::seconds(20);
+/// Under steady work noise alone moves it within this time.
+const NOISE_MOVES: Millis = Millis::seconds(90);
 /// A box that has worked for a while may well stay at one temperature.
 const RESTED: Millis = Millis::seconds(60);
 /// Over how long a rise is measured.
@@ -62,7 +65,7 @@ impl Doubt {
 #[derive(Clone, Debug)]
 pub(super) struct Track {
     last: Option<(Millis, Celsius)>,
-    /// Where the present slope began, and the one before.
+    /// Where the present slope began.
     slope_from: Option<(Millis, Celsius)>,
     rising: f32,
     /// Since when its readings are good, after they were not.
@@ -75,16 +78,29 @@ pub(super) struct Track {
 #[derive(Clone, Debug)]
 struct Work {
     at: Millis,
-    working: bool,
+    load: Load,
     rests_since: Millis,
-    /// The reading that has not been left since, and work at full speed meanwhile.
+    /// The reading that has not been left since, and the work that was done meanwhile.
     unmoved: Option<Celsius>,
     worked: Millis,
     /// Whether work began meanwhile, after a rest.
     began: bool,
-    /// When work began after a rest, and the reading then.
-    from: Option<(Millis, Celsius)>,
-    verdict: Option<Doubt>,
+    /// The reading when work began after a long rest, and the work since.
+    from: Option<(Celsius, Millis)>,
+    /// Whether it was lower under work than at rest, when that was looked at last. The next work after a rest is when
+    /// it is looked at again; nothing else tells.
+    falls: bool,
+}
+
+/// How much the engine computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    /// Nothing.
+    Rest,
+    /// Enough to warm the die.
+    Full,
+    /// Too little for that to be sure.
+    Slowed,
 }
 
 impl Track {
@@ -97,25 +113,20 @@ impl Track {
             doubted: false,
             work: Work {
                 at: Millis(0),
-                working: false,
+                load: Load::Rest,
                 rests_since: Millis(0),
                 unmoved: None,
                 worked: Millis(0),
                 began: false,
                 from: None,
-                verdict: None,
+                falls: false,
             },
         }
     }
 
-    /// Takes a reading, and whether the engine works at full speed; says why it is not to be believed.
-    pub(super) fn update(
-        &mut self,
-        now: Millis,
-        sample: &Sample,
-        full_speed: bool,
-    ) -> Option<Doubt> {
-        let doubt = self.look(now, sample, full_speed);
+    /// Takes a reading, and how much the engine computes; says why it is not to be believed.
+    pub(super) fn update(&mut self, now: Millis, sample: &Sample, load: Load) -> Option<Doubt> {
+        let doubt = self.look(now, sample, load);
         match doubt {
             Some(_) => {
                 self.doubted = true;
@@ -140,17 +151,19 @@ impl Track {
         self.last.map(|(_, reading)| (reading, self.rising))
     }
 
-    fn look(&mut self, now: Millis, sample: &Sample, full_speed: bool) -> Option<Doubt> {
+    fn look(&mut self, now: Millis, sample: &Sample, load: Load) -> Option<Doubt> {
         let reading = match sample.reading {
             Ok(reading) => reading,
             Err(fault) => {
                 self.last = None;
+                self.work.lose(now, load);
                 return Some(Doubt::Silent(fault));
             }
         };
         // NaN is in no range.
         if !PLAUSIBLE.contains(&reading.0) {
             self.last = None;
+            self.work.lose(now, load);
             return Some(Doubt::Implausible);
         }
         let before = self.last.replace((now, reading));
@@ -162,7 +175,7 @@ impl Track {
         }
         self.follow_slope(now, reading);
         if sample.on_die {
-            self.work.follow(now, reading, full_speed)
+            self.work.follow(now, reading, load)
         } else {
             None
         }
@@ -181,46 +194,50 @@ impl Track {
 }
 
 impl Work {
-    fn follow(&mut self, now: Millis, reading: Celsius, working: bool) -> Option<Doubt> {
+    fn follow(&mut self, now: Millis, reading: Celsius, load: Load) -> Option<Doubt> {
         let span = now.since(self.at);
         self.at = now;
-        if self
-            .unmoved
-            .is_none_or(|unmoved| (unmoved.0 - reading.0).abs() >= MOVED)
-        {
+        let moved = |from: Celsius| (from.0 - reading.0).abs() >= MOVED;
+        if self.unmoved.is_none_or(moved) {
             self.unmoved = Some(reading);
             (self.worked, self.began) = (Millis(0), false);
-            if self.verdict == Some(Doubt::Stuck) {
-                self.verdict = None;
+        }
+        match (self.load, load) {
+            (Load::Rest, Load::Rest) => {}
+            (Load::Rest, _) => {
+                self.began = true;
+                if now.since(self.rests_since) >= RESTED {
+                    self.from = Some((reading, Millis(0)));
+                }
             }
-        }
-        if working && !self.working {
-            self.began = true;
-            let rested = now.since(self.rests_since) >= RESTED;
-            self.from = rested.then_some((now, reading));
-        }
-        if !working {
-            if self.working {
-                self.rests_since = now;
+            (_, Load::Rest) => self.rests_since = now,
+            (Load::Full, _) => {
+                self.worked = self.worked + span;
+                if let Some((_, worked)) = &mut self.from {
+                    *worked = *worked + span;
+                }
             }
-            self.from = None;
-        } else if self.working {
-            self.worked = self.worked + span;
+            (Load::Slowed, _) => self.from = None,
         }
-        self.working = working;
-        if self.began && self.worked >= WORK_MOVES {
-            self.verdict = Some(Doubt::Stuck);
-        }
-        if let Some((since, from)) = self.from
-            && now.since(since) >= WORK_MOVES
+        self.load = load;
+        if let Some((from, worked)) = self.from
+            && load == Load::Full
+            && worked >= WORK_MOVES
         {
-            if reading.0 < from.0 - MOVED {
-                self.verdict = Some(Doubt::Falls);
-            } else if self.verdict == Some(Doubt::Falls) {
-                self.verdict = None;
-            }
+            self.falls = reading.0 < from.0 - MOVED;
             self.from = None;
         }
-        self.verdict
+        let moves_within = if self.began { WORK_MOVES } else { NOISE_MOVES };
+        match (self.falls, self.worked >= moves_within) {
+            (_, true) => Some(Doubt::Stuck),
+            (true, _) => Some(Doubt::Falls),
+            (false, false) => None,
+        }
+    }
+
+    /// There is no reading: what it follows from then on is not known.
+    fn lose(&mut self, now: Millis, load: Load) {
+        (self.at, self.load) = (now, load);
+        (self.unmoved, self.from) = (None, None);
     }
 }

@@ -1,0 +1,436 @@
+//! The thermal law on a simulated board: a die on a heat sink with a fan, as two heat capacities and two resistances.
+//!
+//! The figures of the board are drawn: what holds for one alone may be luck.
+
+use cloister_control::device::Fault;
+use cloister_control::thermal::{
+    Cooling, Doubt, FanFault, Law, Limits, Measured, Sample, Throttle,
+};
+use cloister_control::units::{Celsius, Duty, Millis, Rpm};
+use proptest::prelude::*;
+
+const LIMITS: Limits = Limits {
+    fan_starts: Celsius(50.0),
+    fan_full: Celsius(67.0),
+    throttle: Celsius(72.0),
+    critical: Celsius(78.0),
+    limit: Celsius(80.0),
+    fan_least: Duty(77),
+};
+
+/// A simulated step, in seconds.
+const DT: f64 = 0.1;
+
+#[derive(Clone, Copy, Debug)]
+struct Physics {
+    ambient: f64,
+    /// W, at rest and at full speed.
+    resting: f64,
+    working: f64,
+    /// J/K and K/W, of the die and towards the sink.
+    die: f64,
+    to_sink: f64,
+    /// J/K, and K/W to the air without and with a full fan.
+    sink: f64,
+    still_air: f64,
+    full_air: f64,
+}
+
+/// Boards that their own fan can cool at full speed.
+fn physics() -> impl Strategy<Value = Physics> {
+    (
+        20.0..33.0,
+        2.0..3.5,
+        7.0..10.0,
+        2.0..6.0,
+        0.6..1.2,
+        20.0..90.0,
+        8.0..11.0,
+        1.8..2.4,
+    )
+        .prop_map(
+            |(ambient, resting, working, die, to_sink, sink, still_air, full_air)| Physics {
+                ambient,
+                resting,
+                working,
+                die,
+                to_sink,
+                sink,
+                still_air,
+                full_air,
+            },
+        )
+}
+
+/// How a sensor lies, or the fan fails.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Failure {
+    None,
+    Blocked,
+    Undriven,
+    Silent,
+    Stuck,
+    /// It shows the other way round what the temperature does: from a rest on, as in the middle of work it cannot be
+    /// told from one that cools.
+    Falls,
+    Jumps,
+    Implausible,
+}
+
+#[derive(Debug)]
+struct Board {
+    physics: Physics,
+    die: f64,
+    sink: f64,
+    /// 0 to 1.
+    spin: f64,
+    time: f64,
+    law: Law,
+    cooling: Option<Cooling>,
+    failure: Failure,
+    stuck_at: f64,
+    hottest: f64,
+    due: f64,
+    noise: u32,
+    duties: Vec<(f64, Duty)>,
+}
+
+impl Board {
+    /// One that has rested for long.
+    fn new(physics: Physics) -> Self {
+        let sink = physics.ambient + physics.resting * physics.still_air;
+        let die = sink + physics.resting * physics.to_sink;
+        Self {
+            physics,
+            die,
+            sink,
+            spin: 0.0,
+            time: 0.0,
+            law: Law::new(LIMITS),
+            cooling: None,
+            failure: Failure::None,
+            stuck_at: 0.0,
+            hottest: die,
+            due: 0.0,
+            noise: 1,
+            duties: Vec::new(),
+        }
+    }
+
+    fn fails(&mut self, failure: Failure) {
+        (self.failure, self.stuck_at) = (failure, self.die);
+    }
+
+    fn cooling(&self) -> Cooling {
+        self.cooling.expect("the law has run")
+    }
+
+    /// Goes on for so many seconds; each second the law is asked, or each other one at rest.
+    fn run(&mut self, seconds: f64, working: bool) {
+        let end = self.time + seconds;
+        while self.time < end {
+            if self.time >= self.due {
+                self.ask(working);
+                self.due = self.time + if working { 1.0 } else { 2.0 };
+            }
+            let cooling = self.cooling();
+            let share = match cooling.throttle {
+                Throttle::None => 1.0,
+                Throttle::Light => 0.75,
+                Throttle::Half => 0.5,
+                Throttle::Quarter => 0.25,
+                Throttle::Stop => 0.0,
+            };
+            let p = self.physics;
+            let power = match working {
+                true => p.resting + (p.working - p.resting) * share,
+                false => p.resting,
+            };
+            let driven = match self.failure {
+                Failure::Blocked | Failure::Undriven => 0.0,
+                _ => f64::from(cooling.duty.0) / 255.0,
+            };
+            self.spin += (driven - self.spin) * DT / 1.5;
+            let air = 1.0 / p.still_air + (1.0 / p.full_air - 1.0 / p.still_air) * self.spin;
+            let flows = (self.die - self.sink) / p.to_sink;
+            self.die += (power - flows) * DT / p.die;
+            self.sink += (flows - (self.sink - p.ambient) * air) * DT / p.sink;
+            self.hottest = self.hottest.max(self.die);
+            self.time += DT;
+        }
+    }
+
+    fn ask(&mut self, working: bool) {
+        // Noise of ±0.4 °C, and steps of 0.1.
+        self.noise = self
+            .noise
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223);
+        let noise = f64::from(self.noise >> 16) / 65536.0 * 0.8 - 0.4;
+        let so = ((self.die + noise) * 10.0).round() / 10.0;
+        let reading = match self.failure {
+            Failure::None | Failure::Blocked | Failure::Undriven => Ok(so),
+            Failure::Silent => Err(Fault::Bus),
+            Failure::Stuck => Ok(self.stuck_at),
+            Failure::Falls => Ok(2.0 * self.stuck_at - so),
+            Failure::Jumps => Ok(if (self.time as u64) % 4 < 2 {
+                20.0
+            } else {
+                75.0
+            }),
+            Failure::Implausible => Ok(-127.0),
+        };
+        let rpm = Rpm((self.spin * 5000.0) as u32);
+        let sensors = [Sample {
+            reading: reading.map(|degrees| Celsius(degrees as f32)),
+            limit: LIMITS.limit,
+            on_die: true,
+        }];
+        let cooling = self.law.update(
+            Millis((self.time * 1000.0).round() as u64),
+            &Measured {
+                sensors: &sensors,
+                fan: Some(match self.failure {
+                    Failure::Undriven => Err(Fault::Denied),
+                    _ => Ok(()),
+                }),
+                tachometer: Some(Ok(rpm)),
+                soc_throttles: None,
+                working,
+            },
+        );
+        self.duties.push((self.time, cooling.duty));
+        self.cooling = Some(cooling);
+    }
+
+    /// When the fan changed its direction since `from`.
+    fn turns(&self, from: f64) -> Vec<f64> {
+        let mut rising = None;
+        let mut turns = Vec::new();
+        for pair in self.duties.windows(2) {
+            let ((_, before), (at, after)) = (pair[0], pair[1]);
+            if before != after {
+                let rises = after > before;
+                if rising.is_some_and(|was| was != rises) && at >= from {
+                    turns.push(at);
+                }
+                rising = Some(rises);
+            }
+        }
+        turns
+    }
+}
+
+fn failures() -> impl Strategy<Value = Failure> {
+    prop::sample::select(vec![
+        Failure::None,
+        Failure::Blocked,
+        Failure::Undriven,
+        Failure::Silent,
+        Failure::Stuck,
+        Failure::Falls,
+        Failure::Jumps,
+        Failure::Implausible,
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_limit_is_never_exceeded_whatever_the_load_and_whatever_fails(
+        physics in physics(),
+        load in prop::collection::vec((1.0..400.0, any::<bool>()), 1..8),
+        failure in failures(),
+        fails_at in 0usize..8,
+        comes_back in any::<bool>(),
+    ) {
+        let mut board = Board::new(physics);
+        board.run(120.0, false);
+        let fails_at = if failure == Failure::Falls { 0 } else { fails_at };
+        for (n, (seconds, working)) in load.into_iter().enumerate() {
+            if n == fails_at {
+                board.fails(failure);
+            } else if n == fails_at + 2 && comes_back {
+                board.fails(Failure::None);
+            }
+            board.run(seconds, working);
+        }
+        prop_assert!(board.hottest <= f64::from(LIMITS.limit.0), "{:.1} °C", board.hottest);
+    }
+
+    #[test]
+    fn the_fan_changes_its_direction_at_most_once_a_minute_at_steady_load(
+        physics in physics(),
+        before in 0.0..300.0,
+        working in any::<bool>(),
+    ) {
+        let mut board = Board::new(physics);
+        board.run(before, !working);
+        // The load is steady from here on, and the answer to its step over in a minute.
+        let from = board.time + 60.0;
+        board.run(1800.0, working);
+        let turns = board.turns(from);
+        prop_assert!(turns.windows(2).all(|pair| pair[1] - pair[0] >= 60.0), "{turns:?}");
+        // And it comes to rest.
+        let late = turns.iter().filter(|at| **at > from + 900.0).count();
+        prop_assert!(late <= 5, "{turns:?}");
+    }
+}
+
+/// A Raspberry Pi 5 with its fan, about.
+fn a_board() -> Board {
+    Board::new(Physics {
+        ambient: 25.0,
+        resting: 2.2,
+        working: 9.0,
+        die: 4.0,
+        to_sink: 1.0,
+        sink: 50.0,
+        still_air: 7.0,
+        full_air: 2.0,
+    })
+}
+
+#[test]
+fn a_step_in_load_is_met_by_the_fan_alone() {
+    let mut board = a_board();
+    board.run(60.0, false);
+    assert_eq!(board.cooling().throttle, Throttle::None);
+    board.run(900.0, true);
+    let cooling = board.cooling();
+    assert_eq!((cooling.throttle, cooling.hot), (Throttle::None, false));
+    assert!(
+        cooling.duty > Duty::OFF && board.hottest < 67.0,
+        "{cooling:?}, {:.1}",
+        board.hottest
+    );
+    board.run(1200.0, false);
+    assert_eq!(board.cooling().duty, Duty::OFF);
+}
+
+#[test]
+fn a_blocked_fan_is_seen_and_the_engine_slowed_until_it_turns_again() {
+    let mut board = a_board();
+    board.run(300.0, true);
+    board.fails(Failure::Blocked);
+    board.run(20.0, true);
+    let cooling = board.cooling();
+    assert_eq!(cooling.fan_fault, Some(FanFault::Blocked));
+    assert!(cooling.throttle >= Throttle::Light && cooling.duty == Duty::FULL);
+    board.run(1200.0, true);
+    assert!(
+        board.cooling().hot && board.hottest <= 80.0,
+        "{:.1}",
+        board.hottest
+    );
+    board.fails(Failure::None);
+    board.run(600.0, true);
+    let cooling = board.cooling();
+    assert_eq!(
+        (cooling.fan_fault, cooling.throttle),
+        (None, Throttle::None)
+    );
+}
+
+#[test]
+fn a_sensor_that_cannot_be_true_is_named_and_believed_again_when_it_can() {
+    for (failure, doubt) in [
+        (Failure::Silent, Doubt::Silent(Fault::Bus)),
+        (Failure::Stuck, Doubt::Stuck),
+        (Failure::Falls, Doubt::Falls),
+        (Failure::Implausible, Doubt::Implausible),
+    ] {
+        let mut board = a_board();
+        board.run(120.0, false);
+        board.fails(failure);
+        board.run(30.0, true);
+        let cooling = board.cooling();
+        assert_eq!(cooling.doubts[0], Some(doubt));
+        assert_eq!(
+            (cooling.duty, cooling.temperature),
+            (Duty::FULL, None),
+            "{failure:?}"
+        );
+        assert!(
+            cooling.throttle >= Throttle::Half && !cooling.hot,
+            "{failure:?}"
+        );
+        board.fails(Failure::None);
+        board.run(120.0, false);
+        board.run(120.0, true);
+        let cooling = board.cooling();
+        assert_eq!(
+            (cooling.doubts[0], cooling.throttle),
+            (None, Throttle::None),
+            "{failure:?}"
+        );
+    }
+}
+
+/// One reading of two sensors, of the processor and of a board, and the SoC's word.
+fn of_two(law: &mut Law, seconds: u64, die: f32, board: f32, soc_throttles: bool) -> Cooling {
+    let sample = |degrees, limit| Sample {
+        reading: Ok(Celsius(degrees)),
+        limit: Celsius(limit),
+        on_die: false,
+    };
+    law.update(
+        Millis::seconds(seconds),
+        &Measured {
+            sensors: &[sample(die, 80.0), sample(board, 60.0)],
+            fan: None,
+            tachometer: None,
+            soc_throttles: Some(soc_throttles),
+            working: false,
+        },
+    )
+}
+
+#[test]
+fn the_sensor_with_the_least_margin_decides() {
+    let mut law = Law::new(LIMITS);
+    let cooling = of_two(&mut law, 1, 60.0, 59.0, false);
+    assert_eq!(cooling.temperature, Some(Celsius(59.0)));
+    assert_eq!(cooling.throttle, Throttle::Stop, "1 °C below its limit");
+}
+
+#[test]
+fn a_soc_that_slows_down_while_no_sensor_is_hot_makes_them_doubted() {
+    let mut law = Law::new(LIMITS);
+    assert_eq!(
+        of_two(&mut law, 1, 50.0, 30.0, false).throttle,
+        Throttle::None
+    );
+    let cooling = of_two(&mut law, 2, 50.0, 30.0, true);
+    assert_eq!(cooling.doubts[..2], [Some(Doubt::Contradicted); 2]);
+    assert_eq!(
+        (cooling.duty, cooling.throttle),
+        (Duty::FULL, Throttle::Stop),
+        "without a fan"
+    );
+}
+
+#[test]
+fn limits_that_cannot_be_kept_to_are_refused() {
+    LIMITS.check().expect("in order");
+    let wrong = [
+        Limits {
+            fan_full: Celsius(71.0),
+            ..LIMITS
+        },
+        Limits {
+            critical: Celsius(80.0),
+            ..LIMITS
+        },
+        Limits {
+            limit: Celsius(f32::NAN),
+            ..LIMITS
+        },
+        Limits {
+            limit: Celsius(200.0),
+            ..LIMITS
+        },
+    ];
+    assert!(wrong.iter().all(|limits| limits.check().is_err()));
+}

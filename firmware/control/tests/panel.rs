@@ -1,0 +1,452 @@
+//! The panel as a whole: every state is reached, and none is shown that is not so.
+
+use cloister_control::device::Fault;
+use cloister_control::display::Page;
+use cloister_control::light::{Rgb, pattern};
+use cloister_control::privacy;
+use cloister_control::thermal::{Limits, Measured, Sample, Throttle};
+use cloister_control::units::{Celsius, Duty, Millis, Rpm, Watts};
+use cloister_control::{Engine, Inputs, Options, Outputs, Panel, Phase, STARTS_WITHIN, Shown};
+use proptest::prelude::*;
+
+const LIMITS: Limits = Limits {
+    fan_starts: Celsius(50.0),
+    fan_full: Celsius(67.0),
+    throttle: Celsius(72.0),
+    critical: Celsius(78.0),
+    limit: Celsius(80.0),
+    fan_least: Duty(77),
+};
+
+const READY: Engine = Engine::Serving {
+    phase: Phase::Idle,
+    private: false,
+};
+const PRIVATE: Engine = Engine::Serving {
+    phase: Phase::Idle,
+    private: true,
+};
+
+fn working(phase: Phase) -> Engine {
+    Engine::Serving {
+        phase,
+        private: false,
+    }
+}
+
+/// A panel, its time, and what it is told.
+struct Desk {
+    panel: Panel,
+    now: Millis,
+    engine: Engine,
+    button: Option<Result<bool, Fault>>,
+    switch: Option<Result<bool, Fault>>,
+    degrees: Result<f32, Fault>,
+    rpm: u32,
+    tokens: u64,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self {
+            panel: Panel::new(Options { limits: LIMITS }),
+            now: Millis(5000),
+            engine: READY,
+            button: Some(Ok(false)),
+            switch: Some(Ok(false)),
+            degrees: Ok(45.0),
+            rpm: 3000,
+            tokens: 0,
+        }
+    }
+
+    fn step(&mut self) -> Outputs {
+        let sensors = [Sample {
+            reading: self.degrees.map(Celsius),
+            limit: LIMITS.limit,
+            on_die: false,
+        }];
+        self.panel.step(
+            self.now,
+            &Inputs {
+                engine: self.engine,
+                tokens: Some(self.tokens),
+                steps: Some(self.tokens),
+                button: self.button,
+                privacy_switch: self.switch,
+                measured: Some(Measured {
+                    sensors: &sensors,
+                    fan: Some(Ok(())),
+                    tachometer: Some(Ok(Rpm(self.rpm))),
+                    soc_throttles: None,
+                    working: matches!(self.engine, Engine::Serving { phase, .. } if phase != Phase::Idle),
+                }),
+                power: Some(Ok(Watts(6.0))),
+                other_fault: false,
+            },
+        )
+    }
+
+    /// Goes on for so long, and is asked whenever it wants to be.
+    fn after(&mut self, span: Millis) -> Outputs {
+        let end = self.now + span;
+        loop {
+            let outputs = self.step();
+            assert!(outputs.again > self.now, "it would be asked for ever");
+            if outputs.again >= end {
+                self.now = end;
+                return self.step();
+            }
+            self.now = outputs.again;
+        }
+    }
+}
+
+#[test]
+fn every_state_is_reached() {
+    let shown = |engine| {
+        let mut desk = Desk::new();
+        desk.step();
+        desk.engine = engine;
+        desk.after(Millis::seconds(5)).shown
+    };
+    assert_eq!(shown(Engine::Away), Shown::Starting);
+    assert_eq!(shown(Engine::Loading), Shown::Starting);
+    assert_eq!(shown(READY), Shown::Ready);
+    assert_eq!(shown(working(Phase::Reading)), Shown::Reading);
+    assert_eq!(shown(working(Phase::Thinking)), Shown::Thinking);
+    assert_eq!(shown(working(Phase::Answering)), Shown::Answering);
+    assert_eq!(shown(Engine::Failed), Shown::Broken);
+    let mut desk = Desk::new();
+    (desk.engine, desk.switch) = (PRIVATE, Some(Ok(true)));
+    assert_eq!(desk.after(Millis::seconds(5)).shown, Shown::Private);
+    let mut desk = Desk::new();
+    desk.degrees = Ok(79.0);
+    let outputs = desk.after(Millis::seconds(5));
+    assert_eq!(
+        (outputs.shown, outputs.throttle),
+        (Shown::TooHot, Throttle::Stop)
+    );
+    let mut desk = Desk::new();
+    desk.step();
+    desk.button = Some(Ok(true));
+    assert_eq!(desk.after(Millis::seconds(4)).shown, Shown::ShuttingDown);
+}
+
+#[test]
+fn a_serve_that_stays_away_is_a_fault_and_one_that_comes_back_is_none() {
+    let mut desk = Desk::new();
+    desk.step();
+    desk.engine = Engine::Away;
+    assert_eq!(desk.after(Millis::seconds(30)).shown, Shown::Starting);
+    assert_eq!(desk.after(STARTS_WITHIN).shown, Shown::Broken);
+    desk.engine = READY;
+    assert_eq!(desk.step().shown, Shown::Ready);
+}
+
+#[test]
+fn private_is_shown_once_serve_has_said_so_and_broken_if_it_does_not() {
+    let mut desk = Desk::new();
+    desk.step();
+    desk.switch = Some(Ok(true));
+    let outputs = desk.step();
+    assert_eq!((outputs.private, outputs.shown), (Some(true), Shown::Ready));
+    let outputs = desk.after(privacy::WITHIN);
+    assert_eq!(outputs.shown, Shown::Broken);
+    assert!(outputs.problems.privacy_ignored);
+    desk.engine = PRIVATE;
+    assert_eq!(desk.step().shown, Shown::Private);
+    desk.switch = Some(Err(Fault::Absent));
+    let outputs = desk.after(Millis::seconds(60));
+    assert_eq!(
+        (outputs.private, outputs.shown),
+        (Some(true), Shown::Private),
+        "it stays as it was"
+    );
+    // Turned off it holds when it has lasted.
+    desk.switch = Some(Ok(false));
+    assert_eq!(desk.step().private, Some(true));
+    assert_eq!(desk.after(Millis(30)).private, Some(false));
+}
+
+#[test]
+fn a_switch_that_never_answered_is_on_and_a_board_without_one_says_nothing() {
+    let mut desk = Desk::new();
+    desk.switch = Some(Err(Fault::Taken));
+    assert_eq!(desk.step().private, Some(true));
+    let mut desk = Desk::new();
+    desk.switch = None;
+    assert_eq!(desk.step().private, None);
+}
+
+#[test]
+fn a_short_press_stops_once_and_a_long_one_shuts_down_once() {
+    let mut desk = Desk::new();
+    desk.after(Millis(100));
+    // It bounces.
+    for closed in [true, false, true, false, true] {
+        desk.button = Some(Ok(closed));
+        desk.now = desk.now + Millis(3);
+        assert!(!desk.step().stop_answers);
+    }
+    desk.after(Millis(200));
+    desk.button = Some(Ok(false));
+    let before = desk.step();
+    assert!(!before.stop_answers);
+    desk.now = before.again;
+    let outputs = desk.step();
+    assert!(outputs.stop_answers && !outputs.shut_down);
+    assert_eq!(outputs.view.page, Page::Address);
+    assert!(!desk.step().stop_answers);
+
+    desk.button = Some(Ok(true));
+    let mut shut_down = 0;
+    for _ in 0..500 {
+        desk.now = desk.now + Millis(10);
+        let outputs = desk.step();
+        assert!(!outputs.stop_answers);
+        shut_down += u32::from(outputs.shut_down);
+    }
+    assert_eq!(shut_down, 1);
+    desk.button = Some(Ok(false));
+    desk.now = desk.now + Millis(100);
+    assert!(!desk.step().stop_answers && !desk.after(Millis(200)).stop_answers);
+}
+
+#[test]
+fn a_button_held_from_the_start_or_for_ever_is_a_fault_and_no_wish() {
+    let mut desk = Desk::new();
+    desk.button = Some(Ok(true));
+    for _ in 0..40 {
+        let outputs = desk.step();
+        assert!(!outputs.shut_down && !outputs.stop_answers);
+        desk.now = desk.now + Millis::seconds(1);
+    }
+    assert!(desk.step().problems.button_stuck);
+    desk.button = Some(Ok(false));
+    desk.now = desk.now + Millis(100);
+    desk.step();
+    assert!(!desk.after(Millis(100)).problems.button_stuck);
+}
+
+#[test]
+fn energy_is_counted_for_each_token_and_for_the_day() {
+    let mut desk = Desk::new();
+    desk.after(Millis::seconds(1800));
+    assert_eq!(desk.step().joules_per_token, None);
+    desk.engine = working(Phase::Answering);
+    // 10 tokens a second at 6 W.
+    for _ in 0..60 {
+        desk.step();
+        desk.now = desk.now + Millis::seconds(1);
+        desk.tokens += 10;
+    }
+    desk.engine = READY;
+    let outputs = desk.step();
+    let joules = outputs.joules_per_token.expect("600 tokens").0;
+    assert!((0.59..0.62).contains(&joules), "{joules}");
+    let hours = outputs.last_day.expect("half an hour").0;
+    assert!(
+        (3.0..3.2).contains(&hours),
+        "{hours} Wh of 6 W for 31 minutes"
+    );
+    let day = desk
+        .after(Millis::seconds(50 * 3600))
+        .last_day
+        .expect("a day")
+        .0;
+    assert!((138.0..144.5).contains(&day), "{day} Wh of 6 W for a day");
+}
+
+#[test]
+fn the_watchdog_is_fed_unless_serve_is_gone_for_long_or_computes_nothing() {
+    let mut desk = Desk::new();
+    desk.engine = PRIVATE;
+    assert!(
+        desk.after(Millis::seconds(3600)).feed,
+        "private is not dead"
+    );
+    desk.engine = Engine::Loading;
+    assert!(
+        desk.after(Millis::seconds(3600)).feed,
+        "loading is not dead"
+    );
+    desk.engine = working(Phase::Reading);
+    for _ in 0..200 {
+        desk.tokens += 1;
+        assert!(desk.after(Millis::seconds(10)).feed, "busy is not dead");
+    }
+    assert!(!desk.after(Millis::seconds(121)).feed, "stuck");
+    desk.engine = READY;
+    assert!(desk.after(Millis::seconds(60)).feed);
+    desk.engine = Engine::Away;
+    assert!(
+        desk.after(Millis::seconds(200)).feed,
+        "it may be starting again"
+    );
+    assert!(!desk.after(Millis::seconds(120)).feed, "gone");
+}
+
+#[test]
+fn a_display_moves_and_goes_dark() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.step().view.page, Page::Dark);
+    desk.engine = working(Phase::Answering);
+    let first = desk.step().view;
+    assert_eq!(first.page, Page::Figures);
+    desk.tokens = 1;
+    let later = desk.after(Millis::seconds(61)).view;
+    assert!(later.page == Page::Figures && later.moved != first.moved);
+    desk.engine = READY;
+    assert_eq!(desk.after(Millis::seconds(299)).view.page, Page::Figures);
+    assert_eq!(desk.after(Millis::seconds(2)).view.page, Page::Dark);
+}
+
+/// A rhythm as who sees no colours takes it in: flashes in a period, the period, and the share of it that is lit.
+fn rhythm(shown: Shown) -> (usize, u64, f32) {
+    let parts = pattern(shown).rhythm;
+    let total = |first: usize| {
+        parts
+            .iter()
+            .skip(first)
+            .step_by(2)
+            .map(|part| u64::from(*part))
+            .sum::<u64>()
+    };
+    let (lit, dark) = (total(0), total(1));
+    (
+        parts.len() / 2,
+        lit + dark,
+        lit as f32 / (lit + dark) as f32,
+    )
+}
+
+#[test]
+fn the_states_are_told_apart_without_colour() {
+    for (n, a) in Shown::ALL.into_iter().enumerate() {
+        for b in Shown::ALL.into_iter().skip(n + 1) {
+            let ((flashes_a, period_a, lit_a), (flashes_b, period_b, lit_b)) =
+                (rhythm(a), rhythm(b));
+            let slower = period_a.max(period_b) as f32 / period_a.min(period_b) as f32;
+            let differs = flashes_a != flashes_b || slower >= 2.0 || (lit_a - lit_b).abs() >= 0.3;
+            assert!(differs, "{a:?} and {b:?}");
+        }
+    }
+}
+
+#[test]
+fn no_pattern_flashes_more_than_three_times_in_a_second() {
+    for shown in Shown::ALL {
+        let lit = |at: u64| pattern(shown).at(Millis(at)).0 != Rgb::BLACK;
+        let begins = (1..20_000u64)
+            .filter(|at| lit(*at) && !lit(at - 1))
+            .collect::<Vec<_>>();
+        assert!(
+            begins.windows(4).all(|of| of[3] - of[0] >= 1000),
+            "{shown:?}"
+        );
+    }
+}
+
+fn engines() -> impl Strategy<Value = Engine> {
+    let phases = prop::sample::select(vec![
+        Phase::Idle,
+        Phase::Reading,
+        Phase::Thinking,
+        Phase::Answering,
+    ]);
+    prop_oneof![
+        Just(Engine::Away),
+        Just(Engine::Loading),
+        Just(Engine::Failed),
+        (phases, any::<bool>()).prop_map(|(phase, private)| Engine::Serving { phase, private }),
+    ]
+}
+
+fn contacts() -> impl Strategy<Value = Option<Result<bool, Fault>>> {
+    prop_oneof![
+        8 => any::<bool>().prop_map(|closed| Some(Ok(closed))),
+        1 => Just(Some(Err(Fault::Absent))),
+    ]
+}
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Event {
+    Engine(Engine),
+    Button(Option<Result<bool, Fault>>),
+    Switch(Option<Result<bool, Fault>>),
+    Degrees(Result<f32, Fault>),
+    Rpm(u32),
+    Nothing,
+}
+
+fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
+    let degrees = prop_oneof![4 => (20f32..90.0).prop_map(Ok), 1 => Just(Err(Fault::Bus)), 1 => Just(Ok(f32::NAN))];
+    let event = prop_oneof![
+        engines().prop_map(Event::Engine),
+        contacts().prop_map(Event::Button),
+        contacts().prop_map(Event::Switch),
+        degrees.prop_map(Event::Degrees),
+        prop::sample::select(vec![0, 3000]).prop_map(Event::Rpm),
+        Just(Event::Nothing),
+    ];
+    prop::collection::vec((prop_oneof![1u64..200, 200u64..200_000], event), 1..60)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_sequence_of_inputs_leaves_the_light_lying(events in events()) {
+        let mut desk = Desk::new();
+        for (span, event) in events {
+            match event {
+                Event::Engine(engine) => desk.engine = engine,
+                Event::Button(contact) => desk.button = contact,
+                Event::Switch(contact) => desk.switch = contact,
+                Event::Degrees(degrees) => desk.degrees = degrees,
+                Event::Rpm(rpm) => desk.rpm = rpm,
+                Event::Nothing => {}
+            }
+            if desk.switch == Some(Ok(true)) {
+                prop_assert_eq!(desk.step().private, Some(true), "at once");
+            }
+            let outputs = desk.after(Millis(span));
+            let shown = outputs.shown;
+            let (phase, private) = match desk.engine {
+                Engine::Serving { phase, private } => (Some(phase), Some(private)),
+                _ => (None, None),
+            };
+            let well = [Shown::Ready, Shown::Reading, Shown::Thinking, Shown::Answering];
+            let phases = [Phase::Idle, Phase::Reading, Phase::Thinking, Phase::Answering];
+            if let Some(n) = well.iter().position(|of| *of == shown) {
+                prop_assert_eq!((phase, private), (Some(phases[n]), Some(false)));
+                prop_assert!(desk.degrees.is_ok_and(|degrees| degrees < 72.0), "{:?}", desk.degrees);
+                prop_assert!(matches!(desk.button, Some(Ok(_))) && matches!(desk.switch, Some(Ok(_))));
+            }
+            match shown {
+                Shown::Private => prop_assert_eq!(private, Some(true)),
+                Shown::Broken => prop_assert!(outputs.problems.any()),
+                Shown::Starting => prop_assert!(matches!(desk.engine, Engine::Away | Engine::Loading)),
+                Shown::TooHot => prop_assert!(outputs.throttle > Throttle::None),
+                _ => {}
+            }
+            // What is not so for long is shown as broken.
+            if span > privacy::WITHIN.0 && shown != Shown::ShuttingDown {
+                if let (Some(Ok(switch)), Some(private)) = (desk.switch, private)
+                    && switch != private
+                {
+                    prop_assert!(matches!(shown, Shown::Broken | Shown::TooHot), "{shown:?}");
+                }
+                if desk.degrees.is_ok_and(|degrees| degrees >= 78.0) && private != Some(true) {
+                    prop_assert!(matches!(shown, Shown::TooHot | Shown::Broken), "{shown:?}");
+                    prop_assert!(outputs.throttle >= Throttle::Half);
+                }
+            }
+            if span > STARTS_WITHIN.0 && desk.engine == Engine::Away && shown != Shown::ShuttingDown {
+                prop_assert!(matches!(shown, Shown::Broken | Shown::TooHot), "{shown:?}");
+            }
+        }
+    }
+}
