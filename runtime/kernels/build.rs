@@ -6,8 +6,9 @@ use std::process::{Command, Output};
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=src/hook.cpp");
-    // Nothing to enter without kernels, which only x86-64 has so far.
-    if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() != Ok("x86_64") {
+    // Nothing to enter without kernels.
+    let arch = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    if !["x86_64", "aarch64"].contains(&arch.as_str()) {
         return;
     }
     let ggml = sys_crate().join("llama.cpp/ggml");

@@ -9,23 +9,25 @@
 //! that a thread on a slower core takes fewer. The same product gives the same bits for every number of
 //! threads: each output is computed by one thread, always in the same order.
 
-// Other CPUs have no kernels yet: there, every product goes ggml's own way.
-#[cfg(target_arch = "x86_64")]
+// Other CPUs have no kernels: there, every product goes ggml's own way.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod activation;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod hook;
-#[cfg(target_arch = "x86_64")]
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod panel;
 pub mod peak;
 #[cfg(test)]
 mod scalar;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod simd;
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests;
 mod weights;
 
@@ -34,19 +36,19 @@ pub use weights::WeightType;
 /// Turns the kernels on or off for the whole process; they begin turned off. What is being computed
 /// meanwhile must not be: call it before a model is loaded, with no other context at work.
 ///
-/// Without AVX2 it changes nothing.
+/// On x86-64 without AVX2 it changes nothing.
 pub fn enable(enabled: bool) {
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     hook::enable(enabled);
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = enabled;
 }
 
-/// Whether the kernels lay rows side by side themselves, wherever these are mapped: then a copy of the weights in
-/// ggml's interleaved layout, which goes ggml's own way, is slower.
-pub fn interleave() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return hook::enabled() && simd::Simd::best() == Some(simd::Simd::Avx512);
-    #[cfg(not(target_arch = "x86_64"))]
+/// Whether a copy of the weights in ggml's interleaved layout, which goes ggml's own way, gains nothing over the
+/// kernels.
+pub fn need_no_interleaving() -> bool {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    return hook::enabled() && simd::Simd::best().is_some_and(simd::Simd::needs_no_interleaving);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     false
 }

@@ -35,24 +35,18 @@ pub fn measure(threads: usize) -> Peaks {
     }
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 fn operations(threads: usize) -> Option<f64> {
-    use crate::simd::Simd;
-    use crate::{avx2, avx512};
-
     const ROUNDS: usize = 1 << 20;
-    let multiply: unsafe fn(usize) -> usize = match Simd::best()? {
-        Simd::Avx512 => avx512::multiply_in_registers,
-        Simd::Avx2 => avx2::multiply_in_registers,
-    };
+    let simd = crate::simd::Simd::best()?;
     Some(best(|| {
         // SAFETY: `best` looked at the CPU.
-        let count = |_| unsafe { multiply(ROUNDS) };
+        let count = |_| unsafe { simd.multiply_in_registers(ROUNDS) };
         together(0..threads, count).into_iter().sum()
     }))
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 fn operations(_: usize) -> Option<f64> {
     None
 }

@@ -2,25 +2,41 @@
 
 use std::sync::OnceLock;
 
+use crate::WeightType;
+#[cfg(target_arch = "aarch64")]
+use crate::neon;
 use crate::panel::Panel;
-use crate::{WeightType, avx2, avx512};
+#[cfg(target_arch = "x86_64")]
+use crate::{avx2, avx512};
 
 /// An instruction set with kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Simd {
+    #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
+    #[cfg(target_arch = "aarch64")]
+    DotProduct,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
 }
 
 impl Simd {
     /// Those that this CPU has, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        [
+        #[cfg(target_arch = "x86_64")]
+        let all = [
             (Self::Avx512, avx512::available()),
             (Self::Avx2, avx2::available()),
-        ]
-        .into_iter()
-        .filter_map(|(simd, available)| available.then_some(simd))
+        ];
+        #[cfg(target_arch = "aarch64")]
+        let all = [
+            (Self::DotProduct, neon::has_dot_products()),
+            (Self::Neon, true),
+        ];
+        all.into_iter()
+            .filter_map(|(simd, available)| available.then_some(simd))
     }
 
     /// The fastest that this CPU has.
@@ -37,10 +53,46 @@ impl Simd {
         // SAFETY: as the caller says.
         unsafe {
             match self {
+                #[cfg(target_arch = "x86_64")]
                 Self::Avx512 => avx512::multiply(weight_type, panel),
+                #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => avx2::multiply(weight_type, panel),
+                #[cfg(target_arch = "aarch64")]
+                Self::DotProduct => neon::multiply_by_dot_products(weight_type, panel),
+                #[cfg(target_arch = "aarch64")]
+                Self::Neon => neon::multiply(weight_type, panel),
             }
         }
+    }
+
+    /// Multiplies values in registers as [`Simd::multiply`] does, and nothing else; gives the number of operations.
+    ///
+    /// # Safety
+    /// `self` is one of [`Simd::available`].
+    pub unsafe fn multiply_in_registers(self, rounds: usize) -> usize {
+        // SAFETY: as the caller says.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => avx512::multiply_in_registers(rounds),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 => avx2::multiply_in_registers(rounds),
+                #[cfg(target_arch = "aarch64")]
+                Self::DotProduct => neon::multiply_dot_products_in_registers(rounds),
+                #[cfg(target_arch = "aarch64")]
+                Self::Neon => neon::multiply_in_registers(rounds),
+            }
+        }
+    }
+
+    /// Whether it lays rows side by side itself, or does as well without: then a copy of the weights in ggml's
+    /// interleaved layout is slower, or no faster.
+    pub fn needs_no_interleaving(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return self == Self::Avx512;
+        // For ggml is built for each arm64 CPU, and its interleaved layouts are for those with dot products.
+        #[cfg(target_arch = "aarch64")]
+        true
     }
 
     /// Rows of a panel, of `rows` with `row_bytes` bytes each, for `columns` columns and `threads` threads.
@@ -53,14 +105,19 @@ impl Simd {
     ) -> usize {
         // At least two panels for each thread, so that one on a slower core can take fewer.
         let fair = rows.div_ceil(2 * threads);
+        let row_by_row = || match columns {
+            ..=4 => (STREAM_BYTES / row_bytes).clamp(1, fair.max(1)),
+            _ => (PANEL_BYTES / row_bytes).clamp(1, 64),
+        };
         match self {
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 if columns <= avx512::FEW_COLUMNS => (STREAM_BYTES / row_bytes)
                 .min(fair)
                 .next_multiple_of(avx512::ROWS),
             // All of them meet the same slice of the columns before the next slice is read.
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => 256.min(fair).next_multiple_of(2 * avx512::ROWS),
-            Self::Avx2 if columns <= 4 => (STREAM_BYTES / row_bytes).clamp(1, fair.max(1)),
-            Self::Avx2 => (PANEL_BYTES / row_bytes).clamp(1, 64),
+            _ => row_by_row(),
         }
     }
 }

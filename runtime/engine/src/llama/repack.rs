@@ -8,7 +8,7 @@ use cloister_gguf::{Gguf, TensorType};
 /// Measured (`tests/bench`): for Q4_0, without AVX-512, prefill gains a third and decode loses nothing. The
 /// other types have no such layout on every CPU, or prefill loses by it, and stay mapped.
 pub fn repacking_pays(file: &Gguf) -> bool {
-    if cloister_kernels::interleave() {
+    if cloister_kernels::need_no_interleaving() {
         return false;
     }
     let bytes = |tensors: &mut dyn Iterator<Item = u64>| tensors.sum::<u64>();
