@@ -6,7 +6,9 @@
 
 mod access;
 mod bench;
+mod helper;
 mod rehearsal;
+mod renderer;
 mod serve;
 mod settings;
 mod up;

@@ -1,34 +1,28 @@
 //! Tries model files out in a process of their own: a file whose metadata lies can make llama.cpp abort, which
 //! would end the box and whatever it is answering.
 //!
-//! In: a path. Out: nothing, or one line for the user. `serve` starts no programs once it is sealed, so that a helper
-//! is forked off before, when there is one thread. The helper is sealed too, reads models and writes nothing; each
-//! trial is a fork of it. All of them end with `serve`.
+//! In: a path. Out: nothing, or one line for the user. The helper for it (`helper.rs`) reads models and writes nothing;
+//! each trial is a child of it.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Mutex, OnceLock};
 
-use anyhow::Context;
 use cloister_engine::{KvType, Options, rehearse, usable_cores};
 use cloister_sandbox::processes;
+
+use crate::helper::{self, Helper, number, put, taken};
 
 /// The most bytes of last words that are kept.
 const MAX_WORDS: usize = 1 << 16;
 
 static HELPER: OnceLock<Mutex<Helper>> = OnceLock::new();
-
-/// The ends of the pipes to the helper.
-struct Helper {
-    requests: PipeWriter,
-    answers: PipeReader,
-}
 
 /// A file to be tried out. On the way: threads (u32), whether the KV cache is Q8_0 (u8), the path's length (u32)
 /// and bytes. Little-endian.
@@ -49,28 +43,11 @@ struct Outcome {
 /// # Errors
 /// No process can be made.
 pub fn start_helper(models: &Path) -> anyhow::Result<()> {
-    let (their_requests, requests) = io::pipe().context("cannot make a pipe")?;
-    let (answers, their_answers) = io::pipe().context("cannot make a pipe")?;
-    // SAFETY: with one thread, the child may do all that this process may.
-    match unsafe { libc::fork() } {
-        -1 => {
-            Err(io::Error::last_os_error()).context("cannot start the helper that tries models out")
-        }
-        0 => {
-            drop((requests, answers));
-            let done = help(models, their_requests, their_answers);
-            if let Err(error) = &done {
-                eprintln!("cloister: the helper that tries models out: {error:#}");
-            }
-            // SAFETY: ends the process at once; what its parent left in memory is none of its business.
-            unsafe { libc::_exit(done.is_err().into()) }
-        }
-        _ => {
-            let helper = Mutex::new(Helper { requests, answers });
-            assert!(HELPER.set(helper).is_ok(), "started once");
-            Ok(())
-        }
-    }
+    let helper = Helper::start(c"model-trial", |requests, answers| {
+        help(models, requests, answers)
+    })?;
+    assert!(HELPER.set(Mutex::new(helper)).is_ok(), "started once");
+    Ok(())
 }
 
 /// Has the helper try a file out; an error is one line for the user.
@@ -115,12 +92,10 @@ pub fn by_the_helper(model: &Path, options: &Options) -> Result<(), String> {
 
 /// The helper's life: request after request, until the pipe ends.
 fn help(models: &Path, mut requests: PipeReader, mut answers: PipeWriter) -> anyhow::Result<()> {
-    // SAFETY: prctl copies the name.
-    unsafe { libc::prctl(libc::PR_SET_NAME, c"model-trial".as_ptr()) };
     let nowhere = File::options().write(true).open("/dev/null")?;
     processes::model_trial(models).seal()?;
     while let Ok(request) = Request::read(&mut requests) {
-        let outcome = try_out(&request, &requests, &nowhere)?;
+        let outcome = try_out(&request, &nowhere)?;
         // Nobody waits for it where `serve` has ended meanwhile.
         if outcome.write(&mut answers).is_err() {
             break;
@@ -130,62 +105,32 @@ fn help(models: &Path, mut requests: PipeReader, mut answers: PipeWriter) -> any
 }
 
 /// One trial, in a child.
-fn try_out(request: &Request, requests: &PipeReader, nowhere: &File) -> anyhow::Result<Outcome> {
+fn try_out(request: &Request, nowhere: &File) -> anyhow::Result<Outcome> {
     let (mut reader, writer) = io::pipe()?;
-    // SAFETY: the helper has one thread.
-    let child = match unsafe { libc::fork() } {
-        -1 => return Err(io::Error::last_os_error().into()),
-        0 => {
-            // SAFETY: these take numbers only. Nobody waits for the outcome once the helper is gone.
-            unsafe {
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                libc::dup2(nowhere.as_raw_fd(), libc::STDOUT_FILENO);
-                libc::dup2(writer.as_raw_fd(), libc::STDERR_FILENO);
-            }
-            let failed = rehearsed(request).is_err_and(|reason| {
-                eprintln!("{reason}");
-                true
-            });
-            // SAFETY: ends the process at once.
-            unsafe { libc::_exit(failed.into()) }
+    let child = helper::child(|| {
+        // SAFETY: these take numbers only.
+        unsafe {
+            libc::dup2(nowhere.as_raw_fd(), libc::STDOUT_FILENO);
+            libc::dup2(writer.as_raw_fd(), libc::STDERR_FILENO);
         }
-        child => child,
-    };
+        let tried = rehearsed(request);
+        if let Err(reason) = &tried {
+            eprintln!("{reason}");
+        }
+        tried.is_ok()
+    })?;
     drop(writer);
     let mut words = Vec::new();
     let mut piece = [0; 4096];
     loop {
-        if parent_has_gone(requests.as_raw_fd(), reader.as_raw_fd()) {
-            // SAFETY: the child is not reaped yet, so its number is not another's.
-            unsafe { libc::kill(child, libc::SIGKILL) };
-        }
         match reader.read(&mut piece)? {
             0 => break,
             n => words.extend_from_slice(&piece[..n]),
         }
         words.drain(..words.len().saturating_sub(MAX_WORDS));
     }
-    let mut status = 0;
-    // SAFETY: the status is written to a number that lives for the call.
-    if unsafe { libc::waitpid(child, &raw mut status, 0) } != child {
-        return Err(io::Error::last_os_error().into());
-    }
-    let status = ExitStatus::from_raw(status);
+    let status = ExitStatus::from_raw(helper::reap(child)?);
     Ok(Outcome { status, words })
-}
-
-/// Waits until there are words to read, or their end; or until nobody is left to make requests: true.
-fn parent_has_gone(requests: RawFd, words: RawFd) -> bool {
-    let wait = |fd, events| libc::pollfd {
-        fd,
-        events,
-        revents: 0,
-    };
-    // No more than the end of the requests.
-    let mut both = [wait(requests, 0), wait(words, libc::POLLIN)];
-    // SAFETY: the list lives for the call and has this length.
-    unsafe { libc::poll(both.as_mut_ptr(), 2, -1) };
-    both[0].revents & libc::POLLHUP != 0
 }
 
 /// Without a log: the last line is the reason.
@@ -236,23 +181,6 @@ impl Outcome {
         let words = taken(from)?;
         Ok(Self { status, words })
     }
-}
-
-fn number(from: &mut impl Read) -> io::Result<u32> {
-    let mut bytes = [0; 4];
-    from.read_exact(&mut bytes)?;
-    Ok(u32::from_le_bytes(bytes))
-}
-
-fn put(text: &[u8], to: &mut Vec<u8>) {
-    to.extend((text.len() as u32).to_le_bytes());
-    to.extend(text);
-}
-
-fn taken(from: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; number(from)? as usize];
-    from.read_exact(&mut bytes)?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use cloister_tests::http::Answer;
 use cloister_tests::parts::smollm2;
 use cloister_tests::serve::{Serve, engine_turn, question, refusal};
 use serde_json::json;
@@ -36,6 +37,13 @@ fn lies() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
+fn answered(answer: &Answer) -> String {
+    let text = &answer.json()["choices"][0]["message"]["content"];
+    text.as_str()
+        .unwrap_or_else(|| panic!("{}", answer.body))
+        .to_owned()
+}
+
 fn find(bytes: &[u8], what: &[u8]) -> usize {
     bytes
         .windows(what.len())
@@ -55,6 +63,18 @@ fn with_value(folder: &Path, name: &str, key: &str, value: &[u8]) -> PathBuf {
     lying_file(folder, name, |bytes| {
         let at = find(bytes, key.as_bytes()) + key.len() + TYPE;
         bytes[at..at + value.len()].copy_from_slice(value);
+    })
+}
+
+/// Puts another chat template in the place of the file's own, and a comment after it.
+fn with_template(folder: &Path, name: &str, source: &str) -> PathBuf {
+    lying_file(folder, name, |bytes| {
+        let key = b"tokenizer.chat_template";
+        let at = find(bytes, key) + key.len() + TYPE;
+        let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+        let comment = length - source.len() - 4;
+        let template = format!("{source}{{#{}#}}", "x".repeat(comment));
+        bytes[at + 8..][..length].copy_from_slice(template.as_bytes());
     })
 }
 
@@ -125,17 +145,43 @@ fn in_a_folder_the_one_who_asks_gets_an_error_and_the_running_model_goes_on() {
 #[test]
 fn a_template_that_makes_nothing_of_the_messages_is_an_error_and_no_endless_wait() {
     let folder = tempfile::tempdir().unwrap();
-    let file = lying_file(folder.path(), "comment", |bytes| {
-        let key = b"tokenizer.chat_template";
-        let at = find(bytes, key) + key.len() + TYPE;
-        let length = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
-        let template = &mut bytes[at + 8..][..length];
-        template.fill(b'x');
-        template[..2].copy_from_slice(b"{#");
-        template[length - 2..].copy_from_slice(b"#}");
-    });
+    let file = with_template(folder.path(), "comment", "");
     let serve = Serve::start(&file, &[]);
     let answer = serve.chat(&question("Hi", 2));
     assert_eq!(answer.status, 400, "{}", answer.body);
     assert_eq!(answer.json()["error"]["param"], "messages");
+}
+
+#[test]
+fn a_template_that_would_fill_the_memory_is_an_error_and_who_is_answered_does_not_notice() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = "{% set a = 'x' * 1000000 %}{% for m in messages %}\
+        {% if 'bomb' in m.content %}{{ '' ~ [a] * 100000 }}{% endif %}\
+        <|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
+    let file = with_template(folder.path(), "bomb", source);
+    let serve = Serve::start(&file, &[]);
+    let most = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", serve.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
+        kilobytes.parse::<u64>().unwrap() >> 10
+    };
+    let mut long = question("Write a story about a garden.", 100);
+    long["temperature"] = json!(0);
+    let alone = serve.chat(&long);
+    assert_eq!(alone.status, 200, "{}", alone.body);
+    let (before, text) = (most(), answered(&alone));
+    std::thread::scope(|scope| {
+        let beside = scope.spawn(|| serve.chat(&long));
+        for bomb in ["A bomb.", "Another bomb.", "The last bomb."] {
+            let refused = serve.chat(&question(bomb, 2));
+            assert_eq!(refused.status, 400, "{}", refused.body);
+            let error = &refused.json()["error"];
+            assert_eq!(error["param"], "messages");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains("256 MiB of memory"), "{message}");
+        }
+        assert_eq!(answered(&beside.join().unwrap()), text);
+    });
+    assert!(most() < before + 100, "{} MiB, and {before} before", most());
 }

@@ -66,18 +66,22 @@ fn named(id: u32, name: &str) -> u32 {
 }
 
 #[test]
-fn every_thread_of_serve_of_its_helper_and_of_the_bridge_is_sealed() {
+fn every_thread_of_serve_of_its_helpers_and_of_the_bridge_is_sealed() {
     let up = Up::start(&[]);
     let id = up.process.0.id();
     let ask = question("Write a long story about a garden.", 8);
     up.ask_over_mqtt(&serde_json::json!({"id": "1", "messages": ask["messages"], "max_tokens": 8}));
-    let [serve, trial, bridge] =
-        ["cloister", "model-trial", "cloister-bridge"].map(|name| named(id, name));
+    let [serve, trial, templates, bridge] =
+        ["cloister", "model-trial", "templates", "cloister-bridge"].map(|name| named(id, name));
     assert!(
         threads_sealed(serve) >= 4,
         "tokio's, the engine's and ggml's"
     );
     threads_sealed(trial);
+    threads_sealed(templates);
+    for (renderer, _) in children_of(templates) {
+        threads_sealed(renderer);
+    }
     assert!(threads_sealed(bridge) >= 2, "its own and the journal's");
     // `serve` has a network of its own, in which there is nothing but a loopback that is down.
     assert_ne!(network(serve), network(id));

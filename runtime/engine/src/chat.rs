@@ -1,13 +1,15 @@
 //! A conversation: messages, tools, and whether to think. [`ChatTemplate`] turns it into a prompt.
 
 pub(crate) mod control;
+mod jinja;
 mod json_dumps;
 mod limits;
 mod template;
 
 use crate::reasoning::part;
 use crate::tools::{Tool, ToolCall};
-pub use template::ChatTemplate;
+pub use jinja::{Jinja, TemplateTask};
+pub use template::{ChatTemplate, RunTemplate};
 
 /// One message of a conversation.
 #[derive(Clone, Debug, Default, PartialEq)]

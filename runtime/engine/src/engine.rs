@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::card::Card;
 use crate::chat::control::{self, ControlTokens};
-use crate::chat::{ChatTemplate, Conversation, Message};
+use crate::chat::{ChatTemplate, Conversation, Message, RunTemplate};
 use crate::error::{LoadError, PromptError, QueueFull, StoreError};
 use crate::event::Event;
 use crate::grammar::{Grammar, Grammars, Shape, ShapeError};
@@ -40,6 +40,8 @@ pub struct Options {
     /// Called with a file whose header is sound, before this process lets llama.cpp see it: to run
     /// [`crate::rehearse`] in another process.
     pub rehearse: Option<Rehearse>,
+    /// Renders the model's chat template; `None` renders it in this process, whose memory a hostile one can use up.
+    pub template: Option<RunTemplate>,
     /// Is told the share of the weights that is loaded, 0 to 1.
     pub progress: Option<watch::Sender<f32>>,
     /// Whether matrices are multiplied by Cloister's kernels, where it has one, or by ggml's alone. Holds for
@@ -66,6 +68,7 @@ impl Default for Options {
             kv_type: KvType::F16,
             queue: 64,
             rehearse: None,
+            template: None,
             progress: None,
             kernels: true,
             prefixes: None,
@@ -231,14 +234,14 @@ impl Engine {
         let text = |token: Option<Token>| token.map_or_else(String::new, |t| model.token_text(t));
         let template = match model.chat_template() {
             None => None,
-            Some(source) => Some(
-                ChatTemplate::new(source, text(model.bos()), text(model.eos())).map_err(
-                    |reason| LoadError::Template {
-                        path: path.to_owned(),
-                        reason,
-                    },
-                )?,
-            ),
+            Some(source) => {
+                let (bos, eos) = (text(model.bos()), text(model.eos()));
+                let template = ChatTemplate::new(source, bos, eos, options.template);
+                Some(template.map_err(|reason| LoadError::Template {
+                    path: path.to_owned(),
+                    reason,
+                })?)
+            }
         };
         let trained = model.n_ctx_train().max(1);
         let n_ctx = options.n_ctx.unwrap_or(trained.min(Options::DEFAULT_CTX));

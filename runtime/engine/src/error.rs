@@ -55,7 +55,7 @@ pub enum LoadError {
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
     /// The model's template refuses them.
-    #[error("the model's chat template refuses these messages: {0}")]
+    #[error("the model's chat template makes no prompt of these messages: {0}")]
     Template(String),
     /// The model has no chat template.
     #[error("this model file carries no chat template, so it cannot answer chat messages")]

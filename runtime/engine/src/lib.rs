@@ -32,7 +32,7 @@ mod tools;
 mod top_k;
 
 pub use card::Card;
-pub use chat::{Conversation, Message};
+pub use chat::{Conversation, Jinja, Message, RunTemplate, TemplateTask};
 pub use cores::usable_cores;
 pub use engine::{Client, Engine, Generation, Options, Priority, Prompt, Request, Stats};
 pub use error::{GenerateError, LoadError, PromptError, QueueFull, StoreError};

@@ -1,7 +1,7 @@
 //! Seals itself as one of the processes, or not at all, then tries one thing and says how that went: `done`, or
 //! the number of the error. For `tests/refused.rs`.
 //!
-//!     attempt WHO WHAT    WHO: serve, model-trial, bridge, panel, quantize, or `open` for no seal
+//!     attempt WHO WHAT    WHO: serve, model-trial, templates, bridge, panel, quantize, or `open` for no seal
 
 use std::ffi::CString;
 use std::io::{self, Read, Write};
@@ -36,6 +36,7 @@ fn main() {
         "open" => None,
         "serve" => Some(processes::serve(&place("models"), &place("state"))),
         "model-trial" => Some(processes::model_trial(&place("models"))),
+        "templates" => Some(processes::templates()),
         "bridge" => {
             let certificate = place("certificates/ca.pem");
             let socket = place("socket/s.sock");

@@ -20,6 +20,11 @@ pub fn model_trial(models: &Path) -> Policy {
     Policy::new(Sockets::None).read(models).children()
 }
 
+/// Its helper that renders the chat templates of models, in children of it.
+pub fn templates() -> Policy {
+    Policy::new(Sockets::None).children()
+}
+
 /// `cloister-bridge`: connects to the broker's port and to Unix sockets in the folder of `socket`, uses its state
 /// folder, and reads `files` again for each connection.
 pub fn bridge(port: u16, socket: &Path, state: &Path, files: &[&Path]) -> Policy {

@@ -11,7 +11,14 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-const EVERYBODY: [&str; 5] = ["serve", "model-trial", "bridge", "panel", "quantize"];
+const EVERYBODY: [&str; 6] = [
+    "serve",
+    "model-trial",
+    "templates",
+    "bridge",
+    "panel",
+    "quantize",
+];
 
 /// Nobody may do this.
 const FORBIDDEN: [&str; 34] = [
@@ -197,8 +204,8 @@ fn everybody_may_do_what_they_need_and_the_others_may_not() {
         ("connect to the broker", all(&["bridge"])),
         ("connect to serve's socket", all(&["bridge", "panel"])),
         ("read a certificate again", all(&["bridge"])),
-        ("have a child", all(&["model-trial"])),
-        ("a process's descriptor", all(&["model-trial"])),
+        ("have a child", all(&["model-trial", "templates"])),
+        ("a process's descriptor", all(&["model-trial", "templates"])),
     ];
     for (what, may) in needs {
         assert_eq!(place.outcome("open", what), "done", "{what}");

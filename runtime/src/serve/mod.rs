@@ -49,8 +49,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Access;
-use crate::rehearsal;
 use crate::settings::{self, WrongUse};
+use crate::{rehearsal, renderer};
 use gate::Gate;
 use idle::Stay;
 use models::Models;
@@ -291,6 +291,7 @@ fn models(options: &ServeOptions, state: &Path) -> anyhow::Result<Models> {
             Some(KvTypeName::Q8_0) => KvType::Q8_0,
         },
         rehearse: Some(rehearsal::by_the_helper),
+        template: Some(renderer::by_the_helper),
         kernels: !options.no_kernels,
         prefixes: (cache_disk > 0).then(|| PrefixFolder {
             path: state.join("prefixes"),
@@ -317,6 +318,7 @@ pub fn warm(args: ServeArgs, files: &[PathBuf]) -> anyhow::Result<()> {
     let state = settings::state_folder(options.state.clone())?;
     let models = models(&options, &state)?;
     rehearsal::start_helper(models.place())?;
+    renderer::start_helper()?;
     processes::serve(models.place(), &state).seal()?;
     crate::runtime()?.block_on(templates::warm(&models, &templates))
 }
@@ -334,6 +336,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with_idle_unload(options.stay()?)
         .with_templates(templates);
     rehearsal::start_helper(models.place())?;
+    renderer::start_helper()?;
     let place = place(options.listen, options.lan)?;
     let tcp = listen::tcp(place)?;
     let (unix, socket) = listen::unix(

@@ -2,15 +2,12 @@
 //!
 //! minijinja counts steps and bytes as fuel, 64 bytes to one. What it does not count before it is made is counted here:
 //! the values that `join` and our `tojson` put together, and how deep they lie in each other. As a template can make
-//! values lie deeper in each other than a usual stack can drop them, it runs on a stack of its own. Not bounded: the
-//! text of a list that holds one long string many times, as `'' ~ [a] * 100000` is; a hostile file can make
-//! `serve` use up the memory that its service may have.
+//! values lie deeper in each other than a usual stack can drop them, it runs on a stack of its own. Not bounded here: the
+//! text of a list that holds one long string many times, as `'' ~ [a] * 100000` is. `serve` has a process for that.
 
 use minijinja::value::{Kwargs, StringInput, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value, filters};
 use minijinja_contrib::pycompat::unknown_method_callback;
-
-use super::Conversation;
 
 /// Steps for any conversation, which is 64 MB of text.
 const FUEL: u64 = 1_000_000;
@@ -23,7 +20,7 @@ const MOST_DEEP: usize = 100;
 
 /// The longest source; those of real models have tens of thousands of bytes.
 pub const MOST_SOURCE: usize = 256 << 10;
-/// Of the stack that templates are parsed and rendered on. Used for as long as values are that deep only.
+/// Of the stack that templates are parsed and rendered on in a process that must not be lost. Used for as long as values are that deep only.
 const STACK: usize = 1 << 30;
 
 /// Does this on a stack that is deep enough for whatever a template of [`MOST_SOURCE`] bytes with [`MOST_FUEL`] does.
@@ -39,17 +36,8 @@ pub fn on_a_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, St
     })
 }
 
-/// The fuel for a conversation.
-pub fn fuel(conversation: &Conversation) -> u64 {
-    let messages = conversation.messages.iter().map(|message| {
-        let thought = message.reasoning.as_ref().map_or(0, String::len);
-        let calls = message.calls.iter();
-        let calls = calls.map(|call| call.arguments.to_string().len());
-        message.content.len() + thought + calls.sum::<usize>()
-    });
-    let tools = conversation.tools.iter();
-    let tools = tools.map(|tool| tool.json.to_string().len());
-    let bytes = messages.chain(tools).sum::<usize>();
+/// The fuel for variables whose JSON has this many bytes.
+pub fn fuel(bytes: usize) -> u64 {
     (FUEL + bytes as u64).min(MOST_FUEL)
 }
 
@@ -127,7 +115,7 @@ mod tests {
     use crate::chat::{ChatTemplate, Message};
 
     fn render(source: &str) -> Result<String, String> {
-        let template = ChatTemplate::new(source.to_owned(), String::new(), String::new());
+        let template = ChatTemplate::new(source.to_owned(), String::new(), String::new(), None);
         let conversation = vec![Message::new("user", "hello ".repeat(1_000_000))].into();
         template?.render(&conversation)
     }
@@ -206,7 +194,8 @@ mod tests {
     #[test]
     fn a_long_conversation_has_fuel_enough() {
         let source = "{% for m in messages %}{% set c = m['content'].strip() %}{{ '<|' + m['role'] + '|>' }}{% if '</think>' in c %}{% set c = c.split('</think>')[-1] %}{% endif %}{{ c.replace('a', 'bb') | trim }}{{ messages | tojson }}{% endfor %}";
-        let template = ChatTemplate::new(source.to_owned(), String::new(), String::new()).unwrap();
+        let template =
+            ChatTemplate::new(source.to_owned(), String::new(), String::new(), None).unwrap();
         let said = vec![Message::new("user", "a b ".repeat(500_000))];
         assert!(template.render(&said.into()).unwrap().len() > 4_000_000);
         let many: Vec<Message> = (0..200)

@@ -1,18 +1,22 @@
 //! The model's own chat template: a conversation in, prompt text out, as `transformers` would render it.
 //!
-//! A template comes with a model file, and may be anybody's: what it may use is bounded (`limits.rs`).
+//! A template comes with a model file, and may be anybody's: what it may use is bounded (`limits.rs`), and where there
+//! is another process to render it in, it is rendered there.
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, Error, ErrorKind, Value, context};
+use serde_json::{Map, Value, json};
 
-use super::{Conversation, Message, json_dumps, limits};
+use super::jinja::{Jinja, TemplateTask};
+use super::{Conversation, Message, limits};
 use crate::reasoning::{CLOSE, begin};
 use crate::tools::{self, ToolCall};
 
-/// A parsed template with the special tokens that it may name.
+/// Has another process do something with the source of a template, one that bounds its memory and can be lost; an
+/// error is a line for the user.
+pub type RunTemplate = fn(source: &str, task: TemplateTask<'_>) -> Result<String, String>;
+
+/// A template with the special tokens that it may name.
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    place: Place,
     bos: String,
     eos: String,
     /// Whether it knows thoughts, so that the model was made to think.
@@ -21,50 +25,47 @@ pub struct ChatTemplate {
     tools: bool,
 }
 
-const NAME: &str = "chat";
+/// Where it is rendered.
+enum Place {
+    Here(Box<Jinja>),
+    Elsewhere { source: String, run: RunTemplate },
+}
+
+impl Place {
+    fn run(&self, task: TemplateTask<'_>) -> Result<String, String> {
+        match self {
+            Self::Here(jinja) => limits::on_a_deep_stack(|| jinja.run(task))?,
+            Self::Elsewhere { source, run } => run(source, task),
+        }
+    }
+}
 
 impl ChatTemplate {
-    /// Parses `source`; `bos` and `eos` are the texts of the vocabulary's special tokens.
+    /// Parses `source`; `bos` and `eos` are the texts of the vocabulary's special tokens. It is rendered by `elsewhere`,
+    /// or in this process, whose memory it can then use up.
     ///
     /// # Errors
     /// It is no template, or longer than one is.
-    pub fn new(source: String, bos: String, eos: String) -> Result<Self, String> {
-        if source.len() > limits::MOST_SOURCE {
-            return Err(format!(
-                "it has {} bytes; no chat template needs more than {}",
-                source.len(),
-                limits::MOST_SOURCE
-            ));
-        }
-        limits::on_a_deep_stack(|| Self::parse(source, bos, eos))?.map_err(|e| e.to_string())
-    }
-
-    fn parse(source: String, bos: String, eos: String) -> Result<Self, Error> {
-        let mut environment = Environment::new();
-        // As transformers sets up Jinja for chat templates.
-        environment.set_syntax(
-            SyntaxConfig::builder()
-                .trim_blocks(true)
-                .lstrip_blocks(true)
-                .build()?,
-        );
-        environment.set_unknown_method_callback(limits::method);
-        environment.add_function(
-            "raise_exception",
-            |message: String| -> Result<Value, Error> {
-                Err(Error::new(ErrorKind::InvalidOperation, message))
-            },
-        );
+    pub fn new(
+        source: String,
+        bos: String,
+        eos: String,
+        elsewhere: Option<RunTemplate>,
+    ) -> Result<Self, String> {
         let thinks = source.contains(CLOSE);
         let speaks = source.contains(tools::OPEN);
-        environment.add_filter("tojson", json_dumps::filter);
-        environment.add_filter("join", limits::join);
-        environment.add_template_owned(NAME, source)?;
-        let names = environment.get_template(NAME)?.undeclared_variables(false);
+        let place = match elsewhere {
+            Some(run) => Place::Elsewhere { source, run },
+            None => {
+                let jinja = limits::on_a_deep_stack(|| Jinja::parse(&source))??;
+                Place::Here(Box::new(jinja))
+            }
+        };
+        let variables = place.run(TemplateTask::Variables)?;
         Ok(Self {
-            tools: speaks && names.contains("tools"),
+            tools: speaks && variables.lines().any(|name| name == "tools"),
             thinks,
-            environment,
+            place,
             bos,
             eos,
         })
@@ -72,47 +73,38 @@ impl ChatTemplate {
 
     /// Renders `conversation`, ending where the assistant is to speak: in a thought, or after one.
     pub fn render(&self, conversation: &Conversation) -> Result<String, String> {
-        limits::on_a_deep_stack(|| self.render_here(conversation))?
-    }
-
-    fn render_here(&self, conversation: &Conversation) -> Result<String, String> {
-        let mut environment = self.environment.clone();
-        environment.set_fuel(Some(limits::fuel(conversation)));
-        let template = environment.get_template(NAME).map_err(|e| e.to_string())?;
-        let given = &conversation.messages;
-        let told = (!self.tools).then(|| tools::told(given, &conversation.tools));
-        let messages = told.as_ref().unwrap_or(given).iter().map(value);
-        let messages: Vec<Value> = messages.collect();
-        let tools = match &conversation.tools[..] {
-            [] => Value::UNDEFINED,
-            tools => tools
-                .iter()
-                .map(|tool| Value::from(Serde(&tool.json)))
-                .collect(),
-        };
-        let think = match conversation.think {
-            None => Value::UNDEFINED,
-            Some(think) => think.into(),
-        };
-        let mut prompt = template
-            .render(context! {
-                messages => messages,
-                tools => tools,
-                bos_token => &self.bos,
-                eos_token => &self.eos,
-                add_generation_prompt => true,
-                // Qwen3's name for it, and DeepSeek's.
-                enable_thinking => think.clone(),
-                thinking => think,
-            })
-            // The detail is the template's own complaint; the rest names lines of the template.
-            .map_err(|e| e.detail().map_or_else(|| e.to_string(), str::to_owned))?;
+        let variables = self.variables(conversation).to_string();
+        let mut prompt = self.place.run(TemplateTask::Render(&variables))?;
         if let Some(think) = conversation.think
             && self.thinks
         {
             begin(&mut prompt, think);
         }
         Ok(prompt)
+    }
+
+    /// What templates know, by the names that transformers gives it. What there is none of is left out.
+    fn variables(&self, conversation: &Conversation) -> Value {
+        let given = &conversation.messages;
+        let told = (!self.tools).then(|| tools::told(given, &conversation.tools));
+        let messages = told.as_ref().unwrap_or(given).iter().map(value);
+        let mut variables = json!({
+            "messages": messages.collect::<Value>(),
+            "bos_token": self.bos,
+            "eos_token": self.eos,
+            "add_generation_prompt": true,
+        });
+        if !conversation.tools.is_empty() {
+            let tools = conversation.tools.iter().map(|tool| tool.json.clone());
+            variables["tools"] = tools.collect();
+        }
+        if let Some(think) = conversation.think {
+            // Qwen3's name for it, and DeepSeek's.
+            for name in ["enable_thinking", "thinking"] {
+                variables[name] = think.into();
+            }
+        }
+        variables
     }
 
     /// Whether a rendered prompt begins with the begin-of-sequence token already.
@@ -123,24 +115,18 @@ impl ChatTemplate {
 
 /// A message as templates read it.
 fn value(message: &Message) -> Value {
-    let reasoning = match &message.reasoning {
-        None => Value::UNDEFINED,
-        Some(reasoning) => reasoning.as_str().into(),
-    };
-    let call = |call: &ToolCall| {
-        let arguments = Value::from(Serde(&call.arguments));
-        context! { type => "function", function => context! { name => &call.name, arguments => arguments } }
-    };
-    let calls = match &message.calls[..] {
-        [] => Value::UNDEFINED,
-        calls => calls.iter().map(call).collect(),
-    };
-    context! {
-        role => &message.role,
-        content => &message.content,
-        reasoning_content => reasoning,
-        tool_calls => calls,
+    let mut value = Map::new();
+    value.insert("role".to_owned(), message.role.as_str().into());
+    value.insert("content".to_owned(), message.content.as_str().into());
+    if let Some(reasoning) = &message.reasoning {
+        value.insert("reasoning_content".to_owned(), reasoning.as_str().into());
     }
+    if !message.calls.is_empty() {
+        let call = |call: &ToolCall| json!({"type": "function", "function": {"name": call.name, "arguments": call.arguments}});
+        let calls = message.calls.iter().map(call);
+        value.insert("tool_calls".to_owned(), calls.collect());
+    }
+    value.into()
 }
 
 #[cfg(test)]
@@ -148,7 +134,8 @@ mod tests {
     use super::*;
 
     fn template(source: &str) -> ChatTemplate {
-        ChatTemplate::new(source.to_owned(), "<s>".to_owned(), "</s>".to_owned()).expect("parses")
+        let (bos, eos) = ("<s>".to_owned(), "</s>".to_owned());
+        ChatTemplate::new(source.to_owned(), bos, eos, None).expect("parses")
     }
 
     #[test]
