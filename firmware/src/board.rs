@@ -4,6 +4,8 @@
 //! found, and a [`Finding`] for all that was looked for. A new board is one file here and one table in `boards/`.
 //! Must never pretend: what is not there is a finding that says so, and no driver. Must never decide anything.
 
+mod bind;
+pub mod devices;
 mod generic;
 mod jetson_orin;
 mod raspberry_pi;

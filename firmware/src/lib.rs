@@ -5,3 +5,4 @@
 //! Must never decide anything about light, heat or privacy here, and must never use a network.
 
 pub mod board;
+pub mod drivers;

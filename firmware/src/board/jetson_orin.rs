@@ -1,6 +1,9 @@
 //! NVIDIA's Jetson Orin modules: `pwm-fan`, INA3221 over hwmon, thermal zones.
 
-use super::{Board, Machine, Table};
+use super::{Board, Machine, Table, bind as bound};
 
 /// Binds what this machine has of it.
-pub fn bind(_machine: &Machine, _table: &Table, _board: &mut Board) {}
+pub fn bind(machine: &Machine, table: &Table, board: &mut Board) {
+    bound::devices(machine, table, board);
+    bound::slowed_processor(machine, board);
+}

@@ -4,6 +4,7 @@ use cloister_control::thermal::Limits;
 use cloister_control::units::{Celsius, Duty};
 use serde::Deserialize;
 
+use super::devices::Devices;
 use super::{Bind, generic, jetson_orin, raspberry_pi};
 
 /// The tables, and what binds them; the last one is for every machine.
@@ -29,6 +30,9 @@ pub struct Table {
     #[serde(default)]
     pub compatible: Vec<String>,
     limits: LimitsTable,
+    /// Which devices it has, and where.
+    #[serde(default)]
+    pub devices: Devices,
 }
 
 /// [`Limits`] in °C, and the least duty of the fan in percent.

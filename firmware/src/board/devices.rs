@@ -1,0 +1,114 @@
+//! Which devices a board has and where: `devices` of its table, and what the owner has wired to it.
+//!
+//! In: TOML. Out: what to look for; each by what the kernel calls it.
+
+use serde::Deserialize;
+
+/// What is to be looked for. What is not named here is not used.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Devices {
+    /// Thermometers.
+    pub temperature: Vec<Thermometer>,
+    /// What measures the power of the whole board.
+    pub power: Option<Power>,
+    /// The fan.
+    pub fan: Option<Fan>,
+}
+
+impl Devices {
+    /// These, and of others what is not among them. Thermometers of both count.
+    pub fn or(mut self, others: Self) -> Self {
+        self.temperature.extend(others.temperature);
+        Self {
+            temperature: self.temperature,
+            power: self.power.or(others.power),
+            fan: self.fan.or(others.fan),
+        }
+    }
+}
+
+/// A name that the kernel gives; with `*` at its end, all that begin so. Capitals are as good as small letters: one and
+/// the same zone is `CPU-therm` to one version of NVIDIA's kernel and `cpu-thermal` to the next.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Name(String);
+
+impl Name {
+    /// Whether the kernel means this by it.
+    pub fn is(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let wanted = self.0.to_ascii_lowercase();
+        match wanted.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == wanted,
+        }
+    }
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A thermometer, or all that have one of some names.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, tag = "driver", rename_all = "kebab-case")]
+pub enum Thermometer {
+    /// Zones of the kernel's thermal framework.
+    ThermalZone(Named),
+    /// First channels of chips of the kernel's hwmon.
+    Hwmon(Named),
+}
+
+/// Thermometers that the kernel has names for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Named {
+    /// Any of these.
+    pub names: Vec<Name>,
+    /// Whether they are on the processor's die.
+    #[serde(default)]
+    pub on_die: bool,
+    /// What they must never exceed, in °C, if that is not the board's own limit.
+    pub limit: Option<f32>,
+}
+
+/// A meter of power.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, tag = "driver", rename_all = "kebab-case")]
+pub enum Power {
+    /// A chip of the kernel's hwmon.
+    Hwmon {
+        /// Any of these.
+        names: Vec<Name>,
+        /// The label of the channel that carries all; without one, the chip's only one.
+        channel: Option<String>,
+    },
+}
+
+/// A fan.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, tag = "driver", rename_all = "kebab-case")]
+pub enum Fan {
+    /// A chip of the kernel's hwmon.
+    Hwmon {
+        /// The chip.
+        name: Name,
+        /// The `N` of `pwmN` and `fanN_input`.
+        #[serde(default = "first")]
+        channel: u8,
+        /// The chip that measures how fast it turns, if that is another one.
+        tachometer: Option<Name>,
+    },
+    /// A cooling device of the kernel's thermal framework.
+    CoolingDevice {
+        /// Its type.
+        name: Name,
+    },
+}
+
+fn first() -> u8 {
+    1
+}

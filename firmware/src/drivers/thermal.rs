@@ -1,0 +1,161 @@
+//! The kernel's thermal framework: zones that are measured, and devices that cool
+//! (<https://docs.kernel.org/driver-api/thermal/sysfs-api.html>).
+//!
+//! In: zones and cooling devices by type. Out: °C; a duty for a fan that has states instead; whether the kernel slows the
+//! processor down.
+
+use cloister_control::device::{FanDrive, Fault, SocThrottle, Thermometer};
+use cloister_control::units::{Celsius, Duty};
+
+use super::sysfs::{Class, Device};
+use crate::board::Machine;
+
+/// Zones and cooling devices of this machine: both lie in one folder and say their type.
+pub fn devices(machine: &Machine) -> Class {
+    Class::new(machine.path("/sys/class/thermal"), "type")
+}
+
+/// Reads a zone's temperature, in thousandths of a degree.
+pub struct Zone(pub Device);
+
+impl Thermometer for Zone {
+    fn read(&mut self) -> Result<Celsius, Fault> {
+        Ok(Celsius(self.0.read("temp")? as f32 / 1000.0))
+    }
+}
+
+/// Drives a fan that has states from 0 to a highest.
+pub struct CoolingFan(pub Device);
+
+impl FanDrive for CoolingFan {
+    fn set(&mut self, duty: Duty) -> Result<(), Fault> {
+        let highest = self.0.read("max_state")?;
+        if !(1..=255).contains(&highest) {
+            return Err(Fault::Nonsense);
+        }
+        let state = (i64::from(duty.0) * highest + 254) / 255;
+        self.0.write("cur_state", state)
+    }
+}
+
+impl Drop for CoolingFan {
+    fn drop(&mut self) {
+        // Nobody governs it any more.
+        let _ = self.set(Duty::FULL);
+    }
+}
+
+/// Cooling devices that are the processor itself, running slower.
+pub struct SlowedProcessor(Vec<Device>);
+
+impl SlowedProcessor {
+    /// Of this machine; nothing where the kernel has none.
+    pub fn of(machine: &Machine) -> Option<Self> {
+        let slows = |name: &str| {
+            ["cpufreq-", "thermal-cpufreq-", "cpu-freq", "Processor"]
+                .iter()
+                .any(|start| name.starts_with(start))
+        };
+        let devices = devices(machine).devices(slows);
+        (!devices.is_empty()).then_some(Self(devices))
+    }
+
+    /// What of.
+    pub fn devices(&self) -> &[Device] {
+        &self.0
+    }
+}
+
+impl SocThrottle for SlowedProcessor {
+    fn read(&mut self) -> Result<bool, Fault> {
+        let mut slowed = false;
+        for device in &mut self.0 {
+            slowed |= device.read("cur_state")? > 0;
+        }
+        Ok(slowed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sysfs::tests::{machine, put};
+    use super::*;
+
+    const DEVICE: &str = "/sys/class/thermal/cooling_device1";
+
+    #[test]
+    fn a_zone_is_found_by_its_type() {
+        let (_root, machine) = machine(&[
+            ("/sys/class/thermal/thermal_zone0/type", "gpu-thermal"),
+            ("/sys/class/thermal/thermal_zone0/temp", "90000"),
+            ("/sys/class/thermal/thermal_zone1/type", "cpu-thermal"),
+            ("/sys/class/thermal/thermal_zone1/temp", "51234"),
+        ]);
+        let zone = devices(&machine)
+            .devices(|name| name == "cpu-thermal")
+            .remove(0);
+        assert_eq!(Zone(zone).read(), Ok(Celsius(51.234)));
+    }
+
+    #[test]
+    fn a_fan_of_few_states_takes_the_next_higher_one() {
+        let (_root, machine) = machine(&[
+            (&format!("{DEVICE}/type"), "Fan"),
+            (&format!("{DEVICE}/max_state"), "4"),
+            (&format!("{DEVICE}/cur_state"), "0"),
+        ]);
+        let device = devices(&machine).devices(|name| name == "Fan").remove(0);
+        let mut fan = CoolingFan(device);
+        let state = || super::super::sysfs::text(&machine.path(DEVICE).join("cur_state")).unwrap();
+        for (duty, wanted) in [
+            (0, "0"),
+            (1, "1"),
+            (63, "1"),
+            (64, "2"),
+            (192, "4"),
+            (255, "4"),
+        ] {
+            fan.set(Duty(duty)).unwrap();
+            assert_eq!(state(), wanted, "of {duty}");
+        }
+        fan.set(Duty::OFF).unwrap();
+        put(&machine, &format!("{DEVICE}/max_state"), "0");
+        assert_eq!(fan.set(Duty::FULL), Err(Fault::Nonsense));
+        put(&machine, &format!("{DEVICE}/max_state"), "4");
+        drop(fan);
+        assert_eq!(state(), "4");
+    }
+
+    #[test]
+    fn the_kernel_that_slows_one_core_slows_the_processor() {
+        let (_root, machine) = machine(&[]);
+        assert!(SlowedProcessor::of(&machine).is_none());
+        for (n, state) in [("1", "0"), ("2", "0")] {
+            let device = format!("/sys/class/thermal/cooling_device{n}");
+            put(
+                &machine,
+                &format!("{device}/type"),
+                &format!("cpufreq-cpu{n}"),
+            );
+            put(&machine, &format!("{device}/cur_state"), state);
+        }
+        put(
+            &machine,
+            "/sys/class/thermal/cooling_device0/type",
+            "pwm-fan",
+        );
+        put(
+            &machine,
+            "/sys/class/thermal/cooling_device0/cur_state",
+            "3",
+        );
+        let mut processor = SlowedProcessor::of(&machine).unwrap();
+        assert_eq!(processor.read(), Ok(false));
+        put(
+            &machine,
+            "/sys/class/thermal/cooling_device2/cur_state",
+            "2",
+        );
+        assert_eq!(processor.read(), Ok(true));
+    }
+}

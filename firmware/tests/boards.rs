@@ -1,0 +1,134 @@
+//! Boards as their kernels show them: trees of sysfs in a folder of the test's.
+
+use std::fs;
+
+use cloister_control::units::Celsius;
+use cloister_panel::board::{Board, Machine, Outcome, find};
+use tempfile::TempDir;
+
+fn machine(files: &[(&str, &str)]) -> (TempDir, Machine) {
+    let root = tempfile::tempdir().unwrap();
+    let machine = Machine::below(root.path());
+    for (path, text) in files {
+        put(&machine, path, text);
+    }
+    (root, machine)
+}
+
+fn put(machine: &Machine, path: &str, text: &str) {
+    let path = machine.path(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!("{text}\n")).unwrap();
+}
+
+fn said(board: &Board, what: &str) -> Vec<String> {
+    let of = board.findings.iter().filter(|finding| finding.what == what);
+    of.map(|finding| match &finding.outcome {
+        Outcome::Found { does } => format!("{}: {does}", finding.place),
+        Outcome::Missing { why } => format!("{}: no: {why}", finding.place),
+    })
+    .collect()
+}
+
+#[test]
+fn a_raspberry_pi_is_bound_as_its_own_kernel_shows_it() {
+    let flags = "/sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled";
+    let (_root, machine) = machine(&[
+        (
+            "/proc/device-tree/compatible",
+            "raspberrypi,5-model-b\0brcm,bcm2712\0",
+        ),
+        ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal"),
+        ("/sys/class/thermal/thermal_zone0/temp", "51234"),
+        ("/sys/class/hwmon/hwmon2/name", "pwmfan"),
+        ("/sys/class/hwmon/hwmon2/pwm1", "0"),
+        ("/sys/class/hwmon/hwmon2/fan1_input", "0"),
+        (flags, "0"),
+    ]);
+    let mut board = find(&machine, None).unwrap();
+    assert_eq!(board.name, "raspberry-pi-5");
+    assert_eq!(board.thermometers[0].device.read(), Ok(Celsius(51.234)));
+    assert!(board.thermometers[0].on_die && board.fan.is_some() && board.tachometer.is_some());
+    assert_eq!(board.soc.as_mut().unwrap().read(), Ok(false));
+    assert_eq!(
+        said(&board, "temperature"),
+        ["zone cpu-thermal: cools by it; now 51.2 °C"]
+    );
+    assert_eq!(said(&board, "fan"), ["chip pwmfan, pwm1: cools with it"]);
+    assert!(
+        board.writes[0].ends_with("sys/class/hwmon"),
+        "{:?}",
+        board.writes
+    );
+}
+
+#[test]
+fn what_debians_kernel_lacks_on_a_raspberry_pi_is_said_and_not_pretended() {
+    let (_root, machine) = machine(&[
+        ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal"),
+        ("/sys/class/thermal/thermal_zone0/temp", "broken"),
+    ]);
+    let board = find(&machine, Some("raspberry-pi-5")).unwrap();
+    assert!(board.fan.is_none() && board.tachometer.is_none() && board.soc.is_none());
+    // It is there, and may answer again.
+    assert_eq!(board.thermometers.len(), 1);
+    for what in ["temperature", "fan", "fan speed", "power", "throttling"] {
+        let said = said(&board, what);
+        assert!(said[0].contains(": no: "), "{what}: {said:?}");
+    }
+}
+
+#[test]
+fn a_jetson_is_bound_as_nvidias_kernel_shows_it() {
+    let (_root, machine) = machine(&[
+        (
+            "/proc/device-tree/compatible",
+            "nvidia,p3768-0000+p3767-0000\0nvidia,tegra234\0",
+        ),
+        ("/sys/class/thermal/thermal_zone0/type", "CPU-therm"),
+        ("/sys/class/thermal/thermal_zone0/temp", "49000"),
+        ("/sys/class/thermal/thermal_zone8/type", "tj-therm"),
+        ("/sys/class/thermal/thermal_zone8/temp", "50500"),
+        (
+            "/sys/class/thermal/cooling_device0/type",
+            "thermal-cpufreq-0",
+        ),
+        ("/sys/class/thermal/cooling_device0/cur_state", "0"),
+        ("/sys/class/hwmon/hwmon1/name", "ina3221"),
+        ("/sys/class/hwmon/hwmon1/in1_label", "VDD_IN"),
+        ("/sys/class/hwmon/hwmon1/in1_input", "5000"),
+        ("/sys/class/hwmon/hwmon1/curr1_input", "1400"),
+        ("/sys/class/hwmon/hwmon2/name", "pwm_tach"),
+        ("/sys/class/hwmon/hwmon2/rpm", "1800"),
+        ("/sys/class/hwmon/hwmon3/name", "pwmfan"),
+        ("/sys/class/hwmon/hwmon3/pwm1", "60"),
+    ]);
+    let mut board = find(&machine, None).unwrap();
+    assert_eq!(board.name, "jetson-orin");
+    let names: Vec<_> = board
+        .thermometers
+        .iter()
+        .map(|at| (&*at.name, at.on_die))
+        .collect();
+    assert_eq!(names, [("tj-therm", true), ("CPU-therm", false)]);
+    assert_eq!(
+        board.power.as_mut().unwrap().read().unwrap().to_string(),
+        "7.0 W"
+    );
+    assert_eq!(board.tachometer.as_mut().unwrap().read().unwrap().0, 1800);
+    assert!(board.fan.is_some() && board.soc.is_some());
+}
+
+#[test]
+fn of_two_meters_none_is_guessed() {
+    let (_root, machine) = machine(&[
+        ("/sys/class/hwmon/hwmon1/name", "ina226"),
+        ("/sys/class/hwmon/hwmon1/power1_input", "1"),
+    ]);
+    assert!(find(&machine, None).unwrap().power.is_some());
+    put(&machine, "/sys/class/hwmon/hwmon2/name", "ina219");
+    put(&machine, "/sys/class/hwmon/hwmon2/power1_input", "2");
+    let board = find(&machine, None).unwrap();
+    assert!(board.power.is_none());
+    assert!(said(&board, "power")[0].contains("several"));
+}
