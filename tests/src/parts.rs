@@ -61,3 +61,14 @@ pub fn scripted_r1(folder: &Path, script: &[&str]) -> PathBuf {
     assert!(status.success());
     out
 }
+
+/// A tiny BERT in `folder`, which embeds; its name in requests is `tiny-bert`.
+pub fn tiny_bert(folder: &Path) -> PathBuf {
+    let out = folder.join("tiny-bert.gguf");
+    let status = Command::new(program("examples/tiny_bert"))
+        .arg(&out)
+        .status()
+        .expect("the example is built");
+    assert!(status.success());
+    out
+}

@@ -124,11 +124,15 @@ impl Engine {
         }
     }
 
-    /// The names of the models that there are.
+    /// The names of the models that answer.
     pub async fn models(&self) -> Result<Vec<String>, AskError> {
         let list = self.get("/v1/models", Method::GET, String::new()).await?;
         let models = list["data"].as_array().cloned().unwrap_or_default();
-        let names = models.iter().filter_map(|model| model["id"].as_str());
+        let embeds = |model: &&Value| model["capabilities"][0] == "embedding";
+        let names = models
+            .iter()
+            .filter(|model| !embeds(model))
+            .filter_map(|model| model["id"].as_str());
         Ok(names.map(String::from).collect())
     }
 

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::error::LoadError;
 use crate::llama::file_type_name;
 use crate::model::id_of;
+use crate::pooling::Pooling;
 use crate::reasoning::CLOSE;
 
 /// Facts about a model file.
@@ -39,6 +40,8 @@ pub struct Card {
     pub quantization: String,
     /// Whether it was made to think before it answers.
     pub thinks: bool,
+    /// Whether it makes vectors of texts in place of answers.
+    pub pooling: Pooling,
 }
 
 impl Card {
@@ -69,6 +72,7 @@ impl Card {
             n_params: file.tensors.iter().map(|tensor| tensor.elements()).sum(),
             quantization: file_type.map_or_else(String::new, |n| short(&file_type_name(n))),
             thinks: text("tokenizer.chat_template").contains(CLOSE),
+            pooling: Pooling::of(&file.metadata),
         })
     }
 }

@@ -15,6 +15,7 @@ use crate::error::{LoadError, PromptError, QueueFull, StoreError};
 use crate::event::Event;
 use crate::grammar::{Grammar, Grammars, Shape, ShapeError};
 use crate::llama::{Batch, Context, ContextParams, KvType, LLAMA_CPP, Model, Token, first_error};
+use crate::memory;
 use crate::model::{ModelInfo, id_of};
 use crate::prefix_store::{Identity, PrefixFolder, PrefixStore};
 use crate::queue::{Admission, Job};
@@ -220,17 +221,13 @@ impl Engine {
         }
         cloister_kernels::enable(options.kernels);
         let repack = crate::llama::repacking_pays(&file);
-        let unsupported = || LoadError::Unsupported {
-            path: path.to_owned(),
-            reason: first_error().unwrap_or_else(|| "it gave no reason".to_owned()),
-        };
         let progress = |share| {
             if let Some(progress) = &options.progress {
                 progress.send_replace(share);
             }
         };
-        let model = Model::load_with_progress(path, repack, &progress).ok_or_else(unsupported)?;
-        let model = Arc::new(model);
+        let model = Model::load_with_progress(path, repack, &progress);
+        let model = Arc::new(model.ok_or_else(|| LoadError::unsupported(path))?);
         let text = |token: Option<Token>| token.map_or_else(String::new, |t| model.token_text(t));
         let template = match model.chat_template() {
             None => None,
@@ -576,33 +573,24 @@ fn n_outputs(options: &Options) -> u32 {
 /// Fails when the model with its context does not fit this machine. Gives how many bytes it needs, where that
 /// is known.
 fn check_memory(file: &cloister_gguf::Gguf, options: &Options) -> Result<Option<u64>, LoadError> {
-    use cloister_gguf::{ContextShape, KvCacheType};
     let architecture = file
         .metadata
         .str("general.architecture")
         .unwrap_or_default();
     let trained = file.metadata.u64(&format!("{architecture}.context_length"));
-    let n_ctx = options.n_ctx.map_or_else(
-        || {
-            trained
-                .unwrap_or(u64::MAX)
-                .clamp(1, Options::DEFAULT_CTX.into())
-        },
-        u64::from,
-    );
-    let n_slots = u64::from(options.n_slots);
-    let n_batch = n_ctx.min(512).max(n_slots);
-    let context = ContextShape {
+    let trained = trained.map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(u32::MAX));
+    let n_ctx = options
+        .n_ctx
+        .unwrap_or_else(|| trained.clamp(1, Options::DEFAULT_CTX));
+    let n_batch = n_ctx.min(512).max(options.n_slots);
+    let context = memory::shape(
         n_ctx,
-        n_slots,
-        n_ubatch: n_batch,
-        n_outputs: n_outputs(options).into(),
-        kv_type: match options.kv_type {
-            KvType::F16 => KvCacheType::F16,
-            KvType::Q8_0 => KvCacheType::Q8_0,
-        },
-    };
-    crate::memory::check(file, context).map_err(|reason| LoadError::Memory {
+        options.n_slots,
+        n_batch,
+        n_outputs(options),
+        options.kv_type,
+    );
+    memory::check(file, context).map_err(|reason| LoadError::Memory {
         path: file.path().to_owned(),
         reason,
     })

@@ -1,6 +1,8 @@
 //! What can go wrong, each told so that the reader knows what to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::llama::first_error;
 
 /// Why a model could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,40 @@ pub enum LoadError {
         path: PathBuf,
         /// The template engine's words.
         reason: String,
+    },
+}
+
+impl LoadError {
+    /// With llama.cpp's own reason.
+    pub(crate) fn unsupported(path: &Path) -> Self {
+        Self::Unsupported {
+            path: path.to_owned(),
+            reason: first_error().unwrap_or_else(|| "it gave no reason".to_owned()),
+        }
+    }
+}
+
+/// Why a text cannot be embedded.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbedError {
+    /// There is nothing in it.
+    #[error("it is empty")]
+    Empty,
+    /// It has more tokens than the model takes.
+    #[error("it has {tokens} tokens, and the model takes {n_ctx}")]
+    TooLong {
+        /// Tokens of the text.
+        tokens: usize,
+        /// Tokens that the model takes.
+        n_ctx: usize,
+    },
+    /// It has more bytes than so many tokens can be.
+    #[error("it has {bytes} bytes, which are more than the {n_ctx} tokens that the model takes")]
+    TooManyBytes {
+        /// Bytes of the text.
+        bytes: usize,
+        /// Tokens that the model takes.
+        n_ctx: usize,
     },
 }
 

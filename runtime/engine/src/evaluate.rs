@@ -160,7 +160,7 @@ impl Evaluator {
                 .push(bos.unwrap_or(token), at as i32, 0, at >= scored_from);
         }
         let code = match self.context.decode(&self.batch) {
-            Ok(()) => {
+            Ok(_) => {
                 self.n_past += tokens.len();
                 return Ok(self.context.logits());
             }

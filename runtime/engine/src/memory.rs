@@ -8,15 +8,47 @@
 use std::fs;
 use std::path::Path;
 
-use cloister_gguf::{ContextShape, Gguf, MemoryError, memory_need};
+use cloister_gguf::{
+    ContextShape, Gguf, KvCacheType, MemoryError, MemoryNeed, TensorInfo, memory_need,
+};
 
-/// Fails when running `file` in `context` takes more than is free. A model whose need is not known, and
-/// a machine that does not tell what it has, pass. Gives the need in bytes, where it is known.
+use crate::llama::KvType;
+
+/// A context of `n_slots` slots of `n_ctx` tokens each, with batches of at most `n_batch`, of which `n_outputs` may ask
+/// for logits.
+pub fn shape(
+    n_ctx: u32,
+    n_slots: u32,
+    n_batch: u32,
+    n_outputs: u32,
+    kv_type: KvType,
+) -> ContextShape {
+    ContextShape {
+        n_ctx: n_ctx.into(),
+        n_slots: n_slots.into(),
+        n_ubatch: n_batch.into(),
+        n_outputs: n_outputs.into(),
+        kv_type: match kv_type {
+            KvType::F16 => KvCacheType::F16,
+            KvType::Q8_0 => KvCacheType::Q8_0,
+        },
+    }
+}
+
+/// Fails when running `file` in `context` takes more than is free. A model whose header does not
+/// tell its need, and a machine that does not tell what it has, pass. Gives the need in bytes, where it is known.
 pub fn check(file: &Gguf, context: ContextShape) -> Result<Option<u64>, String> {
     let need = match memory_need(&file.metadata, &file.tensors, context) {
         Err(error @ MemoryError::Context(_)) => {
             return Err(format!("{error}; use a smaller --ctx"));
         }
+        // Its caches are not known, but its weights are.
+        Err(MemoryError::Architecture(_)) => Ok(MemoryNeed {
+            weights: file.tensors.iter().map(TensorInfo::bytes).sum(),
+            kv_cache: 0,
+            compute: 0,
+            margin: 0,
+        }),
         need => need,
     };
     let Ok(need) = need else {

@@ -7,8 +7,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use cloister_gguf::Gguf;
+
 use crate::error::LoadError;
 use crate::llama::{Batch, Context, ContextParams, KvType, Model, first_error};
+use crate::pooling::Pooling;
 
 /// Tokens of the context: the least that llama.cpp allocates.
 const N_CTX: u32 = 256;
@@ -47,7 +50,12 @@ pub fn rehearse(path: &Path, n_threads: usize, kv_type: KvType) -> Result<(), Lo
         n_threads,
         kv_type,
     };
-    let mut context = Context::new(model.clone(), params).ok_or_else(|| refused(first_error()))?;
+    let embeds = Pooling::of(&Gguf::open_header(path)?.metadata).embeds();
+    let context = match embeds {
+        true => Context::for_embeddings(model.clone(), params),
+        false => Context::new(model.clone(), params),
+    };
+    let mut context = context.ok_or_else(|| refused(first_error()))?;
     let token = model.bos().unwrap_or(0);
     let mut batch = Batch::new(4);
     for tokens in [0..3, 3..4] {

@@ -51,6 +51,14 @@ impl ApiError {
         }
     }
 
+    /// The field holds more tokens than the model takes.
+    pub fn too_long(param: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: Some("context_length_exceeded"),
+            ..Self::field(param, message)
+        }
+    }
+
     /// There is no such model.
     pub fn no_model(name: &str, have: &[String]) -> Self {
         Self {
@@ -221,22 +229,13 @@ impl From<PromptError> for ApiError {
     fn from(error: PromptError) -> Self {
         let message = error.to_string();
         match error {
-            PromptError::TooLong { prompt, n_ctx, .. } => Self {
-                code: Some("context_length_exceeded"),
-                // With room for a prompt and one token, it is the answer that is asked too long.
-                ..Self::field(
-                    if prompt < n_ctx {
-                        "max_tokens"
-                    } else {
-                        "messages"
-                    },
-                    message,
-                )
-            },
-            PromptError::TooManyBytes { .. } => Self {
-                code: Some("context_length_exceeded"),
-                ..Self::field("messages", message)
-            },
+            // With room for a prompt and one token, it is the answer that is asked too long.
+            PromptError::TooLong { prompt, n_ctx, .. } if prompt < n_ctx => {
+                Self::too_long("max_tokens", message)
+            }
+            PromptError::TooLong { .. } | PromptError::TooManyBytes { .. } => {
+                Self::too_long("messages", message)
+            }
             PromptError::Template(_) => Self::field("messages", message),
             PromptError::NoStore | PromptError::EmptyTemplate => Self::field("cache", message),
             PromptError::NoTemplate | PromptError::NoThought => Self::invalid(message),

@@ -33,6 +33,11 @@ impl Fields {
         self.0.remove(name).filter(|value| !value.is_null())
     }
 
+    /// Puts a field in the place of what was given.
+    pub fn set(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
+    }
+
     /// The field, which is still to be read.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)

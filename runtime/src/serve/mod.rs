@@ -8,6 +8,7 @@ mod ask;
 mod cards;
 mod chat;
 mod connections;
+mod embedders;
 mod embeddings;
 mod events;
 mod fields;
@@ -18,6 +19,7 @@ mod idle;
 mod listen;
 mod loading;
 mod metrics;
+mod model_list;
 mod models;
 mod names;
 mod ollama;
@@ -415,14 +417,14 @@ impl Served {
         tokio::pin!(stopped);
         tokio::select! {
             loaded = models.load_first() => {
-                let info = loaded?;
+                let (name, what) = loaded?;
                 match self.seal.gaps().is_empty() {
                     true => tracing::info!("{}", self.seal.line()),
                     false => tracing::warn!("{}", self.seal.line()),
                 }
                 tracing::info!(
-                    "{} is ready on {}://{address} and {}: {} slots of {} tokens",
-                    info.id, if encrypts { "https" } else { "http" }, self.socket.path().display(), info.n_slots, info.n_ctx
+                    "{name} is ready on {}://{address} and {}: {what}",
+                    if encrypts { "https" } else { "http" }, self.socket.path().display()
                 );
                 if encrypts {
                     tracing::info!("its certificate has the fingerprint {}", tls::fingerprint(&self.state)?);
@@ -451,9 +453,9 @@ fn router(models: Arc<Models>, ledger: Arc<Ledger>, gate: Arc<Gate>) -> Router {
         .route("/v1/chat/completions", post(chat::completions))
         .route("/v1/responses", post(responses::responses))
         .route("/v1/embeddings", post(embeddings::openai))
-        .route("/v1/models", get(models::list))
-        .route("/v1/models/{id}", get(models::show))
-        .route("/health", get(models::health))
+        .route("/v1/models", get(model_list::list))
+        .route("/v1/models/{id}", get(model_list::show))
+        .route("/health", get(model_list::health))
         .route("/openapi.json", get(openapi::document))
         .route("/metrics", get(metrics::metrics))
         .route("/api/events", get(events::events))

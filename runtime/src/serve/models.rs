@@ -3,20 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
-use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{self, State};
-use axum::response::IntoResponse;
 use cloister_engine::id_of as id;
-use cloister_engine::{Card, Engine, LoadError, ModelInfo, Options};
-use serde_json::{Value, json};
+use cloister_engine::{Card, Embedder, Engine, LoadError, Options};
 use tokio::sync::{Semaphore, watch};
 
 use super::api_error::ApiError;
 use super::cards::Cards;
+use super::embedders::Embedders;
 use super::idle::{self, Idle, Stay};
 use super::loading;
 use super::templates::{self, Template};
@@ -31,7 +27,9 @@ pub struct Models {
     templates: Vec<Template>,
     cards: Cards,
     idle: Idle,
-    /// Whether the loaded model was freed because nobody asked it.
+    /// The model that embeds, which is loaded beside the one that answers.
+    embedders: Arc<Embedders>,
+    /// Whether the loaded model was freed because nobody asked it, or none of them answers.
     rests: AtomicBool,
     current: RwLock<Option<Arc<Engine>>>,
     /// The file that was loaded last; `None` until the first one is.
@@ -45,6 +43,18 @@ pub struct Models {
 enum Place {
     File(PathBuf),
     Folder(PathBuf),
+}
+
+/// Whether the model that answers can be asked.
+pub enum Condition {
+    /// It is loaded, or rests because nobody asked it, or none need be.
+    Well,
+    /// It is being loaded.
+    Loading,
+    /// Its thread has ended.
+    Failed,
+    /// The last load failed.
+    Empty,
 }
 
 /// The name that stands for whatever is loaded.
@@ -80,6 +90,7 @@ impl Models {
     fn new(place: Place, options: Options) -> Self {
         Self {
             place,
+            embedders: Embedders::new(options.clone(), None),
             options,
             reasoning_budget: None,
             templates: Vec::new(),
@@ -109,6 +120,7 @@ impl Models {
     /// Frees a model that nobody has asked for so long; see [`Models::rest_when_idle`].
     pub fn with_idle_unload(mut self, stay: Stay) -> Self {
         self.idle = Idle::new(stay);
+        self.embedders = Embedders::new(self.options.clone(), stay);
         self
     }
 
@@ -149,7 +161,8 @@ impl Models {
         }
     }
 
-    fn ids(&self) -> Vec<String> {
+    /// Their names.
+    pub fn ids(&self) -> Vec<String> {
         self.files()
             .unwrap_or_default()
             .iter()
@@ -189,14 +202,58 @@ impl Models {
         card.map_err(|error| ApiError::from(&error))
     }
 
-    /// The full name of the model that `name` stands for.
-    pub fn name(&self, name: Option<&str>) -> Result<String, ApiError> {
-        Ok(id(&self.file(name.unwrap_or(DEFAULT))?))
+    /// Whether `file` says that it embeds. What cannot be read does not.
+    pub async fn embeds(&self, file: &Path) -> bool {
+        let card = self.cards.of(file).await;
+        card.is_ok_and(|card| card.pooling.embeds())
+    }
+
+    /// The place of the loaded model that embeds.
+    pub fn embedders(&self) -> &Embedders {
+        &self.embedders
+    }
+
+    /// The model that embeds for `name`, which is to stay so long afterwards: without a name the loaded one, or the
+    /// first that there is.
+    pub async fn embedder(
+        &self,
+        name: Option<&str>,
+        stay: Option<Stay>,
+    ) -> Result<Arc<Embedder>, ApiError> {
+        let named = name.filter(|name| name.strip_suffix(LATEST).unwrap_or(name) != DEFAULT);
+        let loaded = || self.embedders.current().map(|one| one.info().path.clone());
+        let file = match (named, loaded()) {
+            (Some(name), _) => self.file(name)?,
+            (None, Some(file)) => file,
+            (None, None) => self.file_that(true).await?.unwrap_or(self.file(DEFAULT)?),
+        };
+        if !self.embeds(&file).await {
+            let message = format!(
+                "{} answers and does not embed: models made for that say so in their file (pooling_type)",
+                id(&file)
+            );
+            return Err(ApiError::unsupported("model", message));
+        }
+        let embedder = self.embedders.get(&file, stay).await;
+        embedder.map_err(|error| ApiError::from(&error))
+    }
+
+    /// The first file that embeds, or that answers.
+    async fn file_that(&self, embeds: bool) -> Result<Option<PathBuf>, ApiError> {
+        let files = self.files();
+        let files = files.map_err(|error| ApiError::unavailable(error.to_string()))?;
+        for file in files {
+            if self.embeds(&file).await == embeds {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
     }
 
     /// Frees the model `name` if it is loaded, once it has answered whom it answers. Gives its full name.
     pub async fn rest(&self, name: Option<&str>) -> Result<String, ApiError> {
         let file = self.file(name.unwrap_or(DEFAULT))?;
+        self.embedders.rest(&file).await;
         let _loading = self.loading.lock().await;
         let loaded = self.current();
         if loaded.is_some_and(|engine| engine.info().path == file) {
@@ -210,6 +267,7 @@ impl Models {
     pub async fn rest_when_idle(&self) {
         loop {
             tokio::time::sleep(idle::LOOK_EVERY).await;
+            self.embedders.rest_if_idle().await;
             let Some(engine) = self.current() else {
                 continue;
             };
@@ -239,12 +297,15 @@ impl Models {
         self.current.read().expect("no panic while held").clone()
     }
 
-    /// Loads one file after the other, and has each stay for as long as `work` takes.
+    /// Loads one file that answers after the other, and has each stay for as long as `work` takes.
     pub async fn with_each<F>(&self, mut work: impl FnMut(Arc<Engine>) -> F) -> anyhow::Result<()>
     where
         F: Future<Output = anyhow::Result<()>>,
     {
         for file in self.files()? {
+            if self.embeds(&file).await {
+                continue;
+            }
             let _loading = self.loading.lock().await;
             self.drain().await;
             work(self.load(file).await?).await?;
@@ -252,15 +313,38 @@ impl Models {
         Ok(())
     }
 
-    /// Loads the first model.
-    pub async fn load_first(&self) -> anyhow::Result<ModelInfo> {
+    /// Loads the first model that answers; where none does, the first that embeds. Gives its name and what it can do.
+    pub async fn load_first(&self) -> anyhow::Result<(String, String)> {
         let _loading = self.loading.lock().await;
-        let file = self
-            .files()?
-            .into_iter()
-            .next()
-            .context("there is no model")?;
-        Ok(self.load(file).await?.info().clone())
+        let mut files = self.files()?;
+        anyhow::ensure!(!files.is_empty(), "there is no model");
+        let first = files.swap_remove(0);
+        let answers = self.file_that(false).await.ok().flatten();
+        if let (None, true) = (&answers, self.embeds(&first).await) {
+            self.rests.store(true, Ordering::Relaxed);
+            let info = self.embedders.get(&first, None).await?.info().clone();
+            return Ok((
+                info.id,
+                format!("it embeds texts of up to {} tokens", info.n_ctx),
+            ));
+        }
+        let engine = self.load(answers.unwrap_or(first)).await?;
+        let info = engine.info();
+        Ok((
+            info.id.clone(),
+            format!("{} slots of {} tokens", info.n_slots, info.n_ctx),
+        ))
+    }
+
+    /// How the model that answers is.
+    pub fn condition(&self) -> Condition {
+        match self.current() {
+            Some(engine) if engine.runs() => Condition::Well,
+            None if self.rests.load(Ordering::Relaxed) => Condition::Well,
+            _ if self.loading.try_lock().is_err() => Condition::Loading,
+            Some(_) => Condition::Failed,
+            None => Condition::Empty,
+        }
     }
 
     /// Ends what is running and frees the model.
@@ -284,9 +368,24 @@ impl Models {
         if let Some(engine) = self.current().filter(fits).filter(|_| idle) {
             return Ok(engine);
         }
-        let file = wanted.map(|wanted| self.file(wanted)).transpose()?;
+        let mut file = wanted.map(|wanted| self.file(wanted)).transpose()?;
         if self.last().is_none() {
-            return Err(ApiError::unavailable("the model is being loaded"));
+            if !self.rests.load(Ordering::Relaxed) {
+                return Err(ApiError::unavailable("the model is being loaded"));
+            }
+            // None of them answered when the box was started.
+            file = file
+                .or(self.file_that(false).await?)
+                .or(Some(self.file(DEFAULT)?));
+        }
+        if let Some(file) = &file
+            && self.embeds(file).await
+        {
+            let message = format!(
+                "{} embeds and does not answer: ask another model, or /v1/embeddings",
+                id(file)
+            );
+            return Err(ApiError::unsupported("model", message));
         }
         let Ok(turn) = self.exchanges.clone().try_acquire_owned() else {
             return Err(ApiError::unavailable(
@@ -373,75 +472,10 @@ impl Models {
         templates::store_all(&engine, self.templates.clone());
         Ok(engine)
     }
-
-    fn describe(&self, file: &Path) -> Value {
-        let created = std::fs::metadata(file)
-            .and_then(|meta| meta.modified())
-            .ok()
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-            .map_or(0, |age| age.as_secs());
-        let engine = self.current().filter(|engine| engine.info().path == file);
-        let meta = engine.as_ref().map(|engine| {
-            let info = engine.info();
-            json!({
-                "n_params": info.n_params,
-                "size": info.size,
-                "n_ctx_train": info.n_ctx_train,
-                "n_ctx": info.n_ctx,
-                "architecture": info.architecture,
-                "quantization": info.quantization,
-            })
-        });
-        json!({
-            "id": id(file),
-            "object": "model",
-            "created": created,
-            "owned_by": "cloister",
-            "loaded": engine.is_some(),
-            "meta": meta,
-        })
-    }
 }
 
 /// Frees gigabytes, which takes a while.
 async fn free(engine: Arc<Engine>) {
     let freed = tokio::task::spawn_blocking(|| drop(engine));
     freed.await.expect("freeing a model does not panic");
-}
-
-/// `GET /v1/models`.
-pub async fn list(State(models): State<Arc<Models>>) -> Json<Value> {
-    let files = models.files().unwrap_or_default();
-    let data: Vec<Value> = files.iter().map(|file| models.describe(file)).collect();
-    Json(json!({"object": "list", "data": data}))
-}
-
-/// `GET /v1/models/{id}`.
-pub async fn show(
-    State(models): State<Arc<Models>>,
-    name: Result<extract::Path<String>, PathRejection>,
-) -> Result<Json<Value>, ApiError> {
-    let extract::Path(name) =
-        name.map_err(|_| ApiError::invalid("the name of the model in the path is not UTF-8"))?;
-    let files = models.files().unwrap_or_default();
-    match files.iter().find(|file| id(file) == name) {
-        Some(file) => Ok(Json(models.describe(file))),
-        None => Err(ApiError::no_model(&name, &models.ids())),
-    }
-}
-
-/// `GET /health`: 200 while a model is loaded, or rests because nobody asked it.
-pub async fn health(State(models): State<Arc<Models>>) -> impl IntoResponse {
-    let loading = models.loading.try_lock().is_err();
-    match models.current() {
-        Some(engine) if engine.runs() => Ok(Json(json!({"status": "ok"}))),
-        None if models.rests.load(Ordering::Relaxed) => Ok(Json(json!({"status": "ok"}))),
-        _ if loading => Err(ApiError::unavailable("the model is being loaded")),
-        Some(_) => Err(ApiError::unavailable(
-            "the model has failed; the next request loads it again",
-        )),
-        None => Err(ApiError::unavailable(
-            "no model is loaded; the next request loads one",
-        )),
-    }
 }

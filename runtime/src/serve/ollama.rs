@@ -4,6 +4,7 @@
 //! Nothing is fetched: a pull of a model that is here succeeds, of another one fails.
 
 mod answer;
+mod embed;
 mod error;
 mod models;
 pub mod request;
@@ -25,8 +26,6 @@ use futures_core::Stream;
 use serde_json::Value;
 
 use super::ask::body;
-use super::embeddings;
-use super::fields::Fields;
 use super::models::Models;
 use super::peer::{Asker, Peer};
 use answer::{Answer, Shape};
@@ -43,7 +42,8 @@ pub fn routes() -> Router<Arc<Models>> {
         .route("/api/pull", post(models::pull))
         .route("/api/chat", post(chat))
         .route("/api/generate", post(generate))
-        .route("/api/embed", post(embed))
+        .route("/api/embed", post(embed::embed))
+        .route("/api/embeddings", post(embed::embeddings))
 }
 
 type Result<T> = std::result::Result<T, OllamaError>;
@@ -68,17 +68,6 @@ async fn generate(
 ) -> Result<Response> {
     let request = OllamaRequest::generate(&body(&headers, bytes)?)?;
     respond(&models, request, peer.asker(&headers), Shape::Generate).await
-}
-
-/// `POST /api/embed`.
-async fn embed(
-    State(models): State<Arc<Models>>,
-    headers: HeaderMap,
-    bytes: std::result::Result<Bytes, BytesRejection>,
-) -> Result<Response> {
-    let mut fields = Fields::parse(&body(&headers, bytes)?)?;
-    fields.ignore(&["truncate", "options", "keep_alive"]);
-    Ok(embeddings::refuse(&models, fields)?)
 }
 
 async fn respond(

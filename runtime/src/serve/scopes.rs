@@ -38,6 +38,7 @@ pub const TABLE: &[(&str, Needs)] = &[
     ("/api/chat", ASK),
     ("/api/generate", ASK),
     ("/api/embed", ASK),
+    ("/api/embeddings", ASK),
 ];
 
 /// What a path of the router needs.

@@ -3,10 +3,12 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use llama_cpp_sys_2 as sys;
 
 use super::mat_mul::{MatMulObserver, Tap, on_operation};
+use super::threads::Threads;
 use super::{Batch, Model, Pos, SeqId};
 
 /// Element type of the KV cache.
@@ -34,6 +36,15 @@ pub struct ContextParams {
     pub kv_type: KvType,
 }
 
+/// What is wanted of a decode call.
+#[derive(Clone, Copy)]
+enum Outputs {
+    /// The logits of at most so many tokens.
+    Logits(u32),
+    /// One vector of each sequence.
+    Embeddings,
+}
+
 /// Why a decode call gave no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
@@ -48,7 +59,8 @@ type Abort = Box<dyn Fn() -> bool + Send>;
 /// The KV cache and compute buffers of one model.
 pub struct Context {
     raw: NonNull<sys::llama_context>,
-    threadpool: NonNull<sys::ggml_threadpool>,
+    // Dropped after `Drop::drop`, which frees the context that computes on them.
+    threads: Arc<Threads>,
     // Boxed twice so that llama.cpp can hold a thin pointer to it.
     abort: Option<Box<Abort>>,
     // Dropped after `Drop::drop`, which frees the context that points at it.
@@ -68,10 +80,16 @@ impl Context {
         Self::with_observer(model, params, None)
     }
 
+    /// A context that makes one vector of each sequence, as the model's file says: see [`Context::embedding`].
+    pub fn for_embeddings(model: Arc<Model>, params: ContextParams) -> Option<Self> {
+        Self::make(model, params, Outputs::Embeddings, None)
+    }
+
     /// As [`Context::new`], for decode calls in which at most `n_outputs` tokens ask for their logits: with buffers
     /// for no more than these.
     pub fn for_slots(model: Arc<Model>, params: ContextParams, n_outputs: u32) -> Option<Self> {
-        Self::make(model, params, n_outputs.min(params.n_batch), None)
+        let n_outputs = n_outputs.min(params.n_batch);
+        Self::make(model, params, Outputs::Logits(n_outputs), None)
     }
 
     /// As [`Context::new`]; `observer` sees what goes into each matrix multiplication.
@@ -80,13 +98,13 @@ impl Context {
         params: ContextParams,
         observer: Option<Box<dyn MatMulObserver>>,
     ) -> Option<Self> {
-        Self::make(model, params, params.n_batch, observer)
+        Self::make(model, params, Outputs::Logits(params.n_batch), observer)
     }
 
     fn make(
         model: Arc<Model>,
         params: ContextParams,
-        n_outputs: u32,
+        outputs: Outputs,
         observer: Option<Box<dyn MatMulObserver>>,
     ) -> Option<Self> {
         let kv = match params.kv_type {
@@ -95,6 +113,7 @@ impl Context {
         };
         super::log::forget_errors();
         let tap = observer.map(Tap::new);
+        let threads = Threads::of(params.n_threads)?;
         // SAFETY: model and tap outlive the context, which holds them; the params are llama.cpp's own.
         unsafe {
             let mut raw = sys::llama_context_default_params();
@@ -105,8 +124,17 @@ impl Context {
             raw.n_ctx = params.n_ctx_seq.checked_mul(params.n_seq)?;
             raw.n_seq_max = params.n_seq;
             raw.n_batch = params.n_batch;
-            raw.n_ubatch = params.n_batch.min(512);
-            raw.n_outputs_max = n_outputs;
+            match outputs {
+                Outputs::Logits(n) => {
+                    raw.n_ubatch = params.n_batch.min(512);
+                    raw.n_outputs_max = n;
+                }
+                // A vector is made of the tokens that are computed together.
+                Outputs::Embeddings => {
+                    raw.n_ubatch = params.n_batch;
+                    raw.embeddings = true;
+                }
+            }
             raw.n_threads = params.n_threads as i32;
             raw.n_threads_batch = params.n_threads as i32;
             raw.type_k = kv;
@@ -115,15 +143,10 @@ impl Context {
             raw.kv_unified = false;
             raw.no_perf = true;
             let raw = NonNull::new(sys::llama_init_from_model(model.as_ptr(), raw))?;
-            let mut pool = sys::ggml_threadpool_params_default(params.n_threads as i32);
-            let Some(threadpool) = NonNull::new(sys::ggml_threadpool_new(&mut pool)) else {
-                sys::llama_free(raw.as_ptr());
-                return None;
-            };
-            sys::llama_attach_threadpool(raw.as_ptr(), threadpool.as_ptr(), std::ptr::null_mut());
+            sys::llama_attach_threadpool(raw.as_ptr(), threads.as_ptr(), std::ptr::null_mut());
             Some(Self {
                 raw,
-                threadpool,
+                threads,
                 abort: None,
                 _tap: tap,
                 n_outputs: 0,
@@ -167,20 +190,45 @@ impl Context {
         self.abort = Some(abort);
     }
 
-    /// Computes `batch`: fills the KV cache, and the logits of the tokens that asked for them.
-    pub fn decode(&mut self, batch: &Batch) -> Result<(), DecodeError> {
+    /// Computes `batch` when no other context computes: fills the KV cache, and the logits of the tokens that asked
+    /// for them. Gives how long it took, without the wait before it.
+    pub fn decode(&mut self, batch: &Batch) -> Result<Duration, DecodeError> {
         self.n_outputs = 0;
+        let _turn = self.threads.turn();
+        let begin = Instant::now();
         // SAFETY: context and batch live; the batch's arrays hold `n_tokens` entries.
         match unsafe { sys::llama_decode(self.as_ptr(), batch.raw()) } {
             0 => {
                 // SAFETY: the context lives.
                 unsafe { sys::llama_synchronize(self.as_ptr()) };
                 self.n_outputs = batch.n_outputs();
-                Ok(())
+                Ok(begin.elapsed())
             }
             2 => Err(DecodeError::Aborted),
             code => Err(DecodeError::Failed(code)),
         }
+    }
+
+    /// Whether the next decode calls make vectors, where the context was made for it.
+    pub fn set_embeddings(&mut self, on: bool) {
+        // SAFETY: the context lives.
+        unsafe { sys::llama_set_embeddings(self.as_ptr(), on) };
+    }
+
+    /// The vector of `seq` that the last decode call made, `[n_embd]`. None when it made none.
+    pub fn embedding(&mut self, seq: SeqId) -> Option<&[f32]> {
+        // SAFETY: the context lives, and the vector until the next decode call, which takes `&mut self`; it has as
+        // many numbers as the model says.
+        unsafe {
+            let vector = sys::llama_get_embeddings_seq(self.as_ptr(), seq);
+            (!vector.is_null()).then(|| std::slice::from_raw_parts(vector, self.model.n_embd()))
+        }
+    }
+
+    /// Whether it keeps what it computes of earlier tokens: encoders have no cache.
+    pub fn has_cache(&self) -> bool {
+        // SAFETY: the context lives.
+        unsafe { !sys::llama_get_memory(self.as_ptr()).is_null() }
     }
 
     /// The logits of batch index `i` of the last decode call, one for each token of the vocabulary.
@@ -267,11 +315,8 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
-        // SAFETY: each freed once, the context before the threads that it computes on.
-        unsafe {
-            sys::llama_free(self.as_ptr());
-            sys::ggml_threadpool_free(self.threadpool.as_ptr());
-        }
+        // SAFETY: freed once, before the threads that it computes on.
+        unsafe { sys::llama_free(self.as_ptr()) }
     }
 }
 

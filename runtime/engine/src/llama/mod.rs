@@ -8,6 +8,7 @@ mod mat_mul;
 mod model;
 mod repack;
 mod sampler;
+mod threads;
 
 pub use batch::Batch;
 pub use context::{Context, ContextParams, DecodeError, KvType};

@@ -69,6 +69,12 @@ impl Model {
         unsafe { sys::llama_model_n_ctx_train(self.as_ptr()) }.max(0) as u32
     }
 
+    /// Numbers of a vector that it makes.
+    pub fn n_embd(&self) -> usize {
+        // SAFETY: the model lives.
+        unsafe { sys::llama_model_n_embd_out(self.as_ptr()) }.max(0) as usize
+    }
+
     /// Number of tokens in the vocabulary.
     pub fn n_vocab(&self) -> i32 {
         // SAFETY: the vocabulary lives.

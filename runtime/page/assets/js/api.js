@@ -66,10 +66,11 @@ function post(body, signal) {
   return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal };
 }
 
-/** The models that the box has: [{id, loaded, meta}]. */
+/** The models of the box that answer: [{id, loaded, meta}]. */
 export async function models() {
   const response = await call("/v1/models");
-  return (await response.json()).data ?? [];
+  const all = (await response.json()).data ?? [];
+  return all.filter(({ capabilities }) => !capabilities?.includes("embedding"));
 }
 
 /** What the box's programs tell about themselves. */

@@ -36,22 +36,32 @@ pub async fn tags(State(models): State<Arc<Models>>) -> Json<Value> {
     Json(json!({"models": list}))
 }
 
-/// `GET /api/ps`: the model that is loaded.
+/// `GET /api/ps`: the models that are loaded.
 pub async fn ps(State(models): State<Arc<Models>>) -> Json<Value> {
+    let answering = models.current().filter(|engine| engine.runs());
+    let answering = answering.map(|engine| {
+        let info = engine.info();
+        let ends = models.idle().ends();
+        (info.path.clone(), info.memory, info.n_ctx as usize, ends)
+    });
+    let embedding = models.embedders().current().map(|embedder| {
+        let info = embedder.info();
+        let ends = models.embedders().idle().ends();
+        (info.path.clone(), info.memory, info.n_ctx, ends)
+    });
+    let cards = models.cards().await;
     let mut list = Vec::new();
-    let loaded = models.current().filter(|engine| engine.runs());
-    if let Some(info) = loaded.map(|engine| engine.info().clone()) {
-        let cards = models.cards().await;
-        if let Some(card) = cards.iter().find(|card| card.path == info.path) {
-            let mut model = listed(card);
-            model["size"] = info.memory.into();
-            // There is no other memory than the machine's.
-            model["size_vram"] = 0.into();
-            let ends = models.idle().ends().map(timestamp);
-            model["expires_at"] = ends.unwrap_or(FOR_EVER.to_owned()).into();
-            model["context_length"] = info.n_ctx.into();
-            list.push(model);
-        }
+    for (path, memory, n_ctx, ends) in answering.into_iter().chain(embedding) {
+        let Some(card) = cards.iter().find(|card| card.path == path) else {
+            continue;
+        };
+        let mut model = listed(card);
+        model["size"] = memory.into();
+        // There is no other memory than the machine's.
+        model["size_vram"] = 0.into();
+        model["expires_at"] = ends.map_or(FOR_EVER.to_owned(), timestamp).into();
+        model["context_length"] = n_ctx.into();
+        list.push(model);
     }
     Json(json!({"models": list}))
 }
@@ -114,9 +124,12 @@ pub async fn show(
     let file = file.map_err(|error| ApiError::unavailable(error.to_string()))?;
     let mut info = model_info(&file.metadata, verbose);
     info.insert("general.parameter_count".to_owned(), card.n_params.into());
-    // A model whose template has no place for tools is told of them in its system message.
-    let mut capabilities = vec!["completion", "tools"];
-    if card.thinks {
+    let mut capabilities = match card.pooling.embeds() {
+        true => vec!["embedding"],
+        // A model whose template has no place for tools is told of them in its system message.
+        false => vec!["completion", "tools"],
+    };
+    if card.thinks && !card.pooling.embeds() {
         capabilities.push("thinking");
     }
     let template = file

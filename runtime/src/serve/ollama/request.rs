@@ -150,7 +150,7 @@ impl OllamaRequest {
 }
 
 /// How long the model is to stay, where the request says it.
-fn keep_alive(value: Option<Value>) -> Result<Option<Stay>> {
+pub fn keep_alive(value: Option<Value>) -> Result<Option<Stay>> {
     let stay = match value {
         None => return Ok(None),
         Some(Value::Number(seconds)) => Ok(idle::of_seconds(seconds.as_f64().unwrap_or(-1.0))),
