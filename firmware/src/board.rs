@@ -8,6 +8,7 @@ mod bind;
 pub mod devices;
 mod generic;
 mod jetson_orin;
+mod panel;
 mod raspberry_pi;
 mod table;
 

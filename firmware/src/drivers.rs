@@ -3,10 +3,13 @@
 //! In: paths, buses and lines. Out: readings, or the [`Fault`] that says why there is none.
 //! Must never decide anything, and never keep a device out: each call tries again.
 
+pub mod gpio;
 pub mod hwmon;
+pub mod led;
 pub mod sysfs;
 pub mod thermal;
 pub mod throttled;
+pub mod ws2812;
 
 use std::io;
 

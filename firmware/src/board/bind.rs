@@ -7,7 +7,7 @@ use cloister_control::device::{self, Fault, SocThrottle, Tachometer};
 use cloister_control::units::Celsius;
 
 use super::devices::{Fan, Name, Named, Power, Thermometer};
-use super::{Board, Finding, Machine, Outcome, Sensor, Table};
+use super::{Board, Finding, Machine, Outcome, Sensor, Table, panel};
 use crate::drivers::sysfs::{Class, Device};
 use crate::drivers::thermal::{CoolingFan, SlowedProcessor, Zone};
 use crate::drivers::{advice, hwmon, thermal};
@@ -31,6 +31,18 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
         }) => hwmon_fan(machine, name, *channel, tachometer.as_ref(), board),
         Some(Fan::CoolingDevice { name }) => cooling_fan(machine, name, board),
         None => board.missing("fan", "this board", "its table names no fan"),
+    }
+    match &table.devices.light {
+        Some(light) => panel::light(machine, light, board),
+        None => board.missing("light", "this board", "its table names none"),
+    }
+    match &table.devices.button {
+        Some(line) => panel::button(machine, line, board),
+        None => board.missing("button", "this board", "its table names none"),
+    }
+    match &table.devices.privacy_switch {
+        Some(line) => panel::privacy_switch(machine, line, board),
+        None => board.missing("privacy switch", "this board", "its table names none"),
     }
 }
 

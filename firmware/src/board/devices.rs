@@ -14,6 +14,12 @@ pub struct Devices {
     pub power: Option<Power>,
     /// The fan.
     pub fan: Option<Fan>,
+    /// The status light.
+    pub light: Option<Light>,
+    /// The button.
+    pub button: Option<Line>,
+    /// The privacy switch, closed for private.
+    pub privacy_switch: Option<Line>,
 }
 
 impl Devices {
@@ -24,6 +30,9 @@ impl Devices {
             temperature: self.temperature,
             power: self.power.or(others.power),
             fan: self.fan.or(others.fan),
+            light: self.light.or(others.light),
+            button: self.button.or(others.button),
+            privacy_switch: self.privacy_switch.or(others.privacy_switch),
         }
     }
 }
@@ -111,4 +120,47 @@ pub enum Fan {
 
 fn first() -> u8 {
     1
+}
+
+/// A status light.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, tag = "driver", rename_all = "kebab-case")]
+pub enum Light {
+    /// An LED that the kernel drives.
+    Led {
+        /// Its name in `/sys/class/leds`.
+        name: String,
+    },
+    /// One LED on a line, or three on three.
+    Gpio {
+        /// The label of the chip.
+        chip: Name,
+        /// One line, or red, green and blue.
+        lines: Vec<u32>,
+        /// Whether they shine when their line is low.
+        #[serde(default, rename = "active-low")]
+        active_low: bool,
+    },
+    /// An LED that understands WS2812, on the data line of an SPI bus.
+    Ws2812 {
+        /// The device in `/dev`; its numbers are those of the bus in the device tree and of its chip select.
+        device: String,
+    },
+}
+
+/// A button or a switch on a line.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Line {
+    /// The label of the chip: `pinctrl-rp1`.
+    pub chip: Name,
+    /// The offset of the line on it; on a Raspberry Pi the number of the GPIO.
+    pub line: u32,
+    /// Whether it closes to ground; else it closes to the supply.
+    #[serde(default = "yes")]
+    pub to_ground: bool,
+}
+
+fn yes() -> bool {
+    true
 }

@@ -1,6 +1,6 @@
 //! Which system calls may be made: seccomp.
 //!
-//! In: which sockets and whether children. Out: a filter on this thread and all that it starts. What is not listed
+//! In: a policy. Out: a filter on this thread and all that it starts. What is not listed
 //! here is refused with EPERM, so that a program goes on and says what it could not do; a call of a foreign ABI (i386 on
 //! x86-64) ends the process; one of x32 is not listed. A filter cannot look behind a pointer: calls that carry an
 //! address there are refused whole.
@@ -16,7 +16,7 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
-use crate::{Error, Sockets};
+use crate::{Error, Policy, Sockets};
 
 /// Files that are open, and files by name, which Landlock judges.
 const FILES: &[c_long] = &[
@@ -223,6 +223,19 @@ const IOCTL: [u64; 7] = [
     0x802c_542a,
 ];
 
+/// To ask devices that are open already: lines of GPIO chips that are held, another line of such a chip, and messages on
+/// an I2C bus. All else that devices are asked is asked before the seal.
+const DEVICES: [u64; 4] = [
+    // GPIO_V2_GET_LINE
+    0xc250_b407,
+    // GPIO_V2_LINE_GET_VALUES
+    0xc010_b40e,
+    // GPIO_V2_LINE_SET_VALUES
+    0xc010_b40f,
+    // I2C_RDWR
+    0x0707,
+];
+
 const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
@@ -237,9 +250,9 @@ type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 type Condition = (u8, SeccompCmpArgLen, SeccompCmpOp, u64);
 
 /// Filters the calls of this thread and all that it starts. False where the kernel has no filters.
-pub fn filter(sockets: Sockets, children: bool) -> Result<bool, Error> {
+pub fn filter(policy: &Policy) -> Result<bool, Error> {
     let refused = SeccompAction::Errno(libc::EPERM as u32);
-    let allowed = program(rules(sockets, children)?, refused, SeccompAction::Allow)?;
+    let allowed = program(rules(policy)?, refused, SeccompAction::Allow)?;
     // The C library knows another way where this one is not there; its flags lie behind a pointer.
     let absent = Rules::from([(libc::SYS_clone3, Vec::new())]);
     let enosys = SeccompAction::Errno(libc::ENOSYS as u32);
@@ -279,7 +292,13 @@ fn arch() -> TargetArch {
 }
 
 /// The calls that may be made. No conditions: always; several rules: where one of them holds.
-fn rules(sockets: Sockets, children: bool) -> Result<Rules, Error> {
+fn rules(policy: &Policy) -> Result<Rules, Error> {
+    let Policy {
+        sockets,
+        children,
+        devices,
+        ..
+    } = *policy;
     let mut rules = Rules::new();
     let mut always = |calls: &[c_long]| {
         rules.extend(calls.iter().map(|call| (*call, Vec::new())));
@@ -331,7 +350,8 @@ fn rules(sockets: Sockets, children: bool) -> Result<Rules, Error> {
             &[(0, Dword, Eq, u64::from(option.unsigned_abs()))],
         )?;
     }
-    for request in IOCTL {
+    let of_devices = DEVICES.iter().filter(|_| devices);
+    for request in IOCTL.iter().chain(of_devices).copied() {
         when(libc::SYS_ioctl, &[(1, Dword, Eq, request)])?;
     }
     if sockets != Sockets::None {

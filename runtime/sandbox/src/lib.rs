@@ -39,6 +39,7 @@ pub enum Sockets {
 pub struct Policy {
     sockets: Sockets,
     children: bool,
+    devices: bool,
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
     connect: Vec<PathBuf>,
@@ -50,6 +51,7 @@ impl Policy {
         Self {
             sockets,
             children: false,
+            devices: false,
             read: Vec::new(),
             write: Vec::new(),
             connect: Vec::new(),
@@ -82,6 +84,12 @@ impl Policy {
         self
     }
 
+    /// May use the GPIO lines and I2C buses that it has opened before.
+    pub fn devices(mut self) -> Self {
+        self.devices = true;
+        self
+    }
+
     /// Seals this process and all threads and children that it will have, for good.
     ///
     /// # Errors
@@ -101,7 +109,7 @@ impl Policy {
         let files = files::restrict(&self)?;
         // After the capabilities, whose change would set it back.
         no_core_dumps()?;
-        let calls = calls::filter(self.sockets, self.children)?;
+        let calls = calls::filter(&self)?;
         let seal = Seal {
             sockets: self.sockets,
             namespace,

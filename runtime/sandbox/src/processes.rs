@@ -41,9 +41,12 @@ pub fn bridge(port: u16, socket: &Path, state: &Path, files: &[&Path]) -> Policy
     policy
 }
 
-/// `cloister-panel`: Unix sockets in the folder of `socket`. Its devices are for it to add.
+/// `cloister-panel`: Unix sockets in the folder of `socket`, and devices that it has opened. Which of their files it
+/// opens again is for it to add.
 pub fn panel(socket: &Path) -> Policy {
-    Policy::new(Sockets::Unix).connect(socket.parent().unwrap_or(Path::new("/")))
+    Policy::new(Sockets::Unix)
+        .connect(socket.parent().unwrap_or(Path::new("/")))
+        .devices()
 }
 
 /// `cloister-quantize`: reads what it is given, and writes into the folder of what it makes.

@@ -21,7 +21,7 @@ const EVERYBODY: [&str; 6] = [
 ];
 
 /// Nobody may do this.
-const FORBIDDEN: [&str; 34] = [
+const FORBIDDEN: [&str; 35] = [
     "send over UDP",
     "look a name up",
     "listen",
@@ -56,6 +56,7 @@ const FORBIDDEN: [&str; 34] = [
     "keyrings",
     "a file in memory",
     "another host name",
+    "set a device up",
 ];
 
 /// What the kernel itself lets only root do: without a seal it is refused to others too.
@@ -189,7 +190,7 @@ fn the_same_attempts_go_through_without_a_seal() {
 fn everybody_may_do_what_they_need_and_the_others_may_not() {
     let place = Place::new();
     let all = |names: &'static [&'static str]| names;
-    let needs: [(&str, &[&str]); 10] = [
+    let needs: [(&str, &[&str]); 11] = [
         ("read a model", all(&["serve", "model-trial", "quantize"])),
         (
             "read a model through a link",
@@ -204,6 +205,7 @@ fn everybody_may_do_what_they_need_and_the_others_may_not() {
         ("connect to the broker", all(&["bridge"])),
         ("connect to serve's socket", all(&["bridge", "panel"])),
         ("read a certificate again", all(&["bridge"])),
+        ("use a device", all(&["panel"])),
         ("have a child", all(&["model-trial", "templates"])),
         ("a process's descriptor", all(&["model-trial", "templates"])),
     ];

@@ -1,0 +1,253 @@
+//! Lines of GPIO chips: buttons, switches and LEDs
+//! (<https://docs.kernel.org/userspace-api/gpio/chardev.html>).
+//!
+//! In: a chip by its label, lines by their offset. Out: whether contacts are closed, and when that may have changed;
+//! light. A line that is taken, or goes away, is asked for again with each call, on the chip that is open already: a
+//! sealed process opens no device.
+
+use std::fs::{self, File};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::time::Duration;
+
+use cloister_control::device::{Fault, StatusLight};
+use cloister_control::light::Rgb;
+use gpiocdev_uapi::v2::{LineFlags, LineRequest, LineValues};
+use gpiocdev_uapi::{Error, Name, has_event, read_event, v2};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::fault;
+use crate::board::{Contact, Machine};
+
+/// What the kernel, and `gpioinfo`, show as the user of our lines.
+const CONSUMER: &str = "cloister-panel";
+/// How long to wait before a line that is gone is asked for again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Opens the chip whose label meets a condition.
+///
+/// # Errors
+/// There is none; or there is one that may not be opened, so that nobody knows its label; or there are several.
+pub fn chip(machine: &Machine, wanted: impl Fn(&str) -> bool) -> Result<File, Fault> {
+    let mut nodes: Vec<_> = fs::read_dir(machine.path("/dev"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("gpiochip"))
+        // Raspberry Pi OS keeps older numbers as links.
+        .filter_map(|entry| entry.path().canonicalize().ok())
+        .collect();
+    nodes.sort();
+    nodes.dedup();
+    let mut found = Err(Fault::Absent);
+    for node in nodes {
+        let chip = match File::open(&node) {
+            Ok(chip) => chip,
+            Err(error) => {
+                found = found.or(Err(fault(&error)));
+                continue;
+            }
+        };
+        let label = v2::get_chip_info(&chip).map(|info| info.label.as_os_str().to_owned());
+        if label.is_ok_and(|label| wanted(&label.to_string_lossy())) {
+            if found.is_ok() {
+                return Err(Fault::Nonsense);
+            }
+            found = Ok(chip);
+        }
+    }
+    found
+}
+
+/// Who uses a line, if anybody does.
+pub fn user(chip: &File, offset: u32) -> Option<String> {
+    let info = v2::get_line_info(chip, offset).ok()?;
+    let used = info.flags.contains(LineFlags::USED);
+    used.then(|| info.consumer.as_os_str().to_string_lossy().into_owned())
+}
+
+/// Lines of one chip that are used together.
+struct Lines {
+    chip: File,
+    offsets: Vec<u32>,
+    flags: LineFlags,
+    held: Option<File>,
+}
+
+impl Lines {
+    fn new(chip: File, offsets: &[u32], flags: LineFlags) -> Self {
+        Self {
+            chip,
+            offsets: offsets.to_owned(),
+            flags,
+            held: None,
+        }
+    }
+
+    fn hold(&mut self) -> Result<&File, Fault> {
+        if self.held.is_none() {
+            let mut request = LineRequest {
+                consumer: Name::from_bytes(CONSUMER.as_bytes()),
+                num_lines: self.offsets.len() as u32,
+                ..LineRequest::default()
+            };
+            request.offsets.copy_from_slice(&self.offsets);
+            request.config.flags = self.flags;
+            let held = v2::get_line(&self.chip, request).map_err(|error| match os(&error) {
+                // There is no such line on that chip.
+                Some(libc::EINVAL) => Fault::Absent,
+                _ => meaning(&error),
+            })?;
+            self.held = Some(held);
+        }
+        Ok(self.held.as_ref().expect("held just now"))
+    }
+
+    /// Does something with the lines; if that fails, asks for them again the next time.
+    fn with<T>(&mut self, act: impl FnOnce(&File) -> gpiocdev_uapi::Result<T>) -> Result<T, Fault> {
+        let done = act(self.hold()?);
+        done.map_err(|error| {
+            self.held = None;
+            meaning(&error)
+        })
+    }
+}
+
+fn os(error: &Error) -> Option<i32> {
+    match error {
+        Error::Os(errno) => Some(errno.0),
+        Error::UnderRead(_) => None,
+    }
+}
+
+fn meaning(error: &Error) -> Fault {
+    os(error).map_or(Fault::Bus, |errno| {
+        fault(&io::Error::from_raw_os_error(errno))
+    })
+}
+
+/// A button or a switch on one line.
+pub struct LineContact {
+    lines: Lines,
+    edges: Option<AsyncFd<File>>,
+}
+
+impl LineContact {
+    /// On this line. With `to_ground` it is pulled up, and closed when it is low; otherwise the other way round.
+    pub fn new(chip: File, offset: u32, to_ground: bool) -> Self {
+        let level = match to_ground {
+            true => LineFlags::BIAS_PULL_UP | LineFlags::ACTIVE_LOW,
+            false => LineFlags::BIAS_PULL_DOWN,
+        };
+        let edges = LineFlags::EDGE_RISING | LineFlags::EDGE_FALLING;
+        Self {
+            lines: Lines::new(chip, &[offset], LineFlags::INPUT | level | edges),
+            edges: None,
+        }
+    }
+
+    /// Waits for an edge, and takes all that there are.
+    async fn edge(&mut self) -> Result<(), Fault> {
+        let held = self.lines.hold()?;
+        if self.edges.is_none() {
+            let watched = held.try_clone().map_err(|error| fault(&error))?;
+            // SAFETY: a `File` owns its descriptor, which is the same until it is dropped, together with this.
+            let watched = unsafe { AsyncFd::register_with_interest(watched, Interest::READABLE) };
+            self.edges = Some(watched.map_err(|error| fault(&error.into()))?);
+        }
+        let edges = self.edges.as_ref().expect("made just now");
+        loop {
+            let mut ready = edges.readable().await.map_err(|error| fault(&error))?;
+            let mut seen = false;
+            while has_event(edges.get_ref()).map_err(|error| meaning(&error))? {
+                let mut events = [0; 64];
+                read_event(edges.get_ref(), &mut events).map_err(|error| meaning(&error))?;
+                seen = true;
+            }
+            ready.clear_ready();
+            if seen {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Contact for LineContact {
+    fn is_closed(&mut self) -> Result<bool, Fault> {
+        let mut values = LineValues::from_slice(&[true]);
+        let read = self
+            .lines
+            .with(|held| v2::get_line_values(held, &mut values));
+        if read.is_err() {
+            self.edges = None;
+        }
+        read.map(|()| values.get(0) == Some(true))
+    }
+
+    fn changed(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(async {
+            if self.edge().await.is_err() {
+                (self.edges, self.lines.held) = (None, None);
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+        })
+    }
+}
+
+/// An LED on one line, or one of three colours on three.
+pub struct LineLight {
+    lines: Lines,
+}
+
+impl LineLight {
+    /// On these lines: one, or red, green and blue. With `active_low` an LED shines when its line is low.
+    pub fn new(chip: File, offsets: &[u32], active_low: bool) -> Self {
+        let level = match active_low {
+            true => LineFlags::ACTIVE_LOW,
+            false => LineFlags::empty(),
+        };
+        Self {
+            lines: Lines::new(chip, offsets, LineFlags::OUTPUT | level),
+        }
+    }
+}
+
+impl StatusLight for LineLight {
+    fn set(&mut self, colour: Rgb) -> Result<(), Fault> {
+        let lit = match self.lines.offsets.len() {
+            1 => vec![colour.is_lit()],
+            _ => on_or_off(colour).to_vec(),
+        };
+        let values = LineValues::from_slice(&lit);
+        self.lines.with(|held| v2::set_line_values(held, &values))
+    }
+}
+
+/// What three LEDs that are on or off show for a colour: each that has more than a third of the strongest.
+fn on_or_off(colour: Rgb) -> [bool; 3] {
+    let parts = [colour.red, colour.green, colour.blue].map(u16::from);
+    let strongest = parts.into_iter().max().unwrap_or(0);
+    parts.map(|part| 3 * part > strongest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drivers::sysfs::tests::machine;
+
+    #[test]
+    fn colours_stay_apart_on_lights_that_are_on_or_off() {
+        assert_eq!(on_or_off(Rgb::BLACK), [false; 3]);
+        assert_eq!(on_or_off(Rgb::new(160, 70, 0)), [true, true, false]);
+        assert_eq!(on_or_off(Rgb::new(160, 0, 0)), [true, false, false]);
+        assert_eq!(on_or_off(Rgb::new(60, 60, 60)), [true; 3]);
+    }
+
+    #[test]
+    fn a_chip_that_is_not_there_is_absent_and_what_is_no_chip_is_not_taken_for_one() {
+        let (_root, machine) = machine(&[("/dev/gpiochip0", "no chip")]);
+        assert_eq!(chip(&machine, |_| true).err(), Some(Fault::Absent));
+    }
+}
