@@ -5,6 +5,7 @@
 //! Must never pretend: what is not there is a finding that says so, and no driver. Must never decide anything.
 
 mod bind;
+mod buses;
 pub mod devices;
 mod generic;
 mod jetson_orin;
@@ -24,6 +25,7 @@ use cloister_control::thermal::Limits;
 use cloister_control::units::Celsius;
 use serde::Serialize;
 
+use devices::Devices;
 pub use table::{Table, TableError};
 
 /// Where the machine's trees of files are; in tests, below a folder of theirs.
@@ -204,25 +206,32 @@ pub enum Outcome {
 /// # Errors
 /// There is no board of that name, or its table is wrong.
 pub fn find(machine: &Machine, named: Option<&str>) -> Result<Board, TableError> {
-    let tables = table::all()?;
+    find_wired(machine, named, Devices::default())
+}
+
+/// As [`find`], with what the owner has wired to the board besides, or instead of, what its table names.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_wired(
+    machine: &Machine,
+    named: Option<&str>,
+    wired: Devices,
+) -> Result<Board, TableError> {
+    let mut tables = table::all()?;
     let compatible = machine.compatible();
-    let (table, bind) = match named {
-        Some(named) => tables
-            .iter()
-            .find(|(table, _)| table.name == named)
-            .ok_or_else(|| TableError::unknown(named, &tables))?,
-        None => tables
-            .iter()
-            .find(|(table, _)| {
-                table
-                    .compatible
-                    .iter()
-                    .any(|name| compatible.contains(name))
-            })
-            .unwrap_or_else(|| tables.last().expect("the generic one is always there")),
+    let known = |(table, _): &(Table, Bind)| match named {
+        Some(named) => table.name == named,
+        None => table.is_called_any_of(&compatible),
     };
-    let mut board = Board::bare(table);
-    bind(machine, table, &mut board);
+    let (mut table, bind) = match (tables.iter().position(known), named) {
+        (Some(place), _) => tables.swap_remove(place),
+        (None, Some(named)) => return Err(TableError::unknown(named, &tables)),
+        (None, None) => tables.pop().expect("the generic one is always there"),
+    };
+    table.devices = wired.or(table.devices);
+    let mut board = Board::bare(&table);
+    bind(machine, &table, &mut board);
     Ok(board)
 }
 

@@ -3,8 +3,12 @@
 //! In: paths, buses and lines. Out: readings, or the [`Fault`] that says why there is none.
 //! Must never decide anything, and never keep a device out: each call tries again.
 
+pub mod bus_thermometer;
+pub mod emc;
 pub mod gpio;
 pub mod hwmon;
+pub mod i2c;
+pub mod ina;
 pub mod led;
 pub mod sysfs;
 pub mod thermal;

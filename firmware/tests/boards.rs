@@ -3,7 +3,8 @@
 use std::fs;
 
 use cloister_control::units::Celsius;
-use cloister_panel::board::{Board, Machine, Outcome, find};
+use cloister_panel::board::devices::Devices;
+use cloister_panel::board::{Board, Machine, Outcome, find, find_wired};
 use tempfile::TempDir;
 
 fn machine(files: &[(&str, &str)]) -> (TempDir, Machine) {
@@ -131,4 +132,91 @@ fn of_two_meters_none_is_guessed() {
     let board = find(&machine, None).unwrap();
     assert!(board.power.is_none());
     assert!(said(&board, "power")[0].contains("several"));
+}
+
+fn wired(machine: &Machine, devices: &str) -> Board {
+    let devices: Devices = toml::from_str(devices).unwrap();
+    find_wired(machine, None, devices).unwrap()
+}
+
+#[test]
+fn two_devices_at_one_address_are_named_however_their_bus_is_called() {
+    let (_root, machine) = machine(&[
+        ("/proc/device-tree/aliases/i2c1", "/soc/i2c@74000\0"),
+        ("/sys/firmware/devicetree/base/soc/i2c@74000/status", "okay"),
+        ("/sys/class/i2c-dev/i2c-6/name", "the adapter"),
+        ("/dev/i2c-6", "no bus"),
+    ]);
+    let device = machine.path("/sys/class/i2c-dev/i2c-6/device");
+    fs::create_dir_all(&device).unwrap();
+    let tree = machine.path("/sys/firmware/devicetree/base/soc/i2c@74000");
+    std::os::unix::fs::symlink(tree, device.join("of_node")).unwrap();
+    let board = wired(
+        &machine,
+        r#"
+        power = { driver = "ina219", bus = "the adapter", address = 0x48, shunt-milliohms = 100 }
+        fan = { driver = "emc2101", bus = "i2c2", address = 0x4C }
+        [[temperature]]
+        driver = "tmp102"
+        bus = "i2c1"
+        address = 0x48
+        [[temperature]]
+        driver = "lm75"
+        bus = "i2c1"
+        address = 0x80
+        "#,
+    );
+    let temperature = said(&board, "temperature");
+    assert_eq!(
+        temperature[0],
+        "TMP102 at 0x48 of i2c1: no: it reports an error"
+    );
+    assert_eq!(
+        temperature[1],
+        "LM75 at 0x80 of i2c1: no: an address is 0x08 to 0x77"
+    );
+    assert_eq!(
+        said(&board, "power"),
+        ["INA219 at 0x48 of the adapter: no: two devices at one address: TMP102 is there"]
+    );
+    assert!(said(&board, "fan")[0].contains("no I2C bus is called i2c2"));
+    assert!(board.power.is_none() && board.fan.is_none());
+}
+
+#[test]
+fn what_the_owner_has_wired_takes_the_place_of_what_the_table_names() {
+    let (_root, machine) = machine(&[
+        ("/proc/device-tree/compatible", "raspberrypi,5-model-b\0"),
+        ("/sys/class/leds/ACT/max_brightness", "1"),
+        ("/sys/class/leds/ACT/brightness", "0"),
+    ]);
+    assert!(find(&machine, None).unwrap().light.is_some());
+    let board = wired(
+        &machine,
+        r#"
+        light = { driver = "gpio", chip = "pinctrl-rp1", lines = [17, 27, 22] }
+        privacy-switch = { chip = "pinctrl-rp1", line = 6 }
+        "#,
+    );
+    assert!(board.light.is_none() && board.privacy_switch.is_none());
+    for what in ["light", "privacy switch"] {
+        let said = said(&board, what);
+        assert!(
+            said[0].contains("no GPIO chip has the label pinctrl-rp1"),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
+fn a_word_too_much_in_what_is_wired_is_wrong() {
+    for wrong in [
+        "lamp = 1",
+        r#"light = { driver = "candle" }"#,
+        r#"light = { driver = "led", name = "ACT", colour = "red" }"#,
+        r#"temperature = [{ driver = "tmp102", bus = "i2c1", adress = 0x48 }]"#,
+        r#"button = { chip = "pinctrl-rp1" }"#,
+    ] {
+        assert!(toml::from_str::<Devices>(wrong).is_err(), "{wrong}");
+    }
 }

@@ -6,22 +6,37 @@
 use cloister_control::device::{self, Fault, SocThrottle, Tachometer};
 use cloister_control::units::Celsius;
 
+use super::buses::Buses;
 use super::devices::{Fan, Name, Named, Power, Thermometer};
 use super::{Board, Finding, Machine, Outcome, Sensor, Table, panel};
+use crate::drivers::bus_thermometer::{Lm75, Tmp102, Tmp117};
+use crate::drivers::emc::{Emc230x, Emc2101};
+use crate::drivers::ina::{Ina219, Ina226};
 use crate::drivers::sysfs::{Class, Device};
 use crate::drivers::thermal::{CoolingFan, SlowedProcessor, Zone};
 use crate::drivers::{advice, hwmon, thermal};
 
 /// Binds all devices of a table.
 pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
+    let mut buses = Buses::new(machine);
     for thermometer in &table.devices.temperature {
-        temperature(machine, thermometer, board);
+        match thermometer {
+            Thermometer::ThermalZone(named) => zones(machine, named, board),
+            Thermometer::Hwmon(named) => chips(machine, named, board),
+            Thermometer::Lm75(at) => buses.thermometer("LM75", at, board, Lm75::new),
+            Thermometer::Tmp102(at) => buses.thermometer("TMP102", at, board, Tmp102::new),
+            Thermometer::Tmp117(at) => buses.thermometer("TMP117", at, board, Tmp117::new),
+        }
     }
     match &table.devices.power {
         Some(Power::Hwmon { names, channel }) => {
             power(machine, names, channel.as_deref(), board);
         }
-        None => board.missing("power", "this board", "its table names no meter"),
+        Some(Power::Ina219(at)) => buses.power("INA219", at, board, Ina219::new),
+        Some(Power::Ina226(at)) => buses.power("INA226", at, board, |bus, address, shunt| {
+            Some(Ina226::new(bus, address, shunt))
+        }),
+        None => board.missing("power", NOT_NAMED, NOBODY),
     }
     match &table.devices.fan {
         Some(Fan::Hwmon {
@@ -30,19 +45,29 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
             tachometer,
         }) => hwmon_fan(machine, name, *channel, tachometer.as_ref(), board),
         Some(Fan::CoolingDevice { name }) => cooling_fan(machine, name, board),
-        None => board.missing("fan", "this board", "its table names no fan"),
+        Some(Fan::Emc2101 { bus, address }) => buses.fan("EMC2101", bus, *address, board, Emc2101),
+        Some(Fan::Emc230x {
+            bus,
+            address,
+            channel,
+        }) => {
+            // One of number 0 is none, as the controller says.
+            let fan = channel.wrapping_sub(1);
+            buses.fan("EMC230x", bus, *address, board, Emc230x { fan });
+        }
+        None => board.missing("fan", NOT_NAMED, NOBODY),
     }
     match &table.devices.light {
         Some(light) => panel::light(machine, light, board),
-        None => board.missing("light", "this board", "its table names none"),
+        None => board.missing("light", NOT_NAMED, NOBODY),
     }
     match &table.devices.button {
         Some(line) => panel::button(machine, line, board),
-        None => board.missing("button", "this board", "its table names none"),
+        None => board.missing("button", NOT_NAMED, NOBODY),
     }
     match &table.devices.privacy_switch {
         Some(line) => panel::privacy_switch(machine, line, board),
-        None => board.missing("privacy switch", "this board", "its table names none"),
+        None => board.missing("privacy switch", NOT_NAMED, NOBODY),
     }
 }
 
@@ -60,45 +85,34 @@ pub fn slowed_processor(machine: &Machine, board: &mut Board) {
     board.soc = Some(Box::new(processor));
 }
 
-fn temperature(machine: &Machine, which: &Thermometer, board: &mut Board) {
-    let (class, kind, named) = match which {
-        Thermometer::ThermalZone(named) => (thermal::devices(machine), "zone", named),
-        Thermometer::Hwmon(named) => (hwmon::chips(machine), "chip", named),
-    };
-    let found = all(&class, &named.names);
+fn zones(machine: &Machine, named: &Named, board: &mut Board) {
+    let zones = all(&thermal::devices(machine), &named.names);
+    thermometers("zone", zones, named, board, |device| Box::new(Zone(device)));
+}
+
+fn chips(machine: &Machine, named: &Named, board: &mut Board) {
+    let chips = all(&hwmon::chips(machine), &named.names);
+    thermometers("chip", chips, named, board, |chip| {
+        Box::new(hwmon::Temperature { chip, channel: 1 })
+    });
+}
+
+fn thermometers(
+    kind: &str,
+    found: Vec<Device>,
+    named: &Named,
+    board: &mut Board,
+    driver: impl Fn(Device) -> Box<dyn device::Thermometer>,
+) {
     if found.is_empty() {
         board.missing("temperature", &place(kind, &named.names), NONE);
     }
     for device in found {
         let name = device.name().to_owned();
+        let place = format!("{kind} {name}");
         board.reads.push(device.stays_in());
-        let device: Box<dyn device::Thermometer> = match which {
-            Thermometer::ThermalZone(_) => Box::new(Zone(device)),
-            Thermometer::Hwmon(_) => Box::new(hwmon::Temperature {
-                chip: device,
-                channel: 1,
-            }),
-        };
-        thermometer(board, &format!("{kind} {name}"), name, named, device);
+        board.thermometer(&place, name, named.limit, named.on_die, driver(device));
     }
-}
-
-/// Adds a thermometer to a board.
-fn thermometer(
-    board: &mut Board,
-    place: &str,
-    name: String,
-    named: &Named,
-    mut device: Box<dyn device::Thermometer>,
-) {
-    let reads = device.read().map(|now| format!("cools by it; now {now}"));
-    board.tried("temperature", place, reads);
-    board.thermometers.push(Sensor {
-        name,
-        limit: named.limit.map_or(board.limits.limit, Celsius),
-        on_die: named.on_die,
-        device,
-    });
 }
 
 fn power(machine: &Machine, names: &[Name], channel: Option<&str>, board: &mut Board) {
@@ -185,12 +199,14 @@ fn cooling_fan(machine: &Machine, name: &Name, board: &mut Board) {
     }
 }
 
-/// Gives a board its fan. It is not tried: that it turns is what the law looks at.
+/// Gives a board its fan. It is not tried: whether it turns is what the law looks at.
 fn fan(board: &mut Board, place: &str, fan: Box<dyn device::FanDrive>) {
     board.found("fan", place, "cools with it");
     board.fan = Some(fan);
 }
 
+const NOT_NAMED: &str = "this board";
+const NOBODY: &str = "neither its table nor the owner names one";
 const NONE: &str = "there is none";
 const SEVERAL: &str = "there are several, and nothing says which";
 
@@ -233,6 +249,25 @@ impl Board {
     pub(super) fn missing(&mut self, what: &'static str, place: &str, why: &str) {
         let why = why.to_owned();
         self.finds(what, place, Outcome::Missing { why });
+    }
+
+    /// Adds a thermometer.
+    pub(super) fn thermometer(
+        &mut self,
+        place: &str,
+        name: String,
+        limit: Option<f32>,
+        on_die: bool,
+        mut device: Box<dyn device::Thermometer>,
+    ) {
+        let reads = device.read().map(|now| format!("cools by it; now {now}"));
+        self.tried("temperature", place, reads);
+        self.thermometers.push(Sensor {
+            name,
+            limit: limit.map_or(self.limits.limit, Celsius),
+            on_die,
+            device,
+        });
     }
 
     /// Something was tried.

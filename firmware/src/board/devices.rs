@@ -69,6 +69,24 @@ pub enum Thermometer {
     ThermalZone(Named),
     /// First channels of chips of the kernel's hwmon.
     Hwmon(Named),
+    /// An LM75, or one that is like it.
+    Lm75(OnBus),
+    /// A TMP102 or TMP112.
+    Tmp102(OnBus),
+    /// A TMP117.
+    Tmp117(OnBus),
+}
+
+/// A thermometer on an I2C bus, away from the processor's die.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct OnBus {
+    /// The bus, by its alias in the device tree or as its adapter is called.
+    pub bus: String,
+    /// The address, 7 bits.
+    pub address: u8,
+    /// What it must never exceed, in °C, if that is not the board's own limit.
+    pub limit: Option<f32>,
 }
 
 /// Thermometers that the kernel has names for.
@@ -95,6 +113,22 @@ pub enum Power {
         /// The label of the channel that carries all; without one, the chip's only one.
         channel: Option<String>,
     },
+    /// An INA219.
+    Ina219(Shunted),
+    /// An INA226.
+    Ina226(Shunted),
+}
+
+/// A meter of power on an I2C bus.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Shunted {
+    /// The bus, by its alias in the device tree or as its adapter is called.
+    pub bus: String,
+    /// The address, 7 bits.
+    pub address: u8,
+    /// The resistance of its shunt.
+    pub shunt_milliohms: f32,
 }
 
 /// A fan.
@@ -115,6 +149,23 @@ pub enum Fan {
     CoolingDevice {
         /// Its type.
         name: Name,
+    },
+    /// An EMC2101 on an I2C bus.
+    Emc2101 {
+        /// The bus, by its alias in the device tree or as its adapter is called.
+        bus: String,
+        /// The address, 7 bits.
+        address: u8,
+    },
+    /// A fan of an EMC2301, EMC2302, EMC2303 or EMC2305 on an I2C bus.
+    Emc230x {
+        /// The bus, by its alias in the device tree or as its adapter is called.
+        bus: String,
+        /// The address, 7 bits.
+        address: u8,
+        /// Which fan, from 1.
+        #[serde(default = "first")]
+        channel: u8,
     },
 }
 

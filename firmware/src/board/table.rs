@@ -48,6 +48,11 @@ struct LimitsTable {
 }
 
 impl Table {
+    /// Whether it is that of a machine whose device tree has these names.
+    pub fn is_called_any_of(&self, names: &[String]) -> bool {
+        self.compatible.iter().any(|name| names.contains(name))
+    }
+
     /// What the board can bear.
     pub fn limits(&self) -> Limits {
         let of = &self.limits;
