@@ -10,6 +10,7 @@ pub mod hwmon;
 pub mod i2c;
 pub mod ina;
 pub mod led;
+pub mod ssd1306;
 pub mod sysfs;
 pub mod thermal;
 pub mod throttled;

@@ -155,6 +155,7 @@ fn two_devices_at_one_address_are_named_however_their_bus_is_called() {
         &machine,
         r#"
         power = { driver = "ina219", bus = "the adapter", address = 0x48, shunt-milliohms = 100 }
+        display = { driver = "ssd1306", bus = "i2c1", address = 0x3C, size = "128x64" }
         fan = { driver = "emc2101", bus = "i2c2", address = 0x4C }
         [[temperature]]
         driver = "tmp102"
@@ -178,6 +179,10 @@ fn two_devices_at_one_address_are_named_however_their_bus_is_called() {
     assert_eq!(
         said(&board, "power"),
         ["INA219 at 0x48 of the adapter: no: two devices at one address: TMP102 is there"]
+    );
+    assert_eq!(
+        said(&board, "display"),
+        ["SSD1306 at 0x3c of i2c1: no: it reports an error"]
     );
     assert!(said(&board, "fan")[0].contains("no I2C bus is called i2c2"));
     assert!(board.power.is_none() && board.fan.is_none());

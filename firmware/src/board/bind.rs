@@ -69,6 +69,10 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
         Some(line) => panel::privacy_switch(machine, line, board),
         None => board.missing("privacy switch", NOT_NAMED, NOBODY),
     }
+    match &table.devices.display {
+        Some(display) => buses.display(display, board),
+        None => board.missing("display", NOT_NAMED, NOBODY),
+    }
 }
 
 /// Binds what the kernel tells about slowing the processor down.

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 
 use cloister_control::device::{Fault, PowerMeter, Tachometer, Thermometer};
 
-use super::devices::{OnBus, Shunted};
-use super::{Board, Machine};
+use ssd1306::size::{DisplaySize128x32, DisplaySize128x64};
+
+use super::devices::{self, OnBus, Shunted, Size};
+use super::{Board, Display, Machine};
 use crate::drivers::advice;
 use crate::drivers::emc::{self, Controller};
 use crate::drivers::i2c::{self, Bus};
 use crate::drivers::ina::Shunt;
+use crate::drivers::ssd1306::Ssd1306;
 
 /// The buses of a machine, and who has which address.
 pub struct Buses<'a> {
@@ -92,6 +95,28 @@ impl<'a> Buses<'a> {
                 board.power = Some(Box::new(meter));
             }
             Err(why) => board.missing("power", &place, &why),
+        }
+    }
+
+    /// Binds the display.
+    pub fn display(&mut self, display: &devices::Display, board: &mut Board) {
+        let devices::Display::Ssd1306 { bus, address, size } = display;
+        let place = place("SSD1306", bus, *address);
+        match self.open("SSD1306", bus, *address) {
+            Ok(bus) => {
+                let mut display: Box<dyn Display> = match size {
+                    Size::S128x64 => Box::new(Ssd1306::new(bus, *address, DisplaySize128x64)),
+                    Size::S128x32 => Box::new(Ssd1306::new(bus, *address, DisplaySize128x32)),
+                };
+                let shows = display.show(None);
+                board.tried(
+                    "display",
+                    &place,
+                    shows.map(|()| "shows the figures".into()),
+                );
+                board.display = Some(display);
+            }
+            Err(why) => board.missing("display", &place, &why),
         }
     }
 

@@ -20,6 +20,8 @@ pub struct Devices {
     pub button: Option<Line>,
     /// The privacy switch, closed for private.
     pub privacy_switch: Option<Line>,
+    /// The display.
+    pub display: Option<Display>,
 }
 
 impl Devices {
@@ -33,6 +35,7 @@ impl Devices {
             light: self.light.or(others.light),
             button: self.button.or(others.button),
             privacy_switch: self.privacy_switch.or(others.privacy_switch),
+            display: self.display.or(others.display),
         }
     }
 }
@@ -214,4 +217,29 @@ pub struct Line {
 
 fn yes() -> bool {
     true
+}
+
+/// A display.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, tag = "driver", rename_all = "kebab-case")]
+pub enum Display {
+    /// An SSD1306 on an I2C bus.
+    Ssd1306 {
+        /// The bus, by its alias in the device tree or as its adapter is called.
+        bus: String,
+        /// The address, 7 bits: 0x3C, or 0x3D.
+        address: u8,
+        /// How many pixels it has.
+        size: Size,
+    },
+}
+
+/// Width and height in pixels.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[allow(missing_docs)]
+pub enum Size {
+    #[serde(rename = "128x64")]
+    S128x64,
+    #[serde(rename = "128x32")]
+    S128x32,
 }
