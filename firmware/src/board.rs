@@ -117,6 +117,20 @@ impl Board {
             writes: Vec::new(),
         }
     }
+
+    /// Opens the hardware watchdog, if there is one, which starts it; from then on it has to be fed. To be called before
+    /// the seal, and not by who only looks.
+    ///
+    /// # Errors
+    /// It cannot be opened: there is no watchdog then.
+    pub fn start_watchdog(&mut self) -> Result<(), Fault> {
+        let started = self.watchdog.as_mut().map(|guard| guard.device.feed());
+        let started = started.unwrap_or(Ok(()));
+        if started.is_err() {
+            self.watchdog = None;
+        }
+        started
+    }
 }
 
 /// A thermometer at its place.
@@ -131,7 +145,7 @@ pub struct Sensor {
     pub device: Box<dyn Thermometer>,
 }
 
-/// A hardware watchdog.
+/// A hardware watchdog, which [`Board::start_watchdog`] starts.
 pub struct Guard {
     /// Its driver.
     pub device: Box<dyn Watchdog>,

@@ -14,6 +14,7 @@ pub mod ssd1306;
 pub mod sysfs;
 pub mod thermal;
 pub mod throttled;
+pub mod watchdog;
 pub mod ws2812;
 
 use std::io;

@@ -45,6 +45,12 @@ fn a_raspberry_pi_is_bound_as_its_own_kernel_shows_it() {
         ("/sys/class/hwmon/hwmon2/pwm1", "0"),
         ("/sys/class/hwmon/hwmon2/fan1_input", "0"),
         (flags, "0"),
+        (
+            "/sys/class/watchdog/watchdog0/identity",
+            "Broadcom BCM2835 Watchdog timer",
+        ),
+        ("/sys/class/watchdog/watchdog0/max_timeout", "15"),
+        ("/dev/watchdog0", ""),
     ]);
     let mut board = find(&machine, None).unwrap();
     assert_eq!(board.name, "raspberry-pi-5");
@@ -55,6 +61,11 @@ fn a_raspberry_pi_is_bound_as_its_own_kernel_shows_it() {
         said(&board, "temperature"),
         ["zone cpu-thermal: cools by it; now 51.2 °C"]
     );
+    assert_eq!(board.watchdog.as_ref().unwrap().timeout.as_secs(), 15);
+    let dog = machine.path("/dev/watchdog0");
+    assert_eq!(fs::read(&dog).unwrap(), b"\n", "a look has started it");
+    assert_eq!(board.start_watchdog(), Ok(()));
+    assert_eq!(fs::read(&dog).unwrap(), b"\0");
     assert_eq!(said(&board, "fan"), ["chip pwmfan, pwm1: cools with it"]);
     assert!(
         board.writes[0].ends_with("sys/class/hwmon"),

@@ -3,17 +3,20 @@
 //! In: the devices of a table. Out: drivers and findings of a [`Board`]. What is there and does not answer keeps its
 //! driver, which tries again; what is not there has none.
 
+use std::time::Duration;
+
 use cloister_control::device::{self, Fault, SocThrottle, Tachometer};
 use cloister_control::units::Celsius;
 
 use super::buses::Buses;
-use super::devices::{Fan, Name, Named, Power, Thermometer};
-use super::{Board, Finding, Machine, Outcome, Sensor, Table, panel};
+use super::devices::{Fan, Name, Named, Power, Thermometer, Watchdog};
+use super::{Board, Finding, Guard, Machine, Outcome, Sensor, Table, panel};
 use crate::drivers::bus_thermometer::{Lm75, Tmp102, Tmp117};
 use crate::drivers::emc::{Emc230x, Emc2101};
 use crate::drivers::ina::{Ina219, Ina226};
 use crate::drivers::sysfs::{Class, Device};
 use crate::drivers::thermal::{CoolingFan, SlowedProcessor, Zone};
+use crate::drivers::watchdog::{Dog, watchdogs};
 use crate::drivers::{advice, hwmon, thermal};
 
 /// Binds all devices of a table.
@@ -72,6 +75,10 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
     match &table.devices.display {
         Some(display) => buses.display(display, board),
         None => board.missing("display", NOT_NAMED, NOBODY),
+    }
+    match &table.devices.watchdog {
+        Some(wanted) => watchdog(machine, wanted, board),
+        None => board.missing("watchdog", NOT_NAMED, NOBODY),
     }
 }
 
@@ -197,7 +204,7 @@ fn cooling_fan(machine: &Machine, name: &Name, board: &mut Board) {
         Ok(device) => {
             // All cooling devices lie in one folder of the kernel's.
             board.writes.push(device.at().to_owned());
-            fan(board, &place, Box::new(CoolingFan(device)));
+            fan(board, &place, Box::new(CoolingFan::of(device)));
         }
         Err(why) => board.missing("fan", &place, why),
     }
@@ -207,6 +214,34 @@ fn cooling_fan(machine: &Machine, name: &Name, board: &mut Board) {
 fn fan(board: &mut Board, place: &str, fan: Box<dyn device::FanDrive>) {
     board.found("fan", place, "cools with it");
     board.fan = Some(fan);
+}
+
+/// Only looks at it: opening it would start it.
+fn watchdog(machine: &Machine, wanted: &Watchdog, board: &mut Board) {
+    let place = format!("watchdog {}", wanted.identity);
+    let mut device = match one(&watchdogs(machine), &wanted.identity) {
+        Ok(device) => device,
+        Err(why) => return board.missing("watchdog", &place, why),
+    };
+    let longest = device.read("max_timeout").unwrap_or(0);
+    let seconds = match i64::from(wanted.timeout_seconds.max(2)) {
+        wanted if longest > 0 => wanted.min(longest),
+        wanted => wanted,
+    };
+    let dog = Dog::new(machine, &device, seconds as i32);
+    let stays = match device.read("nowayout") {
+        Ok(1) => "; once started it cannot be stopped",
+        _ => "",
+    };
+    let does = format!("resets the machine when it was not fed for {seconds} s{stays}");
+    match dog.node().exists() {
+        true => board.found("watchdog", &place, &does),
+        false => board.missing("watchdog", &place, "its device is not there"),
+    }
+    board.watchdog = Some(Guard {
+        device: Box::new(dog),
+        timeout: Duration::from_secs(seconds as u64),
+    });
 }
 
 const NOT_NAMED: &str = "this board";

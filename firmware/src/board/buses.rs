@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use cloister_control::device::{Fault, PowerMeter, Tachometer, Thermometer};
 
+use embedded_hal::i2c::I2c;
 use ssd1306::size::{DisplaySize128x32, DisplaySize128x64};
 
 use super::devices::{self, OnBus, Shunted, Size};
@@ -103,17 +104,16 @@ impl<'a> Buses<'a> {
         let devices::Display::Ssd1306 { bus, address, size } = display;
         let place = place("SSD1306", bus, *address);
         match self.open("SSD1306", bus, *address) {
-            Ok(bus) => {
-                let mut display: Box<dyn Display> = match size {
+            Ok(mut bus) => {
+                // A command that does nothing: a running panel's screen stays.
+                let answers = bus.write(*address, &[0x00, 0xE3]);
+                let answers = answers.map_err(|error| i2c::meaning(&error));
+                let display: Box<dyn Display> = match size {
                     Size::S128x64 => Box::new(Ssd1306::new(bus, *address, DisplaySize128x64)),
                     Size::S128x32 => Box::new(Ssd1306::new(bus, *address, DisplaySize128x32)),
                 };
-                let shows = display.show(None);
-                board.tried(
-                    "display",
-                    &place,
-                    shows.map(|()| "shows the figures".into()),
-                );
+                let shows = answers.map(|()| "shows the figures".into());
+                board.tried("display", &place, shows);
                 board.display = Some(display);
             }
             Err(why) => board.missing("display", &place, &why),

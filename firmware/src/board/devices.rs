@@ -22,6 +22,8 @@ pub struct Devices {
     pub privacy_switch: Option<Line>,
     /// The display.
     pub display: Option<Display>,
+    /// The hardware watchdog.
+    pub watchdog: Option<Watchdog>,
 }
 
 impl Devices {
@@ -36,6 +38,7 @@ impl Devices {
             button: self.button.or(others.button),
             privacy_switch: self.privacy_switch.or(others.privacy_switch),
             display: self.display.or(others.display),
+            watchdog: self.watchdog.or(others.watchdog),
         }
     }
 }
@@ -242,4 +245,19 @@ pub enum Size {
     S128x64,
     #[serde(rename = "128x32")]
     S128x32,
+}
+
+/// A hardware watchdog.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Watchdog {
+    /// What the kernel says that it is; `*` for the only one.
+    pub identity: Name,
+    /// It resets the machine when it was not fed for so long; less where it cannot wait so long.
+    #[serde(default = "a_minute")]
+    pub timeout_seconds: u8,
+}
+
+fn a_minute() -> u8 {
+    60
 }

@@ -14,6 +14,7 @@ use crate::drivers::led::Led;
 use crate::drivers::ws2812::Ws2812;
 
 const LIGHT: &str = "light";
+const SHOWS: &str = "shows the state";
 
 /// Binds the status light.
 pub fn light(machine: &Machine, light: &Light, board: &mut Board) {
@@ -35,17 +36,22 @@ pub fn light(machine: &Machine, light: &Light, board: &mut Board) {
             lines,
             active_low,
         } => match gpio::chip(machine, |label| chip.is(label)) {
-            Ok(chip) => Ok(Box::new(LineLight::new(chip, lines, *active_low))),
+            Ok(chip) => {
+                let mut light = LineLight::new(chip, lines, *active_low);
+                // Nobody else has these lines then. Of other lights a running panel would go dark by it.
+                let has = light.set(Rgb::BLACK);
+                board.light = Some(Box::new(light));
+                return board.tried(LIGHT, &place, has.map(|()| SHOWS.into()));
+            }
             Err(fault) => return no_chip(board, LIGHT, &place, chip, fault),
         },
         Light::Ws2812 { device } => Ws2812::open(machine, device).map(|led| Box::new(led) as _),
     };
-    let tried = opened.and_then(|mut light| {
-        let shines = light.set(Rgb::BLACK);
+    let found = opened.map(|light| {
         board.light = Some(light);
-        shines
+        SHOWS.into()
     });
-    board.tried(LIGHT, &place, tried.map(|()| "shows the state".into()));
+    board.tried(LIGHT, &place, found);
 }
 
 /// Binds the button.

@@ -127,6 +127,7 @@ pub struct Fan<B: I2c, C: Controller> {
     address: u8,
     controller: C,
     known: Known,
+    driven: bool,
 }
 
 impl<B: I2c, C: Controller> Fan<B, C> {
@@ -137,12 +138,14 @@ impl<B: I2c, C: Controller> Fan<B, C> {
             address,
             controller,
             known: Known::default(),
+            driven: false,
         }
     }
 }
 
 impl<B: I2c, C: Controller> FanDrive for Fan<B, C> {
     fn set(&mut self, duty: Duty) -> Result<(), Fault> {
+        self.driven = true;
         let (bus, address, controller) = (&mut self.bus, self.address, self.controller);
         self.known.sure(|| {
             identify(bus, address, controller)?;
@@ -156,7 +159,9 @@ impl<B: I2c, C: Controller> FanDrive for Fan<B, C> {
 
 impl<B: I2c, C: Controller> Drop for Fan<B, C> {
     fn drop(&mut self) {
-        let _ = self.set(Duty::FULL);
+        if self.driven {
+            let _ = self.set(Duty::FULL);
+        }
     }
 }
 

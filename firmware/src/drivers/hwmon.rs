@@ -79,6 +79,7 @@ pub struct Fan {
     channel: u8,
     /// What `pwmN_enable` was before, where that says who governs.
     governed_before: Option<i64>,
+    driven: bool,
 }
 
 /// `pwmN_enable`: the duty is what is written to `pwmN`.
@@ -95,12 +96,14 @@ impl Fan {
             chip,
             channel,
             governed_before,
+            driven: false,
         }
     }
 }
 
 impl FanDrive for Fan {
     fn set(&mut self, duty: Duty) -> Result<(), Fault> {
+        self.driven = true;
         if self.governed_before.is_some() {
             let enable = format!("pwm{}_enable", self.channel);
             if self.chip.read(&enable)? != MANUAL {
@@ -115,6 +118,9 @@ impl FanDrive for Fan {
 
 impl Drop for Fan {
     fn drop(&mut self) {
+        if !self.driven {
+            return;
+        }
         let _ = match self.governed_before {
             Some(governor) if governor != MANUAL => self
                 .chip

@@ -17,6 +17,7 @@ pub struct Led {
     at: PathBuf,
     /// By what the kernel lit it before.
     trigger: Option<String>,
+    used: bool,
 }
 
 impl Led {
@@ -31,6 +32,7 @@ impl Led {
         let led = Self {
             at,
             trigger: between(&triggers).filter(|trigger| trigger != "none"),
+            used: false,
         };
         led.number("max_brightness").map(|_| led)
     }
@@ -55,6 +57,7 @@ impl Led {
 
 impl StatusLight for Led {
     fn set(&mut self, colour: Rgb) -> Result<(), Fault> {
+        self.used = true;
         if self.trigger.is_some() {
             self.write("trigger", "none")?;
         }
@@ -79,6 +82,9 @@ impl StatusLight for Led {
 
 impl Drop for Led {
     fn drop(&mut self) {
+        if !self.used {
+            return;
+        }
         let _ = self.set(Rgb::BLACK);
         if let Some(trigger) = &self.trigger {
             let _ = self.write("trigger", trigger);

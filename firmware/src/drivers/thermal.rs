@@ -25,23 +25,39 @@ impl Thermometer for Zone {
 }
 
 /// Drives a fan that has states from 0 to a highest.
-pub struct CoolingFan(pub Device);
+pub struct CoolingFan {
+    device: Device,
+    driven: bool,
+}
+
+impl CoolingFan {
+    /// This device.
+    pub fn of(device: Device) -> Self {
+        Self {
+            device,
+            driven: false,
+        }
+    }
+}
 
 impl FanDrive for CoolingFan {
     fn set(&mut self, duty: Duty) -> Result<(), Fault> {
-        let highest = self.0.read("max_state")?;
+        self.driven = true;
+        let highest = self.device.read("max_state")?;
         if !(1..=255).contains(&highest) {
             return Err(Fault::Nonsense);
         }
         let state = (i64::from(duty.0) * highest + 254) / 255;
-        self.0.write("cur_state", state)
+        self.device.write("cur_state", state)
     }
 }
 
 impl Drop for CoolingFan {
     fn drop(&mut self) {
         // Nobody governs it any more.
-        let _ = self.set(Duty::FULL);
+        if self.driven {
+            let _ = self.set(Duty::FULL);
+        }
     }
 }
 
@@ -105,7 +121,7 @@ mod tests {
             (&format!("{DEVICE}/cur_state"), "0"),
         ]);
         let device = devices(&machine).devices(|name| name == "Fan").remove(0);
-        let mut fan = CoolingFan(device);
+        let mut fan = CoolingFan::of(device);
         let state = || super::super::sysfs::text(&machine.path(DEVICE).join("cur_state")).unwrap();
         for (duty, wanted) in [
             (0, "0"),
