@@ -16,18 +16,24 @@ mod activation;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(all(feature = "ggml", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod hook;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod panel;
 pub mod peak;
-#[cfg(test)]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub mod product;
+#[cfg(all(test, feature = "ggml"))]
 mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod simd;
-#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    test,
+    feature = "ggml",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 mod tests;
 mod weights;
 
@@ -37,6 +43,7 @@ pub use weights::WeightType;
 /// meanwhile must not be: call it before a model is loaded, with no other context at work.
 ///
 /// On x86-64 without AVX2 it changes nothing.
+#[cfg(feature = "ggml")]
 pub fn enable(enabled: bool) {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     hook::enable(enabled);
@@ -46,6 +53,7 @@ pub fn enable(enabled: bool) {
 
 /// Whether a copy of the weights in ggml's interleaved layout, which goes ggml's own way, gains nothing over the
 /// kernels.
+#[cfg(feature = "ggml")]
 pub fn need_no_interleaving() -> bool {
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     return hook::enabled() && simd::Simd::best().is_some_and(simd::Simd::needs_no_interleaving);

@@ -30,61 +30,18 @@ impl Panel {
         self.layout.column(self.columns, column)
     }
 
+    /// `C` columns from `first` on.
+    pub fn columns<const C: usize>(&self, first: usize) -> [Column; C] {
+        let mut columns = [self.column(first); C];
+        for (i, column) in columns.iter_mut().enumerate() {
+            *column = self.column(first + i);
+        }
+        columns
+    }
+
     pub fn output(&self, row: usize, column: usize) -> *mut f32 {
         self.output
             .wrapping_byte_add(column * self.output_stride)
             .wrapping_add(row)
-    }
-}
-
-/// How a type's rows are multiplied one by one.
-pub(crate) trait RowKernel {
-    /// The dot products of one row of `blocks` blocks with `N` columns.
-    ///
-    /// # Safety
-    /// The CPU has what the kernel is made for; `row` holds `blocks` blocks; each column is of as many weights.
-    unsafe fn dot<const N: usize>(row: *const u8, blocks: usize, columns: &[Column; N])
-    -> [f32; N];
-}
-
-/// Computes `panel`, each row for up to four columns at once.
-///
-/// # Safety
-/// The CPU has what `K` is made for, and `panel`, of `K`'s type, keeps its promises.
-#[inline(always)]
-pub(crate) unsafe fn multiply_rows<K: RowKernel>(panel: &Panel) {
-    let mut first = 0;
-    while first < panel.n_columns {
-        let n = (panel.n_columns - first).min(4);
-        // SAFETY: as the caller says; there are `n` columns from `first` on.
-        unsafe {
-            match n {
-                1 => multiply_columns::<K, 1>(panel, first),
-                2 => multiply_columns::<K, 2>(panel, first),
-                3 => multiply_columns::<K, 3>(panel, first),
-                _ => multiply_columns::<K, 4>(panel, first),
-            }
-        }
-        first += n;
-    }
-}
-
-/// # Safety
-/// As [`multiply_rows`]; the panel has `N` columns from `first` on.
-#[inline(always)]
-unsafe fn multiply_columns<K: RowKernel, const N: usize>(panel: &Panel, first: usize) {
-    let blocks = panel.layout.k / panel.layout.block_len;
-    let mut columns = [panel.column(first); N];
-    for (i, column) in columns.iter_mut().enumerate() {
-        *column = panel.column(first + i);
-    }
-    for row in 0..panel.rows {
-        // SAFETY: the panel has this row, these columns, and their places in the output.
-        unsafe {
-            let products = K::dot(panel.row(row), blocks, &columns);
-            for (i, product) in products.into_iter().enumerate() {
-                panel.output(row, first + i).write(product);
-            }
-        }
     }
 }

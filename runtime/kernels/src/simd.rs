@@ -85,17 +85,25 @@ impl Simd {
         }
     }
 
-    /// Whether it lays rows side by side itself, or does as well without: then a copy of the weights in ggml's
-    /// interleaved layout is slower, or no faster.
+    /// Whether a copy of the weights in ggml's interleaved layout is no faster.
+    #[cfg(feature = "ggml")]
     pub fn needs_no_interleaving(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return self == Self::Avx512;
-        // For ggml is built for each arm64 CPU, and its interleaved layouts are for those with dot products.
-        #[cfg(target_arch = "aarch64")]
-        true
+        match self {
+            // It lays rows side by side itself.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => false,
+            #[cfg(target_arch = "aarch64")]
+            Self::DotProduct => false,
+            // ggml has such layouts for CPUs with dot products only.
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => true,
+        }
     }
 
     /// Rows of a panel, of `rows` with `row_bytes` bytes each, for `columns` columns and `threads` threads.
+    #[cfg(feature = "ggml")]
     pub fn panel_rows(
         self,
         rows: usize,
@@ -105,7 +113,7 @@ impl Simd {
     ) -> usize {
         // At least two panels for each thread, so that one on a slower core can take fewer.
         let fair = rows.div_ceil(2 * threads);
-        let row_by_row = || match columns {
+        let row_by_row = match columns {
             ..=4 => (STREAM_BYTES / row_bytes).clamp(1, fair.max(1)),
             _ => (PANEL_BYTES / row_bytes).clamp(1, 64),
         };
@@ -117,12 +125,17 @@ impl Simd {
             // All of them meet the same slice of the columns before the next slice is read.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => 256.min(fair).next_multiple_of(2 * avx512::ROWS),
-            _ => row_by_row(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => row_by_row,
+            #[cfg(target_arch = "aarch64")]
+            Self::DotProduct | Self::Neon => row_by_row.next_multiple_of(neon::ROWS),
         }
     }
 }
 
 /// Weights of one panel, in bytes: they stay in the first-level cache while the columns pass by.
+#[cfg(feature = "ggml")]
 const PANEL_BYTES: usize = 16 << 10;
 /// The same where each row is read once: long stretches of memory come faster than short ones.
+#[cfg(feature = "ggml")]
 const STREAM_BYTES: usize = 256 << 10;

@@ -1,5 +1,6 @@
 //! The weight types that have kernels, and the sizes of their blocks.
 
+#[cfg(feature = "ggml")]
 use llama_cpp_sys_2 as sys;
 
 /// A ggml tensor type with kernels. Names are llama.cpp's.
@@ -30,6 +31,7 @@ impl WeightType {
     ];
 
     /// ggml's number of the type.
+    #[cfg(feature = "ggml")]
     pub fn ggml_type(self) -> sys::ggml_type {
         match self {
             Self::Q4_0 => sys::GGML_TYPE_Q4_0,
@@ -44,6 +46,7 @@ impl WeightType {
     }
 
     /// The type of that number, if it has kernels.
+    #[cfg(feature = "ggml")]
     pub fn from_ggml(number: sys::ggml_type) -> Option<Self> {
         Self::ALL.into_iter().find(|t| t.ggml_type() == number)
     }

@@ -8,11 +8,10 @@ mod q4_k;
 mod q6_k;
 
 use std::arch::x86_64::*;
-use std::marker::PhantomData;
 
 use crate::WeightType;
 use crate::activation::Column;
-use crate::panel::{Panel, RowKernel, multiply_rows};
+use crate::panel::Panel;
 
 /// Whether this CPU has what the kernels here need.
 pub(crate) fn available() -> bool {
@@ -59,28 +58,37 @@ pub(crate) unsafe fn multiply(weight_type: WeightType, panel: &Panel) {
 /// As [`multiply`], for a panel of `K`'s type.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn multiply_with<K: Kernel>(panel: &Panel) {
-    // SAFETY: as the caller says.
-    unsafe { multiply_rows::<Summed<K>>(panel) }
+    let mut first = 0;
+    while first < panel.n_columns {
+        let n = (panel.n_columns - first).min(4);
+        // SAFETY: as the caller says; there are `n` columns from `first` on.
+        unsafe {
+            match n {
+                1 => multiply_columns::<K, 1>(panel, first),
+                2 => multiply_columns::<K, 2>(panel, first),
+                3 => multiply_columns::<K, 3>(panel, first),
+                _ => multiply_columns::<K, 4>(panel, first),
+            }
+        }
+        first += n;
+    }
 }
 
-/// A kernel whose lanes are added up.
-struct Summed<K>(PhantomData<K>);
-
-impl<K: Kernel> RowKernel for Summed<K> {
-    #[target_feature(enable = "avx2,fma,f16c")]
-    #[inline]
-    unsafe fn dot<const N: usize>(
-        row: *const u8,
-        blocks: usize,
-        columns: &[Column; N],
-    ) -> [f32; N] {
-        // SAFETY: as the caller says.
-        let lanes = unsafe { K::dot(row, blocks, columns) };
-        let mut sums = [0.0; N];
-        for (total, lanes) in sums.iter_mut().zip(lanes) {
-            *total = sum(lanes);
+/// # Safety
+/// As [`multiply_with`]; the panel has `N` columns from `first` on.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn multiply_columns<K: Kernel, const N: usize>(panel: &Panel, first: usize) {
+    let blocks = panel.layout.k / panel.layout.block_len;
+    let columns = panel.columns::<N>(first);
+    for row in 0..panel.rows {
+        // SAFETY: the panel has this row, these columns, and their places in the output.
+        unsafe {
+            let lanes = K::dot(panel.row(row), blocks, &columns);
+            for (i, lanes) in lanes.into_iter().enumerate() {
+                panel.output(row, first + i).write(sum(lanes));
+            }
         }
-        sums
     }
 }
 

@@ -193,10 +193,7 @@ unsafe fn multiply_columns<K: Kernel, const R: usize, const C: usize>(
     first: usize,
     count: usize,
 ) {
-    let mut columns = [panel.column(column); C];
-    for (i, at) in columns.iter_mut().enumerate() {
-        *at = panel.column(column + i);
-    }
+    let columns = panel.columns::<C>(column);
     let mut sums = [[_mm512_setzero_ps(); C]; R];
     let mut masks = [0; R];
     for (r, (sums, mask)) in sums.iter_mut().zip(&mut masks).enumerate() {

@@ -4,10 +4,10 @@
 use std::arch::aarch64::*;
 use std::marker::PhantomData;
 
-use super::half;
-use super::isa::Isa;
+use super::Kernel;
+use super::isa::{Isa, sdot_rows};
+use super::rows::{ROWS, Rows, sums_of_lanes};
 use crate::activation::Column;
-use crate::panel::RowKernel;
 
 /// How a type packs its blocks. The scale comes first, as f16.
 pub(super) trait Block {
@@ -18,127 +18,170 @@ pub(super) trait Block {
     /// What an unpacked weight of zero stands at.
     const ZERO: f32 = 0.0;
 
-    /// The 32 weights.
+    /// The first sixteen weights, and the others.
     ///
     /// # Safety
-    /// `block` is valid for reading `BYTES`.
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2];
+    /// Each row is valid for reading `BYTES`.
+    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2];
 }
 
-/// The kernel of a [`Block`] with an instruction set.
-pub(super) struct Of<B, I>(PhantomData<(B, I)>);
+/// The kernel of a [`Block`].
+pub(super) struct Of<B>(PhantomData<B>);
 
-impl<B: Block, I: Isa> RowKernel for Of<B, I> {
+impl<B: Block> Kernel for Of<B> {
+    const BLOCK_LEN: usize = 32;
+    const BLOCK_BYTES: usize = B::BYTES;
+    type Tile = [[int8x16_t; ROWS]; 2];
+
     #[inline(always)]
-    unsafe fn dot<const N: usize>(
-        row: *const u8,
-        blocks: usize,
-        columns: &[Column; N],
-    ) -> [f32; N] {
-        // SAFETY: the row has `count` blocks from `first` on, and the columns have their values; scales and sums of
-        // columns are filled up to eight.
+    unsafe fn unpack(rows: &Rows<ROWS>, tile: *mut Self::Tile) {
+        // SAFETY: by the caller's word.
+        unsafe { tile.write(B::unpack(rows)) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply<const C: usize>(
+        tile: *const Self::Tile,
+        columns: &[Column; C],
+        at: usize,
+    ) -> [[int32x4_t; 2]; C] {
+        // SAFETY: by the caller's word.
         unsafe {
-            // Additions would wait for each other: every second block has sums of its own.
-            let mut sums = [vdupq_n_f32(0.0); N];
-            let mut odd_sums = [vdupq_n_f32(0.0); N];
-            // Four blocks at a time, so that their scales fill a register.
-            let mut first = 0;
-            while first < blocks {
-                let count = (blocks - first).min(4);
-                let group = row.add(first * B::BYTES);
-                let mut scales = [[0f32; 4]; N];
-                let d = f16_of::<B>(group, count);
-                for (n, column) in columns.iter().enumerate() {
-                    let scale = vld1q_f32(column.scales.add(first));
-                    vst1q_f32(scales[n].as_mut_ptr(), vmulq_f32(d, scale));
-                    if B::MIN || B::ZERO != 0.0 {
-                        let sum = vld1q_s32(column.sums.cast::<i32>().add(first));
-                        let sum = vmulq_f32(scale, vcvtq_f32_s32(sum));
-                        sums[n] = if B::MIN {
-                            vfmaq_f32(sums[n], f16_of::<B>(group.add(2), count), sum)
-                        } else {
-                            vfmsq_f32(sums[n], vmulq_n_f32(d, B::ZERO), sum)
-                        };
-                    }
+            let zero = vdupq_n_s32(0);
+            let mut totals = [[zero; 2]; C];
+            for (piece, weights) in (*tile).iter().enumerate() {
+                for (totals, column) in totals.iter_mut().zip(columns) {
+                    let values = column.values.add(at * 32 + piece * 16);
+                    totals[0] = sdot_rows(totals[0], weights, values);
                 }
-                // `i` is the block's number in three places at once.
-                #[allow(clippy::needless_range_loop)]
-                for i in 0..count {
-                    let weights = B::unpack(group.add(i * B::BYTES));
-                    for (n, column) in columns.iter().enumerate() {
-                        let total = I::block(&weights, column.values.add((first + i) * 32));
-                        let sum = if i % 2 == 1 {
-                            &mut odd_sums[n]
-                        } else {
-                            &mut sums[n]
-                        };
-                        *sum = vfmaq_n_f32(*sum, vcvtq_f32_s32(total), scales[n][i]);
-                    }
+            }
+            totals
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply_rows<I: Isa, const C: usize>(
+        rows: &Rows<ROWS>,
+        columns: &[Column; C],
+        at: usize,
+    ) -> [[int32x4_t; 2]; C] {
+        // SAFETY: by the caller's word.
+        unsafe {
+            let mut totals = [[vdupq_n_s32(0); 2]; C];
+            let weights = |r: usize| {
+                let [[first], [second]] = B::unpack(&Rows([rows.0[r]]));
+                [first, second]
+            };
+            let (a, b, c, d) = (weights(0), weights(1), weights(2), weights(3));
+            for (totals, column) in totals.iter_mut().zip(columns) {
+                let values = column.values.add(at * 32);
+                let sums = |weights| I::block(weights, values);
+                totals[0] = sums_of_lanes([sums(a), sums(b), sums(c), sums(d)]);
+            }
+            totals
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn add<const C: usize>(
+        rows: &Rows<ROWS>,
+        totals: [[int32x4_t; 2]; C],
+        columns: &[Column; C],
+        at: usize,
+        sums: &mut [float32x4_t; C],
+    ) {
+        // SAFETY: by the caller's word.
+        unsafe {
+            let d = rows.floats(0);
+            // What is added for each 1 of the values' sum.
+            let offset = if B::MIN {
+                rows.floats(2)
+            } else {
+                vmulq_n_f32(d, -B::ZERO)
+            };
+            for (c, column) in columns.iter().enumerate() {
+                let mut total = vmulq_f32(vcvtq_f32_s32(totals[c][0]), d);
+                if B::MIN || B::ZERO != 0.0 {
+                    let values = column.sums.cast::<i32>().add(at).read_unaligned();
+                    total = vfmaq_n_f32(total, offset, values as f32);
                 }
-                first += count;
+                let scale = column.scales.add(at).read_unaligned();
+                sums[c] = vfmaq_n_f32(sums[c], total, scale);
             }
-            let mut all = [0.0; N];
-            for (n, all) in all.iter_mut().enumerate() {
-                *all = vaddvq_f32(vaddq_f32(sums[n], odd_sums[n]));
-            }
-            all
         }
     }
 }
 
-/// The f16 at the beginning of `count` blocks, at most four, as floats; zeros after them.
-///
-/// # Safety
-/// From `first` on there are `count` blocks of `B`.
+/// The low halves of bytes, and the high ones.
 #[inline(always)]
-unsafe fn f16_of<B: Block>(first: *const u8, count: usize) -> float32x4_t {
-    let mut halves = 0;
-    for i in 0..count {
-        // SAFETY: it is within a block.
-        let half = unsafe { first.add(i * B::BYTES).cast::<u16>().read_unaligned() };
-        halves |= u64::from(half) << (16 * i);
+fn nibbles<const L: usize>(packed: [uint8x16_t; L]) -> [[uint8x16_t; L]; 2] {
+    let mut both = [packed; 2];
+    for i in 0..L {
+        // SAFETY: each arm64 CPU has NEON.
+        unsafe {
+            both[0][i] = vandq_u8(packed[i], vdupq_n_u8(15));
+            both[1][i] = vshrq_n_u8::<4>(packed[i]);
+        }
     }
-    half::vector(halves)
+    both
 }
 
-/// The low halves of 16 bytes, and the high ones.
+/// Adds 16 to each weight whose fifth bit, of the 32 bits at byte `at` of each row, is set.
 ///
 /// # Safety
-/// `packed` is valid for reading 16 bytes.
+/// Each row is valid for reading 4 bytes there.
 #[inline(always)]
-unsafe fn nibbles(packed: *const u8) -> [uint8x16_t; 2] {
+unsafe fn add_fifth_bits<const L: usize>(
+    rows: &Rows<L>,
+    at: usize,
+    weights: [[uint8x16_t; L]; 2],
+) -> [[uint8x16_t; L]; 2] {
+    let mut weights = weights;
     // SAFETY: by the caller's word.
     unsafe {
-        let packed = vld1q_u8(packed);
-        [vandq_u8(packed, vdupq_n_u8(15)), vshrq_n_u8::<4>(packed)]
-    }
-}
-
-/// 32 bits, each as 16 or 0, together with low halves.
-///
-/// # Safety
-/// `bits` is valid for reading 4 bytes.
-#[inline(always)]
-unsafe fn with_fifth_bits(low: [uint8x16_t; 2], bits: *const u8) -> [uint8x16_t; 2] {
-    // SAFETY: by the caller's word.
-    unsafe {
-        let bits = vreinterpretq_u8_u32(vdupq_n_u32(bits.cast::<u32>().read_unaligned()));
-        let which_bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
-        let mut weights = low;
+        let mut bits = [0; L];
+        for (bits, row) in bits.iter_mut().zip(rows.0) {
+            *bits = row.add(at).cast::<u32>().read_unaligned();
+        }
         for (half, weights) in weights.iter_mut().enumerate() {
-            let byte = |i: u64| vcreate_u8((half as u64 * 2 + i) * 0x0101_0101_0101_0101);
-            let bytes = vqtbl1q_u8(bits, vcombine_u8(byte(0), byte(1)));
-            let sixteen = vandq_u8(vtstq_u8(bytes, which_bit), vdupq_n_u8(16));
-            *weights = vorrq_u8(*weights, sixteen);
+            for (i, weights) in weights.iter_mut().enumerate() {
+                let set = if L == 1 {
+                    // Each of two bytes eight times over.
+                    let bits = vreinterpretq_u8_u32(vdupq_n_u32(bits[0]));
+                    let byte = |j: u64| vcreate_u8((half as u64 * 2 + j) * 0x0101_0101_0101_0101);
+                    let bytes = vqtbl1q_u8(bits, vcombine_u8(byte(0), byte(1)));
+                    vtstq_u8(
+                        bytes,
+                        vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201)),
+                    )
+                } else {
+                    // In each lane the four bits of its row's next four weights.
+                    let mut lanes = [0u32; ROWS];
+                    lanes[..L].copy_from_slice(&bits);
+                    let lanes = vld1q_u32(lanes.as_ptr());
+                    let lanes = vshlq_u32(lanes, vdupq_n_s32(-((half * 16 + i * 4) as i32)));
+                    let bytes = vmulq_n_u32(vandq_u32(lanes, vdupq_n_u32(15)), 0x0101_0101);
+                    let which_bit = vreinterpretq_u8_u32(vdupq_n_u32(0x0804_0201));
+                    vtstq_u8(vreinterpretq_u8_u32(bytes), which_bit)
+                };
+                *weights = vorrq_u8(*weights, vandq_u8(set, vdupq_n_u8(16)));
+            }
+        }
+    }
+    weights
+}
+
+#[inline(always)]
+fn signed<const L: usize>([low, high]: [[uint8x16_t; L]; 2]) -> [[int8x16_t; L]; 2] {
+    // SAFETY: each arm64 CPU has NEON.
+    unsafe {
+        let mut weights = [[vdupq_n_s8(0); L]; 2];
+        for i in 0..L {
+            weights[0][i] = vreinterpretq_s8_u8(low[i]);
+            weights[1][i] = vreinterpretq_s8_u8(high[i]);
         }
         weights
     }
-}
-
-#[inline(always)]
-fn signed([low, high]: [uint8x16_t; 2]) -> [int8x16_t; 2] {
-    // SAFETY: each arm64 CPU has NEON.
-    unsafe { [vreinterpretq_s8_u8(low), vreinterpretq_s8_u8(high)] }
 }
 
 /// f16 scale, 16 bytes of two weights each; 8 is zero.
@@ -149,9 +192,9 @@ impl Block for Q4_0 {
     const ZERO: f32 = 8.0;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2] {
         // SAFETY: the weights begin after the scale.
-        signed(unsafe { nibbles(block.add(2)) })
+        signed(nibbles(unsafe { rows.load(2) }))
     }
 }
 
@@ -163,9 +206,9 @@ impl Block for Q4_1 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2] {
         // SAFETY: the weights begin after scale and minimum.
-        signed(unsafe { nibbles(block.add(4)) })
+        signed(nibbles(unsafe { rows.load(4) }))
     }
 }
 
@@ -177,9 +220,9 @@ impl Block for Q5_0 {
     const ZERO: f32 = 16.0;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2] {
         // SAFETY: bits and weights follow the scale.
-        signed(unsafe { with_fifth_bits(nibbles(block.add(6)), block.add(2)) })
+        signed(unsafe { add_fifth_bits(rows, 2, nibbles(rows.load(6))) })
     }
 }
 
@@ -191,9 +234,9 @@ impl Block for Q5_1 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2] {
         // SAFETY: bits and weights follow scale and minimum.
-        signed(unsafe { with_fifth_bits(nibbles(block.add(8)), block.add(4)) })
+        signed(unsafe { add_fifth_bits(rows, 4, nibbles(rows.load(8))) })
     }
 }
 
@@ -204,11 +247,8 @@ impl Block for Q8_0 {
     const BYTES: usize = 34;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2] {
         // SAFETY: the weights begin after the scale.
-        unsafe {
-            let weights = block.add(2).cast();
-            [vld1q_s8(weights), vld1q_s8(weights.add(16))]
-        }
+        signed(unsafe { [rows.load(2), rows.load(18)] })
     }
 }

@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""Cycles of the arm64 kernels beside ggml's own loops, by a model of two CPUs: no board has run this.
+
+One product each is run under qemu, which writes down every instruction of the kernel in the order of execution;
+llvm-mca says how many cycles a Cortex-A72, or a Neoverse N1, which is a Cortex-A76 for servers, takes for them with
+everything in the first-level cache and each branch foreseen.
+
+ggml's loops are those inside the pinned sys crate's package, compiled for the CPU: as stored (`vec_dot`, a column at
+a time), and where ggml has it repacked (`gemv`, or `gemm` from four columns on). Its sgemm for blocks of 32 is not here.
+
+In: gcc for arm64, qemu-user-static, llvm 17 or later, the Rust target aarch64-unknown-linux-gnu. Out: a table, and a
+section of RESULTS.md.
+
+usage: tests/bench/arm.py [--record] [TYPE...]
+"""
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from record import RESULTS, record
+
+REPOSITORY = Path(__file__).parents[2]
+TARGET = 'aarch64-unknown-linux-gnu'
+# qemu's name, llvm-mca's, gcc's options.
+CPUS = {
+    'Cortex-A72': ('cortex-a72', 'cortex-a72', ['-mcpu=cortex-a72']),
+    'Cortex-A76': ('cortex-a76', 'neoverse-n1', ['-mcpu=cortex-a76']),
+}
+# Ours, ggml's, what it multiplies with, the layout that it repacks to with dot products, bytes and length of a block.
+TYPES = {
+    'Q4K': ('q4_K', 'q8_K', '8x4', 144, 256),
+    'Q5K': ('q5_K', 'q8_K', '8x4', 176, 256),
+    'Q6K': ('q6_K', 'q8_K', '8x4', 210, 256),
+    'Q8_0': ('q8_0', 'q8_0', '4x4', 34, 32),
+    'Q4_0': ('q4_0', 'q8_0', '4x4', 18, 32),
+    'Q4_1': ('q4_1', 'q8_1', None, 20, 32),
+    'Q5_0': ('q5_0', 'q8_0', None, 22, 32),
+    'Q5_1': ('q5_1', 'q8_1', None, 24, 32),
+}
+ROWS, K, COLUMNS = 8, 1024, (1, 2, 4, 8)
+PROMISED = {'Cortex-A72': 2.0, 'Cortex-A76': 1.3}
+
+GGML = r'''
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+void ggml_vec_dot_WEIGHTS_VALUES(int, float *, size_t, const void *, size_t, const void *, size_t, int);
+#ifdef LAYOUT
+void GEMV(int, float *, size_t, const void *, const void *, int, int);
+void GEMM(int, float *, size_t, const void *, const void *, int, int);
+#endif
+static char weights[1 << 20], values[1 << 20];
+static float products[1 << 12];
+int main(int argc, char ** argv) {
+    int columns = atoi(argv[1]);
+    (void)argc;
+#ifdef LAYOUT
+    int column = 0;
+    for (; column + 4 <= columns; column += 4) GEMM(LENGTH, products, ROWS, weights, values, 4, ROWS);
+    for (; column < columns; column++) GEMV(LENGTH, products, ROWS, weights, values, 1, ROWS);
+#else
+    for (int column = 0; column < columns; column++)
+        for (int row = 0; row < ROWS; row++)
+            ggml_vec_dot_WEIGHTS_VALUES(LENGTH, products, 0, weights + row * ROW_BYTES, 0, values + column * 8192, 0, 1);
+#endif
+    return products[0] != 0;
+}
+'''
+
+
+def tool(*names):
+    """The first of these programs that there is."""
+    for name in names:
+        if path := shutil.which(name):
+            return path
+    sys.exit(f'arm.py: {names[0]} is missing')
+
+
+MCA = tool(*(f'llvm-mca-{n}' for n in range(22, 16, -1)))
+OBJDUMP, QEMU, GCC = tool('aarch64-linux-gnu-objdump'), tool('qemu-aarch64-static'), tool('aarch64-linux-gnu-gcc')
+
+
+def ours():
+    """The program that multiplies by the kernels, for all CPUs."""
+    flags = ['-C', 'target-cpu=generic', '-C', 'relocation-model=static', '-C', 'target-feature=+crt-static']
+    environment = os.environ | {
+        'CARGO_ENCODED_RUSTFLAGS': '\x1f'.join(flags),
+        'CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER': GCC,
+    }
+    command = ['cargo', 'build', '--release', '--locked', '--no-default-features', '-p', 'cloister-kernels']
+    command += ['--example', 'product', '--target', TARGET, '--message-format=json']
+    said = subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, stdout=subprocess.PIPE).stdout
+    built = [json.loads(line) for line in said.splitlines()]
+    return next(b['executable'] for b in built if b.get('executable'))
+
+
+def ggml_sources():
+    command = ['cargo', 'metadata', '--format-version=1', '--locked', '--offline']
+    said = subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE).stdout
+    packages = json.loads(said)['packages']
+    manifest = next(p['manifest_path'] for p in packages if p['name'] == 'llama-cpp-sys-2')
+    return Path(manifest).parent / 'llama.cpp/ggml'
+
+
+def theirs(folder, name, options, repacked):
+    """The program that multiplies by ggml's loops, compiled for one CPU."""
+    weights, values, layout, block, length = TYPES[name]
+    ggml = ggml_sources()
+    main = folder / 'main.c'
+    text = GGML.replace('WEIGHTS', weights).replace('VALUES', values)
+    main.write_text(text.replace('GEMV', f'ggml_gemv_{weights}_{layout}_{values}').replace('GEMM', f'ggml_gemm_{weights}_{layout}_{values}'))
+    program = folder / f'{name}-{"repacked" if repacked else "stored"}{options[-1]}'
+    includes = [f'-I{ggml / part}' for part in ('include', 'src', 'src/ggml-cpu')]
+    defines = [f'-DROWS={ROWS}', f'-DLENGTH={K}', f'-DROW_BYTES={K // length * block}'] + (['-DLAYOUT'] if repacked else [])
+    source = ggml / 'src/ggml-cpu/arch/arm' / ('repack.cpp' if repacked else 'quants.c')
+    # What the loops do not reach is left out.
+    link = ['-static', '-Wl,--unresolved-symbols=ignore-all', '-lm']
+    subprocess.run([GCC, '-O3', '-w', *options, *includes, *defines, main, source, '-o', program, *link], check=True)
+    return program
+
+
+def listing(program, wanted):
+    """The instructions of the functions whose names match, by address."""
+    said = subprocess.run([OBJDUMP, '-d', '--no-show-raw-insn', program], check=True, stdout=subprocess.PIPE, text=True).stdout
+    instructions, inside = {}, False
+    for line in said.splitlines():
+        if head := re.match(r'[0-9a-f]+ <(.*)>:$', line):
+            inside = re.search(wanted, head[1])
+        elif inside and (found := re.match(r' +([0-9a-f]+):\t(.*)', line)):
+            text = re.sub(r'\s*(//|<).*', '', found[2]).strip()
+            # Where a branch leads does not matter to the model.
+            if re.match(r'(b|bl|b\.\w+|cbn?z|tbn?z|adrp?)\s', text):
+                text = re.sub(r'\b[0-9a-f]+$', '.', text)
+            instructions[int(found[1], 16)] = text
+    return instructions
+
+
+def trace(cpu, program, arguments, wanted, folder):
+    """The instructions in the order in which they were run."""
+    instructions = listing(program, wanted)
+    assert instructions, f'{program}: no function {wanted}'
+    log = folder / 'log'
+    command = [QEMU, '-cpu', cpu, '-d', 'in_asm,exec,nochain', '-dfilter', f'{min(instructions):#x}..{max(instructions) + 3:#x}']
+    subprocess.run([*command, '-D', log, program, *map(str, arguments)], check=False, stdout=subprocess.DEVNULL)
+    blocks, block, run = {}, None, []
+    for line in open(log):
+        if line.startswith('IN:'):
+            block = []
+        elif block is not None and (found := re.match(r'0x([0-9a-f]+):', line)):
+            block.append(int(found[1], 16))
+            blocks[block[0]] = block
+        elif found := re.match(r'Trace \d+: \S+ \[\w+/0*([0-9a-f]+)/', line):
+            run += [instructions[at] for at in blocks[int(found[1], 16)] if at in instructions]
+    return run
+
+
+def cycles(model, run):
+    """Cycles that a CPU of this model takes for these instructions."""
+    command = [MCA, f'-mtriple={TARGET}', f'-mcpu={model}', '-mattr=+dotprod,+fullfp16', '-iterations=1', '-instruction-info=0', '-resource-pressure=0']
+    said = subprocess.run(command, input='\n'.join(run), check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    return int(re.search(r'Total Cycles: +(\d+)', said)[1])
+
+
+def main():
+    arguments = [a for a in sys.argv[1:] if a != '--record']
+    types = arguments or list(TYPES)
+    program = ours()
+    lines = ['| CPU, modelled | type | columns | ggml, as stored | repacked | cloister | ratio | promised |', '| --- | --- | --- | --- | --- | --- | --- | --- |']
+    print(*lines, sep='\n')
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        for cpu, (emulated, model, options) in CPUS.items():
+            for name in types:
+                weights, values, layout = TYPES[name][:3]
+                others = {'stored': (theirs(folder, name, options, False), f'^ggml_vec_dot_{weights}_{values}$')}
+                # Without dot products ggml repacks nothing.
+                if layout and emulated == 'cortex-a76':
+                    others['repacked'] = (theirs(folder, name, options, True), f'ggml_gem[vm]_{weights}_{layout}_{values}')
+                for n in COLUMNS:
+                    per = ROWS * K * n / 256
+
+                    def cost(path, wanted, arguments):
+                        return cycles(model, trace(emulated, path, arguments, wanted, folder)) / per
+
+                    own = cost(program, r'cloister_kernels.*4neon', [name, ROWS, K, n])
+                    them = {way: cost(path, wanted, [n]) for way, (path, wanted) in others.items()}
+                    ratio = min(them.values()) / own
+                    shown = [f'{them[way]:.1f}' if way in them else '-' for way in ('stored', 'repacked')]
+                    met = '' if ratio >= PROMISED[cpu] else ', missed'
+                    lines.append(f'| {cpu} | {name} | {n} | {" | ".join(shown)} | {own:.1f} | {ratio:.2f} | {PROMISED[cpu]}{met} |')
+                    print(lines[-1], flush=True)
+    if '--record' in sys.argv:
+        record(RESULTS, 'The arm64 kernels, by a model of the CPUs', [
+            f'Cycles for 256 weights and a column, of {ROWS} rows of {K} weights; {Path(MCA).name}, everything in the first-level cache.',
+            'No board has run this. The ratio is against the better of ggml\'s two ways.', '', *lines])
+
+
+if __name__ == '__main__':
+    main()
