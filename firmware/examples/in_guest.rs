@@ -1,0 +1,334 @@
+//! The drivers on a real kernel: simulated GPIO lines, an emulated thermometer, a software watchdog, an LED of a keyboard.
+//! For `tests/firmware/guest`, which starts it as root in a guest that has these; one line for each thing that holds.
+//!
+//!     in_guest          tries everything, sealed at the end as the panel is
+//!     in_guest crash    starts the watchdog, and dies without stopping it
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cloister_control::device::{Fault, StatusLight};
+use cloister_control::light::Rgb;
+use cloister_control::units::Celsius;
+use cloister_panel::board::devices::Devices;
+use cloister_panel::board::{Board, Contact, Machine, Outcome, find_wired};
+use cloister_panel::drivers::bus_thermometer::Tmp102;
+use cloister_panel::drivers::gpio::{self, LineContact};
+use cloister_panel::drivers::i2c::{self, Bus};
+use cloister_panel::drivers::led::Led;
+use linux_embedded_hal::i2cdev::core::I2CDevice;
+use linux_embedded_hal::i2cdev::linux::LinuxI2CDevice;
+
+/// What is wired in the guest.
+const WIRED: &str = r#"
+light = { driver = "gpio", chip = "pinctrl-rp1", lines = [0, 1, 2] }
+button = { chip = "pinctrl-rp1", line = 3 }
+privacy-switch = { chip = "pinctrl-rp1", line = 4, to-ground = false }
+watchdog = { identity = "Software Watchdog", timeout-seconds = 4 }
+
+[[temperature]]
+driver = "hwmon"
+names = ["lm75"]
+"#;
+
+const STUB: &str = "SMBus stub driver";
+const ADDRESS: u8 = 0x48;
+const DOG: &str = "/sys/class/watchdog/watchdog0/state";
+
+fn main() {
+    let devices: Devices = toml::from_str(WIRED).expect("the wiring is right");
+    if std::env::args().nth(1).as_deref() == Some("crash") {
+        let mut board = find_wired(&Machine::this(), None, devices).expect("there is a board");
+        board.start_watchdog().expect("the watchdog starts");
+        std::process::abort();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    leds();
+    bus();
+    rights();
+    let mut board = find_wired(&Machine::this(), None, devices).expect("there is a board");
+    for finding in &board.findings {
+        println!(
+            "     {}: {}: {:?}",
+            finding.what, finding.place, finding.outcome
+        );
+    }
+    everything_is_found(&board);
+    taken();
+    look_and_watchdog(&mut board);
+    let lines = Lines::of_the_simulation();
+    runtime.block_on(all(&mut board, &lines, "open"));
+    seal(&board);
+    runtime.block_on(all(&mut board, &lines, "sealed"));
+    drop(board);
+    is(
+        read(DOG),
+        "inactive",
+        "a panel that ends stops the watchdog",
+    );
+    println!("in_guest: everything holds");
+}
+
+/// Says what holds, or ends with what does not.
+fn is<T: PartialEq + std::fmt::Debug>(found: T, wanted: impl Into<T>, what: &str) {
+    let wanted = wanted.into();
+    assert!(found == wanted, "{what}: {found:?} and not {wanted:?}");
+    println!("holds: {what}");
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+    text.trim().to_owned()
+}
+
+fn write(path: impl AsRef<Path>, text: &str) {
+    let path = path.as_ref();
+    fs::write(path, text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+}
+
+/// Where the simulation shows its lines.
+struct Lines(PathBuf);
+
+impl Lines {
+    fn of_the_simulation() -> Self {
+        let simulation = Path::new("/sys/kernel/config/gpio-sim/panel");
+        let device = read(simulation.join("dev_name"));
+        let chip = read(simulation.join("bank0/chip_name"));
+        Self(Path::new("/sys/devices/platform").join(device).join(chip))
+    }
+
+    fn pull(&self, line: u32, to: &str) {
+        write(self.0.join(format!("sim_gpio{line}/pull")), to);
+    }
+
+    fn values(&self) -> String {
+        let value = |line| read(self.0.join(format!("sim_gpio{line}/value")));
+        (0..3).map(value).collect()
+    }
+}
+
+fn leds() {
+    let mut leds = fs::read_dir("/sys/class/leds").expect("LEDs").flatten();
+    let led = leds.find(|led| led.file_name().to_string_lossy().ends_with("::scrolllock"));
+    let led = led.expect("a keyboard's LED").path();
+    let trigger = || read(led.join("trigger"));
+    let before = trigger();
+    let name = led.file_name().unwrap().to_string_lossy().into_owned();
+    let mut light = Led::of(&Machine::this(), &name).expect("it can be used");
+    light.set(Rgb::new(0, 90, 0)).unwrap();
+    is(
+        read(led.join("brightness")),
+        "1",
+        "an LED of the kernel's shines",
+    );
+    light.set(Rgb::BLACK).unwrap();
+    is(read(led.join("brightness")), "0", "and goes out");
+    is(
+        trigger().starts_with("[none]"),
+        true,
+        "and is nobody else's",
+    );
+    drop(light);
+    is(trigger(), before, "and is given back");
+}
+
+/// The emulated LM75: its register is set before the kernel's driver has it.
+fn set_lm75(degrees: u8) {
+    let node = i2c::node(&Machine::this(), STUB).expect("the stub's bus");
+    let mut stub = LinuxI2CDevice::new(node, ADDRESS.into()).expect("its address is free");
+    stub.smbus_write_word_data(0, degrees.into()).unwrap();
+}
+
+fn adapter() -> PathBuf {
+    let node = i2c::node(&Machine::this(), STUB).expect("the stub's bus");
+    Path::new("/sys/bus/i2c/devices").join(node.file_name().unwrap())
+}
+
+fn bus() {
+    let node = i2c::node(&Machine::this(), STUB).expect("the stub's bus");
+    let mut sensor = Tmp102::new(Bus::open(&node, ADDRESS).expect("nobody has it"), ADDRESS);
+    let answer = cloister_control::device::Thermometer::read(&mut sensor);
+    is(
+        answer,
+        Err(Fault::Bus),
+        "an adapter that cannot do plain I2C is a fault of the bus",
+    );
+    set_lm75(25);
+    write(adapter().join("new_device"), "lm75 0x48");
+    let taken = Bus::open(&node, ADDRESS).err();
+    is(
+        taken,
+        Some(Fault::Taken),
+        "an address that a driver of the kernel has is taken",
+    );
+}
+
+fn rights() {
+    let become_user = |user| {
+        // SAFETY: it takes a number, and this program has one thread.
+        assert_eq!(unsafe { libc::seteuid(user) }, 0);
+    };
+    become_user(65534);
+    let denied = gpio::chip(&Machine::this(), |_| true).err();
+    let bus = i2c::node(&Machine::this(), STUB).map(|node| Bus::open(&node, 0x49).err());
+    become_user(0);
+    is(
+        denied,
+        Some(Fault::Denied),
+        "a GPIO chip without the right to it is denied",
+    );
+    is(
+        bus,
+        Ok(Some(Fault::Denied)),
+        "an I2C bus without the right to it is denied",
+    );
+}
+
+fn everything_is_found(board: &Board) {
+    for what in [
+        "light",
+        "button",
+        "privacy switch",
+        "watchdog",
+        "temperature",
+    ] {
+        let found = board.findings.iter().any(|finding| {
+            finding.what == what && matches!(finding.outcome, Outcome::Found { .. })
+        });
+        is(found, true, &format!("{what} is found"));
+    }
+}
+
+fn taken() {
+    let chip = || gpio::chip(&Machine::this(), |label| label == "pinctrl-rp1").unwrap();
+    let mut other = LineContact::new(chip(), 3, true);
+    is(
+        other.is_closed(),
+        Err(Fault::Taken),
+        "a line that somebody has is taken",
+    );
+    let user = gpio::user(&chip(), 3);
+    is(
+        user,
+        Some("cloister-panel".to_owned()),
+        "and it is known by whom",
+    );
+    let mut none = LineContact::new(chip(), 99, true);
+    is(
+        none.is_closed(),
+        Err(Fault::Absent),
+        "a line that the chip lacks is absent",
+    );
+}
+
+fn look_and_watchdog(board: &mut Board) {
+    is(read(DOG), "inactive", "looking starts no watchdog");
+    is(board.start_watchdog(), Ok(()), "it starts");
+    is(read(DOG), "active", "and the kernel says so");
+    let timeout = read("/sys/class/watchdog/watchdog0/timeout");
+    is(timeout, "4", "and waits as long as it was told");
+}
+
+async fn all(board: &mut Board, lines: &Lines, how: &str) {
+    let what = |what: &str| format!("{how}: {what}");
+    let light = board.light.as_mut().expect("a light");
+    for (colour, wanted) in [
+        (Rgb::new(160, 70, 0), "110"),
+        (Rgb::new(0, 0, 90), "001"),
+        (Rgb::BLACK, "000"),
+    ] {
+        light.set(colour).unwrap();
+        is(lines.values(), wanted, &what("three lines show a colour"));
+    }
+    let button = board.button.as_mut().expect("a button");
+    presses(&mut **button, lines, (3, "pull-down", "pull-up"), how).await;
+    let switch = board.privacy_switch.as_mut().expect("a switch");
+    presses(&mut **switch, lines, (4, "pull-up", "pull-down"), how).await;
+
+    let sensor = &mut board.thermometers.last_mut().expect("the LM75").device;
+    is(
+        sensor.read(),
+        Ok(Celsius(25.0)),
+        &what("hwmon's LM75 is read"),
+    );
+    if how == "open" {
+        write(adapter().join("delete_device"), "0x48");
+        is(
+            sensor.read(),
+            Err(Fault::Absent),
+            "a sensor that goes away is absent",
+        );
+        set_lm75(25);
+        write(adapter().join("new_device"), "lm75 0x48");
+        is(
+            sensor.read(),
+            Ok(Celsius(25.0)),
+            "and is read again when it is back",
+        );
+    }
+    let dog = board.watchdog.as_mut().expect("a watchdog");
+    is(dog.device.feed(), Ok(()), &what("the watchdog is fed"));
+}
+
+/// Closes and opens a contact, each time while somebody waits for it.
+async fn presses(
+    contact: &mut dyn Contact,
+    lines: &Lines,
+    (line, closed, open): (u32, &str, &str),
+    how: &str,
+) {
+    is(
+        contact.is_closed(),
+        Ok(false),
+        &format!("{how}: line {line} is open"),
+    );
+    for (pull, is_closed) in [(closed, true), (open, false)] {
+        let edge = async {
+            // Whoever waits and is dropped loses nothing.
+            let gave_up = tokio::time::timeout(Duration::from_millis(50), contact.changed()).await;
+            assert!(gave_up.is_err(), "line {line} changed by itself");
+            lines.pull(line, pull);
+            tokio::time::timeout(Duration::from_secs(5), contact.changed()).await
+        };
+        is(
+            edge.await.is_ok(),
+            true,
+            &format!("{how}: an edge of line {line} is heard"),
+        );
+        is(
+            contact.is_closed(),
+            Ok(is_closed),
+            &format!("{how}: and its level is right"),
+        );
+    }
+}
+
+fn seal(board: &Board) {
+    let mut policy = cloister_sandbox::processes::panel(Path::new("/run/cloister/serve.sock"));
+    // What this program itself does: pulling lines, and looking at what came of it.
+    policy = policy
+        .write("/sys/devices/platform")
+        .read("/sys/class/watchdog");
+    policy = board
+        .reads
+        .iter()
+        .fold(policy, |policy, folder| policy.read(folder));
+    policy = board
+        .writes
+        .iter()
+        .fold(policy, |policy, folder| policy.write(folder));
+    let seal = policy.seal().expect("it can be sealed");
+    println!("     {}", seal.line());
+    is(
+        (seal.calls, seal.landlock > 0),
+        (true, true),
+        "it is sealed",
+    );
+    let opened = fs::File::open("/dev/watchdog0").map(drop);
+    is(opened.is_err(), true, "a sealed panel opens no device");
+}
