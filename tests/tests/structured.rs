@@ -243,10 +243,16 @@ fn a_shape_that_cannot_be_held_is_refused_by_name() {
     refused(schema(json!({"minimum": -1e30})), whole, "minimum");
     refused(grammar("regex", "(unclosed"), whole, "");
     refused(grammar("lark", "start: nowhere"), whole, "nowhere");
+    refused(grammar("gbnf", "root ::= nowhere"), whole, "nowhere");
     refused(
-        grammar("gbnf", "root ::= x"),
+        grammar("gbnf", "root ::= \n <think>"),
+        whole,
+        "line 2: references to tokens",
+    );
+    refused(
+        grammar("ebnf", "root = x"),
         "response_format.syntax",
-        "lark",
+        "gbnf",
     );
     refused(
         json!({"type": "grammar", "syntax": "lark"}),
@@ -286,6 +292,49 @@ fn a_shape_that_cannot_be_held_is_refused_by_name() {
         answer.body
     );
     assert_eq!(serve.chat(&question("Hi", 2)).status, 200);
+}
+
+/// JSON in llama.cpp's notation: a grammar whose rules need themselves.
+const JSON: &str = r#"root ::= object
+value ::= object | array | string | ("-"? [0-9]{1,9}) | "true" | "false" | "null"
+object ::= "{" (string ": " value (", " string ": " value){0,3})? "}"
+array ::= "[" (value (", " value){0,3})? "]"
+string ::= "\"" ([^"\\\x7F\x00-\x1F] | "\\" ["\\bfnrt]){0,12} "\"" "#;
+
+#[test]
+fn an_answer_is_of_a_grammar_in_llama_cpps_notation() {
+    for model in [smollm2(), cached("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")] {
+        let serve = Serve::start(&model, &["--ctx", "1024"]);
+        let mut request = question("Is the door open?", 24);
+        request["grammar"] = json!("root ::= \"The door is \" (\"open\" | \"closed\") \".\"");
+        let text = said(&serve, &request);
+        assert!(
+            ["The door is open.", "The door is closed."].contains(&&*text),
+            "{text}"
+        );
+        let mut request = shaped("A cat as JSON.", 160, grammar("gbnf", JSON));
+        for seed in 0..3 {
+            request["temperature"] = json!(1.5);
+            request["seed"] = json!(seed);
+            let answer = serve.chat(&request);
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            let choice = answer.json()["choices"][0].clone();
+            let text = choice["message"]["content"].as_str().unwrap();
+            assert!(text.starts_with('{'), "{text}");
+            if choice["finish_reason"] == "stop" {
+                let value: Value = serde_json::from_str(text).expect(text);
+                assert!(value.is_object(), "{text}");
+            }
+        }
+        request["grammar"] = json!("root ::= \"x\"");
+        let answer = serve.chat(&request);
+        assert_eq!(
+            answer.json()["error"]["param"],
+            "grammar",
+            "{}",
+            answer.body
+        );
+    }
 }
 
 #[test]

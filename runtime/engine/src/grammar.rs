@@ -3,6 +3,8 @@
 //! In: the shape, and the tokens of the answer as they come. Out: which tokens may be next, and which must.
 //! Must never let a text of a request into a log.
 
+mod gbnf;
+
 use std::sync::Arc;
 
 use llguidance::api::{ParserLimits, TopLevelGrammar};
@@ -11,6 +13,7 @@ use llguidance::{Logger, Matcher, ParserFactory};
 use serde_json::{Value, json};
 
 use crate::llama::{Model, Token};
+use gbnf::Converted;
 
 /// A shape that an answer can be held to.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,7 +24,13 @@ pub enum Shape {
     Regex(String),
     /// Text of this grammar, in llguidance's kind of Lark.
     Lark(String),
+    /// Text of this grammar, in llama.cpp's GBNF, without references to tokens.
+    Gbnf(String),
 }
+
+/// Most items that the parser of a grammar may make to find out what may be next. Those of GBNF are read character by
+/// character, which takes more; with a vocabulary of 150,000 it is still a fraction of a second.
+const GBNF_ITEMS: usize = 5_000_000;
 
 /// Why an answer cannot be held to a shape.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -68,13 +77,21 @@ impl Grammars {
     /// # Errors
     /// Something in it is not supported, or wrong, or so much that it would take too long.
     pub fn compile(&self, shape: &Shape) -> Result<Grammar, ShapeError> {
+        let mut limits = self.0.limits().clone();
         let grammar = match shape {
             Shape::JsonSchema(schema) => TopLevelGrammar::from_json_schema(spaced(schema.clone())),
             Shape::Regex(regex) => TopLevelGrammar::from_regex(regex),
             Shape::Lark(lark) => TopLevelGrammar::from_lark(lark.clone()),
+            Shape::Gbnf(gbnf) => {
+                limits.step_max_items = GBNF_ITEMS;
+                match gbnf::convert(gbnf)? {
+                    Converted::Regex(regex) => TopLevelGrammar::from_regex(&regex),
+                    Converted::Lark(lark) => TopLevelGrammar::from_lark(lark),
+                }
+            }
         };
         let init = llguidance::api::GrammarInit::Serialized(grammar);
-        let (logger, limits) = (Logger::new(0, 0), self.0.limits().clone());
+        let logger = Logger::new(0, 0);
         // It catches its own panics from here on; compiling does not.
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let parser = self

@@ -27,7 +27,7 @@ use super::peer::Asker;
 use super::templates;
 pub use messages::messages;
 pub use sampling::{sampling, stop};
-pub use shape::{format, response_format};
+pub use shape::{chat_shape, format, response_format};
 pub use thinking::Thinking;
 pub use tools::Tools;
 pub use truncation::Cut;

@@ -14,7 +14,7 @@ fn any_object() -> Shape {
 }
 
 /// OpenAI's `response_format`: `text`, `json_object`, `json_schema`; and `grammar`, with the `syntax` and the
-/// `definition` of its custom tools: `regex` or `lark`.
+/// `definition` of its custom tools, `regex` or `lark`, or in llama.cpp's `gbnf`.
 pub fn response_format(value: Option<Value>) -> Result<Option<Shape>> {
     let at = "response_format";
     let Some(value) = value else {
@@ -49,9 +49,10 @@ pub fn response_format(value: Option<Value>) -> Result<Option<Shape>> {
             Some(match syntax.as_deref() {
                 Some("regex") => Shape::Regex(definition),
                 Some("lark") => Shape::Lark(definition),
+                Some("gbnf") => Shape::Gbnf(definition),
                 _ => {
                     let field = "response_format.syntax";
-                    return Err(ApiError::field(field, "syntax must be regex or lark"));
+                    return Err(ApiError::field(field, "syntax must be regex, lark or gbnf"));
                 }
             })
         }
@@ -64,6 +65,23 @@ pub fn response_format(value: Option<Value>) -> Result<Option<Shape>> {
     };
     fields.finish()?;
     Ok(shape)
+}
+
+/// OpenAI's `response_format`, or llama-server's `grammar` in its place; and which of them it was.
+pub fn chat_shape(fields: &mut Fields) -> Result<(Option<Shape>, &'static str)> {
+    let shape = response_format(fields.take("response_format"))?;
+    match fields
+        .text("grammar")?
+        .filter(|grammar| !grammar.is_empty())
+    {
+        None => Ok((shape, "response_format")),
+        Some(grammar) if shape.is_none() => Ok((Some(Shape::Gbnf(grammar)), "grammar")),
+        Some(_) => {
+            let message =
+                "grammar and response_format both say what the answer must look like: keep one";
+            Err(ApiError::field("grammar", message))
+        }
+    }
 }
 
 /// Ollama's `format`: `"json"` or a schema.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::serve::api_error::ApiError;
-use crate::serve::ask::{Ask, Source, Thinking, Tools, messages, response_format, sampling, stop};
+use crate::serve::ask::{Ask, Source, Thinking, Tools, chat_shape, messages, sampling, stop};
 use crate::serve::fields::Fields;
 
 /// A checked request.
@@ -39,6 +39,7 @@ impl ChatRequest {
                 include_usage
             }
         };
+        let (shape, shape_field) = chat_shape(&mut fields)?;
         let request = Self {
             ask: Ask {
                 model: fields.text("model")?,
@@ -46,9 +47,9 @@ impl ChatRequest {
                 max_tokens: new.or(old).map(|n| n as usize),
                 stop: stop(fields.take("stop"))?,
                 thinking: Thinking::parse(&mut fields)?,
-                shape: response_format(fields.take("response_format"))?,
+                shape,
                 tools: Tools::parse(&mut fields)?,
-                shape_field: "response_format",
+                shape_field,
                 ..Ask::of(Source::Messages(messages)).with_common(&mut fields)?
             },
             stream,
@@ -146,6 +147,7 @@ mod tests {
             ("n", json!(2)),
             ("tools", json!("light")),
             ("response_format", json!("json")),
+            ("grammar", json!(["root ::= x"])),
             ("truncation", json!("auto")),
             ("cache", json!("everything")),
             ("speculative.n_max", json!(-1)),
