@@ -7,6 +7,7 @@
 mod bind;
 mod buses;
 pub mod devices;
+mod findings;
 mod generic;
 mod jetson_orin;
 mod panel;

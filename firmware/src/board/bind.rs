@@ -5,19 +5,18 @@
 
 use std::time::Duration;
 
-use cloister_control::device::{self, Fault, SocThrottle, Tachometer};
-use cloister_control::units::Celsius;
+use cloister_control::device::{self, SocThrottle, Tachometer};
 
 use super::buses::Buses;
 use super::devices::{Fan, Name, Named, Power, Thermometer, Watchdog};
-use super::{Board, Finding, Guard, Machine, Outcome, Sensor, Table, panel};
+use super::{Board, Guard, Machine, Table, panel};
 use crate::drivers::bus_thermometer::{Lm75, Tmp102, Tmp117};
 use crate::drivers::emc::{Emc230x, Emc2101};
 use crate::drivers::ina::{Ina219, Ina226};
 use crate::drivers::sysfs::{Class, Device};
 use crate::drivers::thermal::{CoolingFan, SlowedProcessor, Zone};
 use crate::drivers::watchdog::{Dog, watchdogs};
-use crate::drivers::{advice, hwmon, thermal};
+use crate::drivers::{hwmon, thermal};
 
 /// Binds all devices of a table.
 pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
@@ -266,54 +265,5 @@ fn one(class: &Class, name: &Name) -> Result<Device, &'static str> {
         Ok([device]) => Ok(device),
         Err(found) if found.is_empty() => Err(NONE),
         Err(_) => Err(SEVERAL),
-    }
-}
-
-impl Board {
-    fn finds(&mut self, what: &'static str, place: &str, outcome: Outcome) {
-        self.findings.push(Finding {
-            what,
-            place: place.to_owned(),
-            outcome,
-        });
-    }
-
-    /// Something is there, and this is what it is for.
-    pub(super) fn found(&mut self, what: &'static str, place: &str, does: &str) {
-        let does = does.to_owned();
-        self.finds(what, place, Outcome::Found { does });
-    }
-
-    /// Something is not, for this reason.
-    pub(super) fn missing(&mut self, what: &'static str, place: &str, why: &str) {
-        let why = why.to_owned();
-        self.finds(what, place, Outcome::Missing { why });
-    }
-
-    /// Adds a thermometer.
-    pub(super) fn thermometer(
-        &mut self,
-        place: &str,
-        name: String,
-        limit: Option<f32>,
-        on_die: bool,
-        mut device: Box<dyn device::Thermometer>,
-    ) {
-        let reads = device.read().map(|now| format!("cools by it; now {now}"));
-        self.tried("temperature", place, reads);
-        self.thermometers.push(Sensor {
-            name,
-            limit: limit.map_or(self.limits.limit, Celsius),
-            on_die,
-            device,
-        });
-    }
-
-    /// Something was tried.
-    pub(super) fn tried(&mut self, what: &'static str, place: &str, does: Result<String, Fault>) {
-        match does {
-            Ok(does) => self.found(what, place, &does),
-            Err(fault) => self.missing(what, place, advice(fault)),
-        }
     }
 }
