@@ -1,30 +1,36 @@
-//! The drivers on a real kernel: simulated GPIO lines, an emulated thermometer, a software watchdog, an LED of a keyboard.
+//! The drivers on a real kernel: simulated GPIO lines, an emulated thermometer and fan, a software watchdog, an LED of a
+//! keyboard.
 //! For `tests/firmware/guest`, which starts it as root in a guest that has these; one line for each thing that holds.
 //!
 //!     in_guest          tries everything, sealed at the end as the panel is
 //!     in_guest crash    starts the watchdog, and dies without stopping it
 
+mod simulations;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use cloister_control::device::{Fault, StatusLight};
 use cloister_control::light::Rgb;
-use cloister_control::units::Celsius;
+use cloister_control::units::{Celsius, Duty, Rpm};
 use cloister_panel::board::devices::Devices;
 use cloister_panel::board::{Board, Contact, Machine, Outcome, find_wired};
 use cloister_panel::drivers::bus_thermometer::Tmp102;
 use cloister_panel::drivers::gpio::{self, LineContact};
 use cloister_panel::drivers::i2c::{self, Bus};
 use cloister_panel::drivers::led::Led;
-use linux_embedded_hal::i2cdev::core::I2CDevice;
-use linux_embedded_hal::i2cdev::linux::LinuxI2CDevice;
+
+use simulations::{
+    LM75, Lines, STUB, adapter, fan_file, is, plug_in_the_fan, plug_in_the_thermometer, read, write,
+};
 
 /// What is wired in the guest.
 const WIRED: &str = r#"
 light = { driver = "gpio", chip = "pinctrl-rp1", lines = [0, 1, 2] }
 button = { chip = "pinctrl-rp1", line = 3 }
 privacy-switch = { chip = "pinctrl-rp1", line = 4, to-ground = false }
+fan = { driver = "hwmon", name = "lm63" }
 watchdog = { identity = "Software Watchdog", timeout-seconds = 4 }
 
 [[temperature]]
@@ -32,8 +38,6 @@ driver = "hwmon"
 names = ["lm75"]
 "#;
 
-const STUB: &str = "SMBus stub driver";
-const ADDRESS: u8 = 0x48;
 const DOG: &str = "/sys/class/watchdog/watchdog0/state";
 
 fn main() {
@@ -65,51 +69,18 @@ fn main() {
     seal(&board);
     runtime.block_on(all(&mut board, &lines, "sealed"));
     drop(board);
+    let governor = read(fan_file("pwm1_enable"));
+    is(
+        governor,
+        "2",
+        "a panel that ends gives the fan back to its chip",
+    );
     is(
         read(DOG),
         "inactive",
         "a panel that ends stops the watchdog",
     );
     println!("in_guest: everything holds");
-}
-
-/// Says what holds, or ends with what does not.
-fn is<T: PartialEq + std::fmt::Debug>(found: T, wanted: impl Into<T>, what: &str) {
-    let wanted = wanted.into();
-    assert!(found == wanted, "{what}: {found:?} and not {wanted:?}");
-    println!("holds: {what}");
-}
-
-fn read(path: impl AsRef<Path>) -> String {
-    let path = path.as_ref();
-    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-    text.trim().to_owned()
-}
-
-fn write(path: impl AsRef<Path>, text: &str) {
-    let path = path.as_ref();
-    fs::write(path, text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-}
-
-/// Where the simulation shows its lines.
-struct Lines(PathBuf);
-
-impl Lines {
-    fn of_the_simulation() -> Self {
-        let simulation = Path::new("/sys/kernel/config/gpio-sim/panel");
-        let device = read(simulation.join("dev_name"));
-        let chip = read(simulation.join("bank0/chip_name"));
-        Self(Path::new("/sys/devices/platform").join(device).join(chip))
-    }
-
-    fn pull(&self, line: u32, to: &str) {
-        write(self.0.join(format!("sim_gpio{line}/pull")), to);
-    }
-
-    fn values(&self) -> String {
-        let value = |line| read(self.0.join(format!("sim_gpio{line}/value")));
-        (0..3).map(value).collect()
-    }
 }
 
 fn leds() {
@@ -137,30 +108,18 @@ fn leds() {
     is(trigger(), before, "and is given back");
 }
 
-/// The emulated LM75: its register is set before the kernel's driver has it.
-fn set_lm75(degrees: u8) {
-    let node = i2c::node(&Machine::this(), STUB).expect("the stub's bus");
-    let mut stub = LinuxI2CDevice::new(node, ADDRESS.into()).expect("its address is free");
-    stub.smbus_write_word_data(0, degrees.into()).unwrap();
-}
-
-fn adapter() -> PathBuf {
-    let node = i2c::node(&Machine::this(), STUB).expect("the stub's bus");
-    Path::new("/sys/bus/i2c/devices").join(node.file_name().unwrap())
-}
-
 fn bus() {
     let node = i2c::node(&Machine::this(), STUB).expect("the stub's bus");
-    let mut sensor = Tmp102::new(Bus::open(&node, ADDRESS).expect("nobody has it"), ADDRESS);
+    let mut sensor = Tmp102::new(Bus::open(&node, LM75).expect("nobody has it"), LM75);
     let answer = cloister_control::device::Thermometer::read(&mut sensor);
     is(
         answer,
         Err(Fault::Bus),
         "an adapter that cannot do plain I2C is a fault of the bus",
     );
-    set_lm75(25);
-    write(adapter().join("new_device"), "lm75 0x48");
-    let taken = Bus::open(&node, ADDRESS).err();
+    plug_in_the_thermometer();
+    plug_in_the_fan();
+    let taken = Bus::open(&node, LM75).err();
     is(
         taken,
         Some(Fault::Taken),
@@ -196,6 +155,8 @@ fn everything_is_found(board: &Board) {
         "privacy switch",
         "watchdog",
         "temperature",
+        "fan",
+        "fan speed",
     ] {
         let found = board.findings.iter().any(|finding| {
             finding.what == what && matches!(finding.outcome, Outcome::Found { .. })
@@ -263,14 +224,22 @@ async fn all(board: &mut Board, lines: &Lines, how: &str) {
             Err(Fault::Absent),
             "a sensor that goes away is absent",
         );
-        set_lm75(25);
-        write(adapter().join("new_device"), "lm75 0x48");
+        plug_in_the_thermometer();
         is(
             sensor.read(),
             Ok(Celsius(25.0)),
             "and is read again when it is back",
         );
     }
+    let fan = board.fan.as_mut().expect("a fan");
+    for duty in [Duty::FULL, Duty::OFF] {
+        fan.set(duty).unwrap();
+        let driven = (read(fan_file("pwm1")), read(fan_file("pwm1_enable")));
+        let wanted = (duty.0.to_string(), "1".to_owned());
+        is(driven, wanted, &what("the fan is driven, by us"));
+    }
+    let speed = board.tachometer.as_mut().expect("its speed").read();
+    is(speed, Ok(Rpm(2000)), &what("and its speed is read"));
     let dog = board.watchdog.as_mut().expect("a watchdog");
     is(dog.device.feed(), Ok(()), &what("the watchdog is fed"));
 }
@@ -313,7 +282,8 @@ fn seal(board: &Board) {
     // What this program itself does: pulling lines, and looking at what came of it.
     policy = policy
         .write("/sys/devices/platform")
-        .read("/sys/class/watchdog");
+        .read("/sys/class/watchdog")
+        .read("/sys/class/hwmon");
     policy = board
         .reads
         .iter()
