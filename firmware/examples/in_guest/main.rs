@@ -22,7 +22,8 @@ use cloister_panel::drivers::i2c::{self, Bus};
 use cloister_panel::drivers::led::Led;
 
 use simulations::{
-    LM75, Lines, STUB, adapter, fan_file, is, plug_in_the_fan, plug_in_the_thermometer, read, write,
+    LM75, Lines, STUB, adapter, fan_file, is, plug_in_the_fan, plug_in_the_thermometer, presses,
+    read, write,
 };
 
 /// What is wired in the guest.
@@ -68,6 +69,7 @@ fn main() {
     runtime.block_on(all(&mut board, &lines, "open"));
     seal(&board);
     runtime.block_on(all(&mut board, &lines, "sealed"));
+    runtime.block_on(unplugged(&mut board));
     drop(board);
     let governor = read(fan_file("pwm1_enable"));
     is(
@@ -244,37 +246,28 @@ async fn all(board: &mut Board, lines: &Lines, how: &str) {
     is(dog.device.feed(), Ok(()), &what("the watchdog is fed"));
 }
 
-/// Closes and opens a contact, each time while somebody waits for it.
-async fn presses(
-    contact: &mut dyn Contact,
-    lines: &Lines,
-    (line, closed, open): (u32, &str, &str),
-    how: &str,
-) {
-    is(
-        contact.is_closed(),
-        Ok(false),
-        &format!("{how}: line {line} is open"),
-    );
-    for (pull, is_closed) in [(closed, true), (open, false)] {
-        let edge = async {
-            // Whoever waits and is dropped loses nothing.
-            let gave_up = tokio::time::timeout(Duration::from_millis(50), contact.changed()).await;
-            assert!(gave_up.is_err(), "line {line} changed by itself");
-            lines.pull(line, pull);
-            tokio::time::timeout(Duration::from_secs(5), contact.changed()).await
-        };
-        is(
-            edge.await.is_ok(),
-            true,
-            &format!("{how}: an edge of line {line} is heard"),
-        );
-        is(
-            contact.is_closed(),
-            Ok(is_closed),
-            &format!("{how}: and its level is right"),
-        );
+async fn unplugged(board: &mut Board) {
+    let button = board.button.as_mut().expect("a button");
+    let pulled_out = async {
+        write("/sys/kernel/config/gpio-sim/panel/live", "0");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = button.changed() => {}
+        () = pulled_out => {}
+        () = tokio::time::sleep(Duration::from_secs(5)) => panic!("nobody hears that a chip is gone"),
     }
+    is(
+        button.is_closed(),
+        Err(Fault::Absent),
+        "a chip that is pulled out is absent",
+    );
+    let light = board.light.as_mut().expect("a light");
+    is(light.set(Rgb::BLACK), Err(Fault::Absent), "with its lights");
+    let began = std::time::Instant::now();
+    button.changed().await;
+    let waited = began.elapsed() >= Duration::from_millis(900);
+    is(waited, true, "and who waits for it looks once a second");
 }
 
 fn seal(board: &Board) {
@@ -283,7 +276,8 @@ fn seal(board: &Board) {
     policy = policy
         .write("/sys/devices/platform")
         .read("/sys/class/watchdog")
-        .read("/sys/class/hwmon");
+        .read("/sys/class/hwmon")
+        .write("/sys/kernel/config");
     policy = board
         .reads
         .iter()

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use cloister_panel::board::Machine;
+use cloister_panel::board::{Contact, Machine};
 use cloister_panel::drivers::i2c;
 use linux_embedded_hal::i2cdev::core::I2CDevice;
 use linux_embedded_hal::i2cdev::linux::LinuxI2CDevice;
@@ -84,4 +85,37 @@ pub fn fan_file(name: &str) -> PathBuf {
 pub fn adapter() -> PathBuf {
     let node = i2c::node(&Machine::this(), STUB).expect("the stub's bus");
     Path::new("/sys/bus/i2c/devices").join(node.file_name().unwrap())
+}
+
+/// Closes and opens a contact, each time while somebody waits for it.
+pub async fn presses(
+    contact: &mut dyn Contact,
+    lines: &Lines,
+    (line, closed, open): (u32, &str, &str),
+    how: &str,
+) {
+    is(
+        contact.is_closed(),
+        Ok(false),
+        &format!("{how}: line {line} is open"),
+    );
+    for (pull, is_closed) in [(closed, true), (open, false)] {
+        let edge = async {
+            // Whoever waits and is dropped loses nothing.
+            let gave_up = tokio::time::timeout(Duration::from_millis(50), contact.changed()).await;
+            assert!(gave_up.is_err(), "line {line} changed by itself");
+            lines.pull(line, pull);
+            tokio::time::timeout(Duration::from_secs(5), contact.changed()).await
+        };
+        is(
+            edge.await.is_ok(),
+            true,
+            &format!("{how}: an edge of line {line} is heard"),
+        );
+        is(
+            contact.is_closed(),
+            Ok(is_closed),
+            &format!("{how}: and its level is right"),
+        );
+    }
 }
