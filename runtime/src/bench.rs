@@ -129,6 +129,7 @@ fn facts(bench: &Bench, path: &Path) -> serde_json::Value {
             "parameters": model.n_params,
         },
         "threads": bench.n_threads(),
+        "cpu": cloister_engine::cpu_features(),
     })
 }
 
@@ -136,12 +137,13 @@ fn facts(bench: &Bench, path: &Path) -> serde_json::Value {
 fn head(bench: &Bench) -> String {
     let model = bench.model();
     format!(
-        "{} {}, {:.1} MiB, {:.1} M parameters, {} threads",
+        "{} {}, {:.1} MiB, {:.1} M parameters, {} threads; {}",
         model.architecture,
         model.quantization,
         model.size as f64 / f64::from(1 << 20),
         model.n_params as f64 / 1e6,
-        bench.n_threads()
+        bench.n_threads(),
+        cloister_engine::cpu_features()
     )
 }
 

@@ -41,7 +41,7 @@ pub use engine::{Client, Engine, Generation, Options, Priority, Prompt, Request,
 pub use error::{EmbedError, GenerateError, LoadError, PromptError, QueueFull, StoreError};
 pub use event::{Completion, Event, FinishReason, Timings, Usage};
 pub use grammar::{Grammar, Shape, ShapeError};
-pub use llama::{KvType, Token};
+pub use llama::{KvType, Token, cpu_features};
 pub use model::{ModelInfo, id_of};
 pub use pooling::Pooling;
 pub use prefix_store::PrefixFolder;

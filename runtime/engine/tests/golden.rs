@@ -95,6 +95,16 @@ fn nobody_ends_a_turn_by_writing_its_end() {
     );
 }
 
+/// An ARM package has the CPU backend twice, and takes the one for the CPU that it finds (images/arm).
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn dot_products_are_used_where_they_are() {
+    let features = cloister_engine::cpu_features();
+    let used = features.split(' ').any(|feature| feature == "DOTPROD");
+    let there = std::arch::is_aarch64_feature_detected!("dotprod");
+    assert_eq!(used, there, "{features}");
+}
+
 #[tokio::test]
 async fn smollm2_prompts_and_answers_as_transformers_does() {
     let compared = agrees(

@@ -10,6 +10,11 @@ use clap::{Command, Parser};
 /// Reads the command line. Ends the process where there is nothing to run: with exit code 0 after
 /// `--help` or `--version`, with 2 and one line on standard error after a mistake.
 pub fn parse<T: Parser>() -> T {
+    #[cfg(feature = "documents")]
+    if let Some(folder) = std::env::var_os("CLOISTER_DOCUMENTS") {
+        crate::documents::write(T::command(), folder.as_ref()).expect("the folder is there");
+        std::process::exit(0);
+    }
     if std::env::args().any(|argument| holds_a_password(&argument)) {
         eprintln!(
             "{}: everybody on this machine can read a password in a command line; give it by the environment or a file, see --help",

@@ -5,6 +5,8 @@
 
 pub mod command_line;
 pub mod config_file;
+#[cfg(feature = "documents")]
+mod documents;
 pub mod node;
 pub mod output;
 pub mod panics;

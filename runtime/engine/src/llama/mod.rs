@@ -3,6 +3,7 @@
 
 mod batch;
 mod context;
+mod cpu;
 mod log;
 mod mat_mul;
 mod model;
@@ -12,6 +13,7 @@ mod threads;
 
 pub use batch::Batch;
 pub use context::{Context, ContextParams, DecodeError, KvType};
+pub use cpu::cpu_features;
 pub use log::{first_error, route_logs};
 pub use mat_mul::{Inputs, MatMul, MatMulObserver};
 pub use model::{Model, file_type_name};
