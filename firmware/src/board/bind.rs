@@ -88,7 +88,7 @@ pub fn slowed_processor(machine: &Machine, board: &mut Board) {
         return board.missing("throttling", place, "the kernel has none");
     };
     for device in processor.devices() {
-        board.reads.push(device.stays_in());
+        board.reads.extend(device.reads());
     }
     let does = "tells when the kernel slows the processor because of heat";
     board.tried("throttling", place, processor.read().map(|_| does.into()));
@@ -120,7 +120,7 @@ fn thermometers(
     for device in found {
         let name = device.name().to_owned();
         let place = format!("{kind} {name}");
-        board.reads.push(device.stays_in());
+        board.reads.extend(device.reads());
         board.thermometer(&place, name, named.limit, named.on_die, driver(device));
     }
 }
@@ -133,14 +133,14 @@ fn power(machine: &Machine, names: &[Name], channel: Option<&str>, board: &mut B
     }
     let meters: Vec<_> = chips
         .into_iter()
-        .filter_map(|chip| Some((chip.stays_in(), hwmon::Power::of(chip, channel)?)))
+        .filter_map(|chip| Some((chip.reads(), hwmon::Power::of(chip, channel)?)))
         .collect();
     match <[_; 1]>::try_from(meters) {
-        Ok([(folder, mut meter)]) => {
+        Ok([(read, mut meter)]) => {
             let reads = device::PowerMeter::read(&mut meter);
             let reads = reads.map(|now| format!("accounts for energy; now {now}"));
             board.tried("power", &place, reads);
-            board.reads.push(folder);
+            board.reads.extend(read);
             board.power = Some(Box::new(meter));
         }
         Err(meters) if meters.is_empty() => {
@@ -172,6 +172,7 @@ fn hwmon_fan(
             );
         }
         Ok(chip) => {
+            board.reads.extend(chip.reads());
             board.writes.push(chip.stays_in());
             fan(board, &place, Box::new(hwmon::Fan::of(chip, channel)));
         }
@@ -180,17 +181,17 @@ fn hwmon_fan(
     let name = tachometer.unwrap_or(name);
     let place = format!("chip {name}");
     let speed = one(&hwmon::chips(machine), name).and_then(|chip| {
-        let folder = chip.stays_in();
+        let read = chip.reads();
         let speed = hwmon::FanSpeed::of(chip, channel);
-        Ok((folder, speed.ok_or("it does not measure a fan's speed")?))
+        Ok((read, speed.ok_or("it does not measure a fan's speed")?))
     });
     match speed {
-        Ok((folder, mut speed)) => {
+        Ok((read, mut speed)) => {
             let reads = speed
                 .read()
                 .map(|now| format!("sees whether it turns; now {now}"));
             board.tried("fan speed", &place, reads);
-            board.reads.push(folder);
+            board.reads.extend(read);
             board.tachometer = Some(Box::new(speed));
         }
         Err(why) => board.missing("fan speed", &place, why),
@@ -201,7 +202,8 @@ fn cooling_fan(machine: &Machine, name: &Name, board: &mut Board) {
     let place = format!("cooling device {name}");
     match one(&thermal::devices(machine), name) {
         Ok(device) => {
-            // All cooling devices lie in one folder of the kernel's.
+            board.reads.extend(device.reads());
+            // Not what it stays in: all cooling devices and zones lie there.
             board.writes.push(device.at().to_owned());
             fan(board, &place, Box::new(CoolingFan::of(device)));
         }

@@ -81,7 +81,15 @@ impl Device {
         self.at.join(file).exists()
     }
 
-    /// The folder that stays when the device goes away and comes back.
+    /// What is read to find it, and to find it again: its class, and what it is connected to. Its own folder is another one
+    /// when it was pulled out and is back.
+    pub fn reads(&self) -> [PathBuf; 2] {
+        let stays_in = self.stays_in();
+        let connected_to = stays_in.parent().unwrap_or(&stays_in).to_owned();
+        [self.class.folder.clone(), connected_to]
+    }
+
+    /// The folder that stays when its driver goes away and comes back.
     pub fn stays_in(&self) -> PathBuf {
         let at = fs::canonicalize(&self.at).unwrap_or_else(|_| self.at.clone());
         let class = self.class.folder.file_name();
