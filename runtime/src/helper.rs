@@ -2,7 +2,7 @@
 //! it is sealed.
 //!
 //! In: what such a process is to do, from a process that has one thread. Out: the pipes to it. It seals itself, works on
-//! one request after the other, in children that may be lost, and ends with `serve`.
+//! one request after the other, in children that may be lost and end with it, and ends when `serve` has.
 
 use std::ffi::CStr;
 use std::io::{self, PipeReader, PipeWriter, Read};
@@ -61,7 +61,8 @@ pub fn child(work: impl FnOnce() -> bool) -> io::Result<libc::pid_t> {
     }
 }
 
-/// Ends with the work, and with its parent: nothing of what the parent had in memory is its business.
+/// Ends with the work, and with its parent, unless that is sealed and this is not: nothing of what the parent had in memory
+/// is its business.
 fn as_a_child(work: impl FnOnce() -> bool) -> ! {
     // SAFETY: prctl takes numbers only here.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };

@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -95,7 +95,7 @@ fn help(models: &Path, mut requests: PipeReader, mut answers: PipeWriter) -> any
     let nowhere = File::options().write(true).open("/dev/null")?;
     processes::model_trial(models).seal()?;
     while let Ok(request) = Request::read(&mut requests) {
-        let outcome = try_out(&request, &nowhere)?;
+        let outcome = try_out(&request, &requests, &nowhere)?;
         // Nobody waits for it where `serve` has ended meanwhile.
         if outcome.write(&mut answers).is_err() {
             break;
@@ -105,7 +105,7 @@ fn help(models: &Path, mut requests: PipeReader, mut answers: PipeWriter) -> any
 }
 
 /// One trial, in a child.
-fn try_out(request: &Request, nowhere: &File) -> anyhow::Result<Outcome> {
+fn try_out(request: &Request, requests: &PipeReader, nowhere: &File) -> anyhow::Result<Outcome> {
     let (mut reader, writer) = io::pipe()?;
     let child = helper::child(|| {
         // SAFETY: these take numbers only.
@@ -123,6 +123,10 @@ fn try_out(request: &Request, nowhere: &File) -> anyhow::Result<Outcome> {
     let mut words = Vec::new();
     let mut piece = [0; 4096];
     loop {
+        if parent_has_gone(requests.as_raw_fd(), reader.as_raw_fd()) {
+            // SAFETY: the child is not reaped yet, so its number is not another's.
+            unsafe { libc::kill(child, libc::SIGKILL) };
+        }
         match reader.read(&mut piece)? {
             0 => break,
             n => words.extend_from_slice(&piece[..n]),
@@ -131,6 +135,21 @@ fn try_out(request: &Request, nowhere: &File) -> anyhow::Result<Outcome> {
     }
     let status = ExitStatus::from_raw(helper::reap(child)?);
     Ok(Outcome { status, words })
+}
+
+/// Waits until there are words to read, or their end; or until nobody is left to make requests: true. The kernel does
+/// not tell: it sends no signal from a sealed parent to who is not under its seal.
+fn parent_has_gone(requests: RawFd, words: RawFd) -> bool {
+    let wait = |fd, events| libc::pollfd {
+        fd,
+        events,
+        revents: 0,
+    };
+    // No more than the end of the requests.
+    let mut both = [wait(requests, 0), wait(words, libc::POLLIN)];
+    // SAFETY: the list lives for the call and has this length.
+    unsafe { libc::poll(both.as_mut_ptr(), 2, -1) };
+    both[0].revents & libc::POLLHUP != 0
 }
 
 /// Without a log: the last line is the reason.
