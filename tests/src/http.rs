@@ -166,22 +166,33 @@ impl Iterator for Events {
 
 /// POST over a Unix socket, on a connection of its own; gives the raw answer, head and body.
 pub fn post_over_unix(socket: &Path, path: &str, body: &str) -> String {
-    send_over_unix(socket, path, body, "")
+    send_over_unix(socket, "POST", path, body, "")
+}
+
+/// The same with PUT.
+pub fn put_over_unix(socket: &Path, path: &str, body: &str) -> String {
+    send_over_unix(socket, "PUT", path, body, "")
 }
 
 /// The same for somebody else, whom the header `Cloister-Asker` names.
 pub fn post_over_unix_as(socket: &Path, path: &str, body: &str, asker: &str) -> String {
-    send_over_unix(socket, path, body, &format!("Cloister-Asker: {asker}\r\n"))
+    send_over_unix(
+        socket,
+        "POST",
+        path,
+        body,
+        &format!("Cloister-Asker: {asker}\r\n"),
+    )
 }
 
-fn send_over_unix(socket: &Path, path: &str, body: &str, header: &str) -> String {
+fn send_over_unix(socket: &Path, method: &str, path: &str, body: &str, header: &str) -> String {
     let mut stream = UnixStream::connect(socket).expect("the socket accepts");
     stream
         .set_read_timeout(Some(PATIENCE))
         .expect("a time limit can be set");
     write!(
         stream,
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .expect("the socket takes the request");

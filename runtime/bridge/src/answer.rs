@@ -27,6 +27,12 @@ pub enum ErrorCode {
     Expired,
     /// An ask of this id was answered, longer ago than its answer is kept.
     Answered,
+    /// The privacy switch of the box is on: it takes no prompts, and what waited is erased.
+    Privacy,
+    /// The box became too hot in the middle of the answer.
+    TooHot,
+    /// Somebody at the box has stopped the answer.
+    Stopped,
     /// The engine is not there, still loading, or went away. Such an ask waits: nobody is told.
     Unavailable,
     /// The engine failed in a way it did not name.

@@ -242,6 +242,12 @@ impl Answers {
         for (_, interrupt) in self.running.drain() {
             ended += usize::from(interrupt.send(Interrupt::Cancelled).is_ok());
         }
+        Ok(ended + self.end_waiting(answer, now)?)
+    }
+
+    /// Answers every ask so whose turn has not come yet; says how many.
+    pub fn end_waiting(&mut self, answer: impl Fn(&AskId) -> Bytes, now: Moment) -> Result<usize> {
+        let mut ended = 0;
         loop {
             let waiting = self.some_waiting(
                 "SELECT seq, id FROM asks WHERE answer IS NULL AND seq > ? LIMIT 100",
@@ -267,6 +273,13 @@ impl Answers {
             .execute_batch("DELETE FROM targets; DELETE FROM asks; DELETE FROM answered;")?;
         self.on_their_way.clear();
         self.recount()
+    }
+
+    /// Whether somebody is still to be told something: an ask without its answer, an answer that the broker has not.
+    pub fn owes_anything(&self) -> Result<bool> {
+        let due =
+            "SELECT 1 FROM asks LEFT JOIN targets ON ask = seq WHERE answer IS NULL OR state = ?";
+        self.db.prepare_cached(due)?.exists([DUE])
     }
 
     /// How many asks and answers there are.

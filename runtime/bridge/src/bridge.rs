@@ -11,13 +11,15 @@ mod work;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use crate::answer::Reply;
+use crate::answer::{AskError, ErrorCode, Reply};
 use crate::answers::Moment;
 use crate::broker::{Message, Publisher, Receipt};
 use crate::choices::{self, Choices, Defaults, Setting};
@@ -43,6 +45,8 @@ pub struct Bridge {
     warms_up: Arc<AtomicBool>,
     /// How many empty messages of our own are to come back that clear a retained ask.
     clears: AtomicU64,
+    /// Whether the privacy switch of the box is on.
+    private: AtomicBool,
     /// What is asked by itself.
     pub recipes: Recipes,
     places: Arc<Semaphore>,
@@ -100,6 +104,7 @@ impl Bridge {
             choices,
             warms_up: Arc::default(),
             clears: AtomicU64::new(0),
+            private: AtomicBool::new(false),
             recipes,
             places: Arc::new(Semaphore::new(AT_ONCE)),
             deliveries: Arc::new(Semaphore::new(DELIVERIES_AT_ONCE)),
@@ -248,6 +253,43 @@ impl Bridge {
         });
     }
 
+    /// Does as the privacy switch of the box says. Turned on, whatever waits is told so, and whatever comes; what runs is
+    /// told by the engine.
+    pub async fn heed(&self, private: bool) {
+        if self.private.swap(private, Ordering::Relaxed) == private || !private {
+            return;
+        }
+        let ended = self
+            .journal
+            .with(|answers| answers.end_waiting(|id| private_error().payload(Some(id)), now()));
+        match ended.await {
+            Ok(ended) => info!(ended, "the privacy switch is on: no asks are taken"),
+            Err(failure) => warn!("{failure}"),
+        }
+        self.journal.due.notify_one();
+    }
+
+    /// Whether the privacy switch of the box is on.
+    pub fn is_private(&self) -> bool {
+        self.private.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everybody has been told what became of their ask, or `most` has passed.
+    pub async fn told_everybody(&self, most: Duration) {
+        let told = async {
+            // A journal that cannot be read owes nothing that could be waited for.
+            while self
+                .journal
+                .with(|answers| answers.owes_anything())
+                .await
+                .unwrap_or(false)
+            {
+                sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let _ = timeout(most, told).await;
+    }
+
     /// Ends the work on every ask, for a clean end of the bridge. They stay in the journal.
     pub async fn stop(&self) {
         let stopped = self.journal.with(|answers| {
@@ -258,6 +300,14 @@ impl Bridge {
             debug!("{failure}");
         }
     }
+}
+
+/// Why an ask is not taken while the privacy switch is on.
+fn private_error() -> AskError {
+    AskError::new(
+        ErrorCode::Privacy,
+        "the privacy switch of this box is on: it takes no prompts and forgets those that waited",
+    )
 }
 
 /// The answer to an ask that was cancelled before the engine began with it.

@@ -1,28 +1,16 @@
 //! The engine's HTTP API over its Unix socket.
 //!
 //! In: a chat completion request, or the wish to hear the engine's state. Out: pieces as they come,
-//! and an [`AskError`] for whatever goes wrong. One connection for each request: dropping the future
-//! closes it, and that is how the engine learns of a cancel.
+//! and an [`AskError`] for whatever goes wrong. Dropping the future is how the engine learns of a cancel.
 //! Must never open any other connection than to that socket.
 
 use std::path::PathBuf;
 
-use bytes::Bytes;
+use cloister_client::{Answer, Error, Events, Method, Socket, StatusCode};
 use cloister_sandbox::report::Report;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::UnixStream;
-use tokio::task::JoinHandle;
 
 use crate::answer::{AskError, Delta, ErrorCode, Reply};
-use crate::sse;
-
-/// The longest error, or list of models, that is read, in bytes.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// The longest answer that is gathered, in bytes of text and reasoning: 128 Ki tokens of 8 bytes,
 /// and, in JSON, still within the 2 MB that some brokers take by default.
@@ -36,15 +24,25 @@ pub enum Heard<'a> {
     Delta(&'a Delta),
 }
 
+/// What `serve` wants of who reports.
+pub struct Orders {
+    /// The order to erase what it keeps, if there is one.
+    pub erase: Option<u64>,
+    /// Whether the privacy switch is on.
+    pub private: bool,
+}
+
 /// The engine behind its socket.
 pub struct Engine {
-    socket: PathBuf,
+    socket: Socket,
 }
 
 impl Engine {
     /// The engine that listens, or will listen, on `socket`.
     pub fn at(socket: PathBuf) -> Self {
-        Self { socket }
+        Self {
+            socket: Socket::at(socket),
+        }
     }
 
     /// Puts a streamed chat completion to the engine, for `asker` if there is a name for who asks.
@@ -57,7 +55,7 @@ impl Engine {
         reply: &mut Reply,
         mut on_event: impl FnMut(Heard),
     ) -> Result<(), AskError> {
-        let (mut stream, _connection) = self
+        let mut stream = self
             .open(
                 Method::POST,
                 "/v1/chat/completions",
@@ -67,7 +65,7 @@ impl Engine {
             .await?;
         let mut done = false;
         while !done {
-            let Some(events) = stream.next().await? else {
+            let Some(events) = stream.next().await.map_err(from_client)? else {
                 break;
             };
             for event in events {
@@ -107,7 +105,7 @@ impl Engine {
         let opened = self
             .open(Method::GET, "/api/events", None, String::new())
             .await;
-        let (mut stream, _connection) = match opened {
+        let mut stream = match opened {
             Ok(opened) => opened,
             Err(error) => return error,
         };
@@ -119,7 +117,7 @@ impl Engine {
                     .filter_map(|event| serde_json::from_str(&event.data).ok())
                     .for_each(&mut on_state),
                 Ok(None) => return unavailable("the engine closed its event stream"),
-                Err(error) => return error,
+                Err(error) => return from_client(error),
             }
         }
     }
@@ -136,11 +134,14 @@ impl Engine {
         Ok(names.map(String::from).collect())
     }
 
-    /// Tells about this process; the answer is the order to erase what it keeps, if there is one.
-    pub async fn report(&self, report: &Report) -> Result<Option<u64>, AskError> {
+    /// Tells about this process; the answer is what it has to do.
+    pub async fn report(&self, report: &Report) -> Result<Orders, AskError> {
         let body = serde_json::to_string(report).map_err(|error| internal(error.to_string()))?;
         let answer = self.get("/api/privacy/report", Method::POST, body).await?;
-        Ok(answer["erase"].as_u64())
+        Ok(Orders {
+            erase: answer["erase"].as_u64(),
+            private: answer["private"] == true,
+        })
     }
 
     /// Has `model` loaded, or for `default` whichever was loaded last.
@@ -152,13 +153,8 @@ impl Engine {
 
     /// Sends one request and returns its whole answer.
     async fn get(&self, path: &str, method: Method, body: String) -> Result<Value, AskError> {
-        let (response, _connection) = self.send(method, path, None, body).await?;
-        let body = Limited::new(response, MAX_BODY_BYTES)
-            .collect()
-            .await
-            .map_err(|_| unavailable("the engine closed the connection"))?;
-        serde_json::from_slice(&body.to_bytes())
-            .map_err(|_| internal("the engine sent an answer that is not JSON"))
+        let answer = self.send(method, path, None, body).await?;
+        answer.json().await.map_err(from_client)
     }
 
     /// Sends one request and returns its event stream once the engine has agreed to it.
@@ -168,13 +164,8 @@ impl Engine {
         path: &str,
         asker: Option<&str>,
         body: String,
-    ) -> Result<(EventStream, Connection), AskError> {
-        let (body, connection) = self.send(method, path, asker, body).await?;
-        let stream = EventStream {
-            body,
-            parser: sse::Parser::default(),
-        };
-        Ok((stream, connection))
+    ) -> Result<Events, AskError> {
+        Ok(self.send(method, path, asker, body).await?.events())
     }
 
     async fn send(
@@ -183,76 +174,15 @@ impl Engine {
         path: &str,
         asker: Option<&str>,
         body: String,
-    ) -> Result<(Incoming, Connection), AskError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| {
-            unavailable(format!(
-                "the engine does not answer on {}: {error}; is `cloister serve` running?",
-                self.socket.display()
-            ))
-        })?;
-        let gone = |_| unavailable("the engine closed the connection");
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(gone)?;
-        // Its errors also come out of the request and of the body.
-        let connection = Connection(tokio::spawn(async move {
-            let _ = connection.await;
-        }));
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("host", "localhost")
-            .header("content-type", "application/json");
-        if let Some(asker) = asker {
-            // Bytes, for a topic need not be ASCII.
-            request = request.header("cloister-asker", asker.as_bytes());
+    ) -> Result<Answer, AskError> {
+        let sent = self.socket.send(method, path, asker, body).await;
+        let answer = sent.map_err(from_client)?;
+        if answer.status == StatusCode::OK {
+            return Ok(answer);
         }
-        let request = request
-            .body(Full::<Bytes>::from(body))
-            .expect("method and path are constants, and a topic holds no control character");
-        let response: Response<Incoming> = sender.send_request(request).await.map_err(gone)?;
-        let status = response.status();
-        let body = response.into_body();
-        if status != StatusCode::OK {
-            let body = Limited::new(body, MAX_BODY_BYTES)
-                .collect()
-                .await
-                .map(|body| body.to_bytes())
-                .unwrap_or_default();
-            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-            return Err(from_engine(Some(status), &body["error"]));
-        }
-        Ok((body, connection))
-    }
-}
-
-/// The task that moves a connection's bytes; ends, and closes the socket, with its request.
-struct Connection(JoinHandle<()>);
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-struct EventStream {
-    body: Incoming,
-    parser: sse::Parser,
-}
-
-impl EventStream {
-    /// The next events; `None` at the end of the body.
-    async fn next(&mut self) -> Result<Option<Vec<sse::Event>>, AskError> {
-        while let Some(frame) = self.body.frame().await {
-            let frame = frame.map_err(|_| unavailable("the engine closed the connection"))?;
-            if let Some(data) = frame.data_ref() {
-                return self
-                    .parser
-                    .push(data)
-                    .map(Some)
-                    .map_err(|error| internal(error.to_string()));
-            }
-        }
-        Ok(None)
+        let status = answer.status;
+        let said = answer.json().await.unwrap_or_default();
+        Err(from_engine(Some(status), &said["error"]))
     }
 }
 
@@ -291,6 +221,10 @@ fn from_engine(status: Option<StatusCode>, error: &Value) -> AskError {
         (_, Some("context_length_exceeded")) => ErrorCode::ContextLengthExceeded,
         (_, Some("unsupported_parameter")) => ErrorCode::Unsupported,
         (_, Some("deadline_exceeded")) => ErrorCode::Expired,
+        (_, Some("privacy")) => ErrorCode::Privacy,
+        (_, Some("stopped")) => ErrorCode::Stopped,
+        // What has not begun waits until the box has cooled down.
+        (None, Some("too_hot")) => ErrorCode::TooHot,
         (Some(404), _) | (_, Some("model_not_found")) => ErrorCode::ModelNotFound,
         (Some(429), _) => ErrorCode::Busy,
         (Some(503), _) => ErrorCode::Unavailable,
@@ -306,6 +240,13 @@ fn from_engine(status: Option<StatusCode>, error: &Value) -> AskError {
         (None, None) => "the engine broke off with an error".to_string(),
     };
     AskError::new(code, message)
+}
+
+fn from_client(error: Error) -> AskError {
+    match error {
+        Error::Unreachable { .. } | Error::Closed => unavailable(error.to_string()),
+        Error::Unreadable(_) => internal(error.to_string()),
+    }
 }
 
 fn unavailable(message: impl Into<String>) -> AskError {

@@ -18,16 +18,38 @@ const ASK: &str = "{{ {'prompt': value} | to_json }}";
 /// What the box's board has shown so far that it measures.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Measured {
-    temperature: bool,
-    power: bool,
+    /// Whether each of [`SENSORS`] was there.
+    sensors: [bool; SENSORS.len()],
+    /// Whether there is a panel.
+    panel: bool,
 }
+
+/// A figure of the board: its key in `state`, its name, Home Assistant's class for it, its unit.
+type Sensor = (
+    &'static str,
+    &'static str,
+    Option<&'static str>,
+    &'static str,
+);
+
+/// What a board may measure.
+const SENSORS: [Sensor; 5] = [
+    ("temperature", "Temperature", Some("temperature"), "°C"),
+    ("power", "Power", Some("power"), "W"),
+    ("fan_speed", "Fan", None, "rpm"),
+    ("joules_per_token", "Energy of a token", None, "J"),
+    // Of the last day, so that it also falls: no meter as Home Assistant has them.
+    ("watt_hours", "Energy of the last day", None, "Wh"),
+];
 
 impl Measured {
     /// Looks what is in a state. An engine that is gone measures nothing, and has its sensors all the same.
     pub fn look(&mut self, state: Option<&Value>) {
-        let is_there = |name: &str| state.is_some_and(|state| state[name].is_number());
-        self.temperature |= is_there("temperature");
-        self.power |= is_there("power");
+        let Some(state) = state else { return };
+        for (there, (key, ..)) in self.sensors.iter_mut().zip(SENSORS) {
+            *there |= state[key].is_number();
+        }
+        self.panel |= state["panel"].is_object();
     }
 }
 
@@ -144,11 +166,27 @@ pub fn device(topics: &Topics, models: &[String], chosen: &str, measured: Measur
             "command_topic": topics.warm_up(),
         },
     });
-    if measured.temperature {
-        components["temperature"] = sensor("Temperature", "temperature", "°C", &state);
+    for (there, of) in measured.sensors.iter().zip(SENSORS) {
+        if *there {
+            components[of.0] = sensor(of, &state);
+        }
     }
-    if measured.power {
-        components["power"] = sensor("Power", "power", "W", &state);
+    if measured.panel {
+        components["light"] = json!({
+            "platform": "sensor",
+            "name": "Status light",
+            "icon": "mdi:led-on",
+            "entity_category": "diagnostic",
+            "state_topic": state,
+            "value_template": "{{ (value_json.panel | default({})).light | default(None) }}",
+        });
+        components["private"] = json!({
+            "platform": "binary_sensor",
+            "name": "Privacy switch",
+            "icon": "mdi:eye-off",
+            "state_topic": state,
+            "value_template": "{{ 'ON' if value_json.private | default(false) else 'OFF' }}",
+        });
     }
     for (name, component) in components.as_object_mut().expect("an object") {
         component["unique_id"] = format!("cloister_{id}_{name}").into();
@@ -168,16 +206,19 @@ pub fn device(topics: &Topics, models: &[String], chosen: &str, measured: Measur
     })
 }
 
-/// A figure of the board, by its name in `state`, which is Home Assistant's name for its kind too.
-fn sensor(name: &str, class: &str, unit: &str, topic: &str) -> Value {
-    json!({
+/// A figure of the board.
+fn sensor((key, name, class, unit): Sensor, topic: &str) -> Value {
+    let mut sensor = json!({
         "platform": "sensor",
         "name": name,
-        "device_class": class,
         "entity_category": "diagnostic",
         "state_topic": topic,
-        "value_template": format!("{{{{ value_json.{class} | default(None) }}}}"),
+        "value_template": format!("{{{{ value_json.{key} | default(None) }}}}"),
         "unit_of_measurement": unit,
         "state_class": "measurement",
-    })
+    });
+    if let Some(class) = class {
+        sensor["device_class"] = class.into();
+    }
+    sensor
 }

@@ -20,7 +20,6 @@ mod discovery;
 mod journal;
 mod privacy;
 mod recipes;
-mod sse;
 mod state;
 mod subscriptions;
 mod tls;
@@ -188,6 +187,7 @@ async fn serve(settings: Settings, readiness: Readiness, seal: Seal) -> Result<(
     ));
     without_end.spawn(privacy::report(
         Arc::clone(&engine),
+        Arc::clone(&bridge),
         journal.clone(),
         seal,
         settings.state,

@@ -12,15 +12,25 @@ use cloister_sandbox::report::{Kept, Name, Report, Stored};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::bridge::Bridge;
 use crate::broker;
 use crate::client::Engine;
 use crate::journal::Journal;
+
+/// How long what is kept may stay until those are told who waited.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Between two reports.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Reports until dropped. `state` is the folder of the journal.
-pub async fn report(engine: Arc<Engine>, journal: Journal, seal: Seal, state: PathBuf) {
+pub async fn report(
+    engine: Arc<Engine>,
+    bridge: Arc<Bridge>,
+    journal: Journal,
+    seal: Seal,
+    state: PathBuf,
+) {
     let mut erased = None;
     loop {
         let rows = journal.with(|answers| answers.kept()).await.unwrap_or(0);
@@ -46,8 +56,14 @@ pub async fn report(engine: Arc<Engine>, journal: Journal, seal: Seal, state: Pa
         );
         report.erased = erased;
         // An engine that is not there hears it another time.
-        let order = engine.report(&report).await.ok().flatten();
+        let orders = engine.report(&report).await.ok();
+        let order = orders.as_ref().and_then(|orders| orders.erase);
         if let Some(order) = order.filter(|order| erased != Some(*order)) {
+            // Who waited hears first why there will be no answer. A broker that is away hears nothing.
+            if orders.is_some_and(|orders| orders.private) {
+                bridge.heed(true).await;
+                bridge.told_everybody(FAREWELL).await;
+            }
             match journal.with(|answers| answers.forget_all()).await {
                 Ok(()) => {
                     journal.erase().await;

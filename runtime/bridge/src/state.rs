@@ -33,6 +33,7 @@ pub async fn report(
 ) {
     tokio::join!(
         listen(&engine, &latest),
+        heed(&bridge, latest.subscribe()),
         tell(&publisher, &topics, &bridge, &journal, &latest)
     );
 }
@@ -74,6 +75,22 @@ async fn listen(engine: &Engine, latest: &watch::Sender<Option<Value>>) {
             changed
         });
         sleep(PAUSE).await;
+    }
+}
+
+/// Tells the bridge of the privacy switch. While the engine is gone it stays as it was.
+async fn heed(bridge: &Bridge, mut latest: watch::Receiver<Option<Value>>) {
+    loop {
+        let private = latest
+            .borrow_and_update()
+            .as_ref()
+            .and_then(|state| state["private"].as_bool());
+        if let Some(private) = private {
+            bridge.heed(private).await;
+        }
+        if latest.changed().await.is_err() {
+            return;
+        }
     }
 }
 

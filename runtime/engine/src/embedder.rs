@@ -22,6 +22,7 @@ use crate::memory;
 use crate::model::id_of;
 use crate::pooling::Pooling;
 use crate::queue::Admission;
+use crate::restraint::Restraint;
 use crate::scheduler::OWED;
 
 /// Most tokens of a text unless told otherwise, for models trained for more. Those of a text are computed together,
@@ -87,6 +88,7 @@ pub struct Embedder {
     info: EmbedderInfo,
     jobs: Option<Sender<Job>>,
     waiting: Arc<Admission>,
+    restraint: Arc<Restraint>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -135,7 +137,14 @@ impl Embedder {
         let (jobs, inbox) = std::sync::mpsc::channel();
         let waiting = Arc::new(Admission::new(options.queue));
         let stopping = Arc::new(AtomicBool::new(false));
-        let worker = Worker::new(context, &shape, inbox, waiting.clone(), stopping.clone());
+        let worker = Worker::new(
+            context,
+            &shape,
+            inbox,
+            waiting.clone(),
+            options.restraint.clone(),
+            stopping.clone(),
+        );
         let thread = std::thread::Builder::new()
             .name("embedder".to_owned())
             .spawn(move || worker.run())
@@ -145,6 +154,7 @@ impl Embedder {
             info,
             jobs: Some(jobs),
             waiting,
+            restraint: options.restraint.clone(),
             stopping,
             thread: Some(thread),
         })
@@ -206,6 +216,7 @@ impl Embedder {
             done: Vec::with_capacity(texts.len()),
             texts: texts.into(),
             client,
+            number: self.restraint.submit(),
             outcome,
         };
         // Should the thread be gone, the job's sender is dropped with it and the receiver ends.
@@ -270,6 +281,14 @@ struct Job {
     texts: VecDeque<Text>,
     done: Vec<Vec<f32>>,
     client: Client,
+    /// As [`Restraint`] counts it.
+    number: u64,
+    outcome: mpsc::UnboundedSender<Outcome>,
+}
+
+/// Who has asked for a text.
+struct Asker {
+    number: u64,
     outcome: mpsc::UnboundedSender<Outcome>,
 }
 
@@ -280,9 +299,10 @@ struct Worker {
     sliced: bool,
     inbox: Receiver<Job>,
     waiting: Arc<Admission>,
+    restraint: Arc<Restraint>,
     stopping: Arc<AtomicBool>,
-    /// Who has the text that is being computed.
-    current: Arc<Mutex<Option<mpsc::UnboundedSender<Outcome>>>>,
+    /// Whose text is being computed.
+    current: Arc<Mutex<Option<Asker>>>,
     /// Time that somebody else is to have the cores before the next batch.
     owed: Duration,
 }
@@ -293,13 +313,17 @@ impl Worker {
         shape: &Shape,
         inbox: Receiver<Job>,
         waiting: Arc<Admission>,
+        restraint: Arc<Restraint>,
         stopping: Arc<AtomicBool>,
     ) -> Self {
-        let current = Arc::new(Mutex::new(None::<mpsc::UnboundedSender<Outcome>>));
-        let (asker, stop) = (current.clone(), stopping.clone());
+        let current = Arc::new(Mutex::new(None::<Asker>));
+        let (asker, stop, from_outside) = (current.clone(), stopping.clone(), restraint.clone());
         context.set_abort(move || {
             let asker = asker.lock().expect("no panic while held");
-            stop.load(Ordering::Relaxed) || asker.as_ref().is_some_and(|asker| asker.is_closed())
+            stop.load(Ordering::Relaxed)
+                || asker.as_ref().is_some_and(|asker| {
+                    asker.outcome.is_closed() || from_outside.ends(asker.number).is_some()
+                })
         });
         Self {
             batch: Batch::new(shape.n_batch as usize),
@@ -308,6 +332,7 @@ impl Worker {
             context,
             inbox,
             waiting,
+            restraint,
             stopping,
             current,
             owed: Duration::ZERO,
@@ -340,12 +365,21 @@ impl Worker {
 
     /// Embeds the next text of a job. Gives what became of the job, if that was its last.
     fn next(&mut self, job: &mut Job) -> Option<Outcome> {
+        if let Some(why) = self.restraint.ends(job.number) {
+            return Some(Err(why));
+        }
         if let Some(text) = job.texts.pop_front() {
-            *self.current.lock().expect("no panic while held") = Some(job.outcome.clone());
+            *self.current.lock().expect("no panic while held") = Some(Asker {
+                number: job.number,
+                outcome: job.outcome.clone(),
+            });
             match self.vector(&text.0) {
                 Ok(vector) => job.done.push(vector),
                 Err(DecodeError::Aborted) if job.outcome.is_closed() => return None,
-                Err(DecodeError::Aborted) => return Some(Err(GenerateError::Stopped)),
+                Err(DecodeError::Aborted) => {
+                    let why = self.restraint.ends(job.number);
+                    return Some(Err(why.unwrap_or(GenerateError::Stopped)));
+                }
                 Err(DecodeError::Failed(code)) => return Some(Err(GenerateError::Decode(code))),
             }
         }
@@ -389,6 +423,10 @@ impl Worker {
         }
         let asked = Instant::now();
         let took = self.context.decode(&self.batch)?;
+        let share = self.restraint.pace().share();
+        if share < 1.0 {
+            self.restraint.pause(took.mul_f64(1.0 / share - 1.0));
+        }
         if asked.elapsed().saturating_sub(took) > ALONE {
             self.owed = took.mul_f64(OWED);
         }

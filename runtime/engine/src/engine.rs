@@ -20,6 +20,7 @@ use crate::model::{ModelInfo, id_of};
 use crate::prefix_store::{Identity, PrefixFolder, PrefixStore};
 use crate::queue::{Admission, Job};
 use crate::reasoning::Stage;
+use crate::restraint::Restraint;
 use crate::sampling::Sampling;
 use crate::scheduler::Scheduler;
 use crate::speculation::MOST_DRAFTED;
@@ -50,6 +51,8 @@ pub struct Options {
     pub kernels: bool,
     /// Where the prefixes of templates are kept; `None` keeps none.
     pub prefixes: Option<PrefixFolder>,
+    /// What holds the engine back; may be shared with others.
+    pub restraint: Arc<Restraint>,
 }
 
 /// Tries a file out; an error is a line for the user.
@@ -73,6 +76,7 @@ impl Default for Options {
             progress: None,
             kernels: true,
             prefixes: None,
+            restraint: Arc::default(),
         }
     }
 }
@@ -164,9 +168,25 @@ impl Generation {
     }
 }
 
+/// How far the answer is that is furthest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// There is none.
+    #[default]
+    Idle,
+    /// A prompt is read.
+    Reading,
+    /// A thought is written.
+    Thinking,
+    /// A text is written.
+    Answering,
+}
+
 /// What the engine is doing.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stats {
+    /// How far it is.
+    pub phase: Phase,
     /// Slots that work.
     pub busy: usize,
     /// Requests in the queue.
@@ -202,6 +222,7 @@ pub struct Engine {
     jobs: Option<std::sync::mpsc::Sender<Job>>,
     waiting: Arc<Admission>,
     prefixes: Option<Arc<PrefixStore>>,
+    restraint: Arc<Restraint>,
     stats: watch::Receiver<Stats>,
     stopping: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -290,7 +311,7 @@ impl Engine {
         let waiting = Arc::new(Admission::new(options.queue));
         let scheduler = Scheduler::new(
             context,
-            options.n_slots,
+            options,
             inbox,
             waiting.clone(),
             prefixes.clone(),
@@ -312,6 +333,7 @@ impl Engine {
             jobs: Some(jobs),
             waiting,
             prefixes,
+            restraint: options.restraint.clone(),
             stats,
             stopping,
             thread: Some(thread),
@@ -512,7 +534,7 @@ impl Engine {
     pub fn submit(&self, request: Request) -> Result<Generation, QueueFull> {
         self.waiting.enter(&request.client)?;
         let (sender, events) = mpsc::unbounded_channel();
-        let job = Job::new(request, sender);
+        let job = Job::new(request, sender, self.restraint.submit());
         // Should the scheduler be gone, the job's sender is dropped with it and the receiver ends.
         let _ = self.jobs.as_ref().expect("taken only on drop").send(job);
         Ok(Generation { events })

@@ -169,6 +169,19 @@ pub enum GenerateError {
     /// What the model made of a template could not be stored.
     #[error("the template could not be stored: {0}")]
     Store(String),
+    /// The privacy switch was turned on.
+    #[error(
+        "the privacy switch of this box is on: it takes no prompts and forgets those that waited"
+    )]
+    Private,
+    /// The box is too hot to go on.
+    #[error(
+        "this box is too hot to go on: its fan or the air around it does not cool it enough; it answers again when it has cooled down"
+    )]
+    TooHot,
+    /// Somebody at the box has stopped it.
+    #[error("this answer was stopped with the button of the box")]
+    StoppedByHand,
     /// The engine is being stopped.
     #[error("the model is being unloaded")]
     Stopped,

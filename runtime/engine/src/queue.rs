@@ -12,20 +12,26 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::engine::{Client, Priority, Request};
 use crate::error::{GenerateError, QueueFull};
 use crate::event::Event;
+use crate::restraint::Restraint;
 
 /// A request and the channel that it is answered on.
 pub struct Job {
     pub request: Request,
     pub events: UnboundedSender<Event>,
+    /// As [`Restraint`] counts it.
+    ///
+    /// [`Restraint`]: crate::Restraint
+    pub number: u64,
     /// The place that it was told last; 0 before the first.
     announced: usize,
 }
 
 impl Job {
-    pub fn new(request: Request, events: UnboundedSender<Event>) -> Self {
+    pub fn new(request: Request, events: UnboundedSender<Event>, number: u64) -> Self {
         Self {
             request,
             events,
+            number,
             announced: 0,
         }
     }
@@ -97,14 +103,17 @@ impl Queue {
         Some(self.0.remove(next))
     }
 
-    /// Drops who has gone away and who has waited too long; gives both.
-    pub fn drop_gone(&mut self, now: Instant) -> Vec<Job> {
+    /// Drops who has gone away, who has waited too long, and who is not to be answered any more; gives all.
+    pub fn drop_gone(&mut self, now: Instant, restraint: &Restraint) -> Vec<Job> {
         let gone = |job: &mut Job| {
             let late = job.request.deadline.is_some_and(|deadline| now >= deadline);
-            if late {
-                let _ = job.events.send(Event::Failed(GenerateError::Deadline));
+            let late = late.then_some(GenerateError::Deadline);
+            let why = restraint.ends(job.number).or(late);
+            let ends = why.is_some() || job.events.is_closed();
+            if let Some(why) = why {
+                let _ = job.events.send(Event::Failed(why));
             }
-            late || job.events.is_closed()
+            ends
         };
         self.0.extract_if(.., gone).collect()
     }

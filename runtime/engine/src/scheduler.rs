@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use crate::engine::{Client, Request, Stats};
+use crate::engine::{Client, Options, Request, Stats};
 use crate::error::GenerateError;
 use crate::event::{Event, FinishReason};
 use crate::llama::{Batch, Context, DecodeError, Model, Token};
 use crate::prefix_store::{PrefixStore, WORTH_READING};
 use crate::queue::{Admission, Job, Queue};
+use crate::restraint::{Pace, Restraint};
 use crate::slot::{Slot, Work};
 use crate::speculation::Costs;
 
@@ -42,6 +43,9 @@ const MOST_PER_STEP: usize = 16;
 /// How often speeds are published while tokens flow.
 const STATS_EVERY: Duration = Duration::from_secs(1);
 
+/// The longest rest between two batches: a die cools within seconds.
+const LONGEST_REST: Duration = Duration::from_secs(2);
+
 /// What one slot has in the batch that is being computed.
 struct Planned {
     slot: usize,
@@ -52,6 +56,12 @@ struct Planned {
     prefill: bool,
     /// Batch index of the logits to draw from, when the batch reaches the end of the prompt.
     logits: Option<i32>,
+}
+
+/// A request of the batch that is being computed.
+struct InBatch {
+    number: u64,
+    events: UnboundedSender<Event>,
 }
 
 pub struct Scheduler {
@@ -67,8 +77,12 @@ pub struct Scheduler {
     /// The threads that write prefixes.
     writers: Vec<JoinHandle<()>>,
     stopping: Arc<AtomicBool>,
+    restraint: Arc<Restraint>,
+    /// Threads that may compute, and that do.
+    n_threads: usize,
+    computing: usize,
     /// Whom a cancel may interrupt: the requests in the batch, while it is one worth interrupting.
-    interruptible: Arc<Mutex<Vec<UnboundedSender<Event>>>>,
+    interruptible: Arc<Mutex<Vec<InBatch>>>,
     stats: watch::Sender<Stats>,
     window: Window,
     /// What batches of one slot take.
@@ -88,26 +102,29 @@ struct Window {
 impl Scheduler {
     pub fn new(
         mut context: Context,
-        n_slots: u32,
+        options: &Options,
         inbox: Receiver<Job>,
         waiting: Arc<Admission>,
         prefixes: Option<Arc<PrefixStore>>,
         stats: watch::Sender<Stats>,
         stopping: Arc<AtomicBool>,
     ) -> Self {
-        let interruptible = Arc::new(Mutex::new(Vec::<UnboundedSender<Event>>::new()));
-        let (senders, stop) = (interruptible.clone(), stopping.clone());
+        let restraint = options.restraint.clone();
+        let n_threads = context.n_threads();
+        let interruptible = Arc::new(Mutex::new(Vec::<InBatch>::new()));
+        let (senders, stop, from_outside) =
+            (interruptible.clone(), stopping.clone(), restraint.clone());
         context.set_abort(move || {
             stop.load(Ordering::Relaxed)
                 || senders
                     .lock()
                     .expect("no panic while held")
                     .iter()
-                    .any(UnboundedSender::is_closed)
+                    .any(|of| of.events.is_closed() || from_outside.ends(of.number).is_some())
         });
         Self {
             batch: Batch::new(context.n_batch() as usize),
-            slots: (0..n_slots as i32).map(Slot::new).collect(),
+            slots: (0..options.n_slots as i32).map(Slot::new).collect(),
             model: context.model().clone(),
             context,
             queue: Queue::default(),
@@ -119,6 +136,9 @@ impl Scheduler {
             prefixes,
             writers: Vec::new(),
             stopping,
+            restraint,
+            n_threads,
+            computing: n_threads,
             interruptible,
             stats,
             window: Window {
@@ -134,7 +154,9 @@ impl Scheduler {
             self.drop_gone();
             self.assign();
             self.publish();
+            let began = Instant::now();
             self.step();
+            self.rest_after(began.elapsed());
         }
         for slot in &mut self.slots {
             if let Some(work) = slot.work.take() {
@@ -173,11 +195,11 @@ impl Scheduler {
         }
     }
 
-    /// Drops who has gone away, and whose time is over.
+    /// Drops who has gone away, whose time is over, and who is not to be answered any more.
     fn drop_gone(&mut self) {
         let now = Instant::now();
         let mut gone = 0;
-        for job in self.queue.drop_gone(now) {
+        for job in self.queue.drop_gone(now, &self.restraint) {
             self.waiting.leave(&job.request.client);
             gone += 1;
         }
@@ -185,13 +207,29 @@ impl Scheduler {
             self.announce_positions();
         }
         for slot in &mut self.slots {
-            let over = |work: &mut Work| work.cancelled() || work.too_late(now);
+            let over = |work: &mut Work| {
+                work.cancelled() || work.too_late(now) || work.is_ended_by(&self.restraint)
+            };
             if slot.work.take_if(over).is_some() {
                 gone += 1;
             }
         }
         if gone > 0 {
             self.stats.send_modify(|stats| stats.cancelled += gone);
+        }
+    }
+
+    /// Has the threads rest after so much work, as the pace wants it.
+    fn rest_after(&mut self, took: Duration) {
+        let pace = self.restraint.pace();
+        let (threads, share) = pace.threads(self.n_threads);
+        if threads != self.computing {
+            self.context.set_threads(threads);
+            self.computing = threads;
+        }
+        if share < 1.0 {
+            self.restraint
+                .pause(took.mul_f64(1.0 / share - 1.0).min(LONGEST_REST));
         }
     }
 
@@ -215,7 +253,7 @@ impl Scheduler {
             let shared = self.context.truncate(slot.seq, shared);
             slot.cached.truncate(shared);
             slot.owner = Some(job.request.client.clone());
-            let work = Work::new(job.request, job.events, shared, &self.model);
+            let work = Work::new(job, shared, &self.model);
             work.report_prefill(shared);
             slot.work = Some(work);
             changed = true;
@@ -321,7 +359,11 @@ impl Scheduler {
         if prefill > 0 || drafted {
             let senders = planned
                 .iter()
-                .filter_map(|p| Some(self.slots[p.slot].work.as_ref()?.events.clone()));
+                .filter_map(|p| self.slots[p.slot].work.as_ref())
+                .map(|work| InBatch {
+                    number: work.number,
+                    events: work.events.clone(),
+                });
             *self.interruptible.lock().expect("no panic while held") = senders.collect();
         }
         let result = self.context.decode(&self.batch);
@@ -382,7 +424,7 @@ impl Scheduler {
             return planned;
         }
         let mut room = self.batch.room();
-        if answering > 0 {
+        if answering > 0 || self.restraint.pace() > Pace::Full {
             room = room.min(self.slice);
         } else {
             self.owed = Duration::ZERO;
@@ -517,11 +559,15 @@ impl Scheduler {
         let elapsed = self.window.since.elapsed();
         let busy = self.slots.iter().filter(|slot| slot.work.is_some()).count();
         let waiting = self.queue.len();
+        let works = self.slots.iter().filter_map(|slot| slot.work.as_ref());
+        let phase = works.map(Work::phase).max().unwrap_or_default();
         let due = self.window.tokens > 0 && (elapsed >= STATS_EVERY || busy == 0);
         let tokens = self.window.tokens;
         self.stats.send_if_modified(|stats| {
-            let changed = stats.busy != busy || stats.waiting != waiting || due;
+            let changed =
+                stats.busy != busy || stats.waiting != waiting || stats.phase != phase || due;
             stats.busy = busy;
+            stats.phase = phase;
             stats.waiting = waiting;
             if due {
                 stats.decode_per_second = tokens as f64 / elapsed.as_secs_f64();

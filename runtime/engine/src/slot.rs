@@ -4,13 +4,15 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::engine::{Client, Request};
+use crate::engine::{Client, Phase, Request};
 use crate::error::GenerateError;
 use crate::event::{Completion, Event, FinishReason, Timings, Usage};
 use crate::grammar::{Grammar, Next};
 use crate::llama::{Context, Model, Pos, Sampler, SeqId, Token};
 use crate::prefix_store::WORTH_READING;
+use crate::queue::Job;
 use crate::reasoning::{CLOSING, Parted};
+use crate::restraint::Restraint;
 use crate::speculation::{Costs, Drafter, MOST_DRAFTED};
 use crate::text_pipeline::{Said, TextPipeline};
 use crate::tools::Hold;
@@ -77,6 +79,8 @@ impl Slot {
 /// A request in a slot.
 pub struct Work {
     pub events: UnboundedSender<Event>,
+    /// As in its job.
+    pub number: u64,
     /// The prompt and what was generated after it. The slot's cache holds a beginning of it; the rest is to be
     /// computed, and then the next token is drawn.
     pub tokens: Vec<Token>,
@@ -105,14 +109,19 @@ pub struct Work {
 
 impl Work {
     pub fn new(
-        request: Request,
-        events: UnboundedSender<Event>,
+        Job {
+            request,
+            events,
+            number,
+            ..
+        }: Job,
         taken_over: usize,
         model: &Model,
     ) -> Self {
         let seed = request.sampling.seed.unwrap_or_else(fresh_seed);
         Self {
             events,
+            number,
             taken_over,
             sampler: Sampler::new(&request.sampling, model, seed),
             max_tokens: request.max_tokens,
@@ -152,9 +161,28 @@ impl Work {
         late
     }
 
+    /// Whether it is not to be answered any more; tells why to who waits.
+    pub fn is_ended_by(&self, restraint: &Restraint) -> bool {
+        let why = restraint.ends(self.number);
+        let ends = why.is_some();
+        if let Some(why) = why {
+            self.send(Event::Failed(why));
+        }
+        ends
+    }
+
     /// Whether the prompt is still being read.
     pub fn reads_prompt(&self) -> bool {
         self.first_token.is_none()
+    }
+
+    /// How far its answer is.
+    pub fn phase(&self) -> Phase {
+        match (self.reads_prompt(), self.text.thinking()) {
+            (true, _) => Phase::Reading,
+            (false, true) => Phase::Thinking,
+            (false, false) => Phase::Answering,
+        }
     }
 
     /// What the cache held of it has been lost.

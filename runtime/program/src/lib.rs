@@ -9,5 +9,6 @@ pub mod config_file;
 mod documents;
 pub mod node;
 pub mod output;
+pub mod panel;
 pub mod panics;
 pub mod readiness;

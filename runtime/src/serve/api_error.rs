@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cloister_engine::{
-    GenerateError, InvalidSampling, LoadError, PromptError, QueueFull, StoreError,
+    Closed, GenerateError, InvalidSampling, LoadError, PromptError, QueueFull, StoreError,
 };
 use serde_json::{Value, json};
 
@@ -145,6 +145,14 @@ impl ApiError {
         }
     }
 
+    /// Nobody is answered now.
+    pub fn closed(why: Closed) -> Self {
+        match why {
+            Closed::Private => GenerateError::Private.into(),
+            Closed::TooHot => GenerateError::TooHot.into(),
+        }
+    }
+
     /// The same about a field that the request calls otherwise.
     pub fn renamed(mut self, from: &str, to: &str) -> Self {
         if let Some(param) = self.param.as_mut().filter(|param| param.starts_with(from)) {
@@ -266,6 +274,19 @@ impl From<GenerateError> for ApiError {
     fn from(error: GenerateError) -> Self {
         match error {
             GenerateError::Stopped => Self::unavailable(error.to_string()),
+            GenerateError::Private => Self {
+                code: Some("privacy"),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            },
+            GenerateError::TooHot => Self {
+                code: Some("too_hot"),
+                retry_after: Some(30),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            },
+            GenerateError::StoppedByHand => Self {
+                code: Some("stopped"),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+            },
             GenerateError::Deadline => Self {
                 code: Some("deadline_exceeded"),
                 ..Self::new(StatusCode::REQUEST_TIMEOUT, error.to_string())

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use cloister_engine::Stats;
+use cloister_engine::{Closed, Phase, Stats};
 use futures_core::Stream;
 use serde_json::{Value, json};
 
-use super::models::Models;
+use super::models::Condition;
+use super::panel::Panel;
 use super::sensors::Sensors;
 
 /// Least time between two events, so that a busy box does not talk only about itself.
@@ -20,13 +21,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// `GET /api/events`: an event `state` now and after each change.
 pub async fn events(
-    State(models): State<Arc<Models>>,
+    State(panel): State<Arc<Panel>>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let stream = async_stream::stream! {
         let mut told = Value::Null;
         let mut sensors = Sensors::of_this_machine();
         loop {
-            let engine = models.current();
+            let engine = panel.models().current();
             let mut stats = engine.as_ref().map(|engine| engine.stats());
             let now = stats.as_mut().map_or_else(Stats::default, |stats| stats.borrow_and_update().clone());
             let mut state = json!({
@@ -37,12 +38,28 @@ pub async fn events(
                 },
                 "queue": {"waiting": now.waiting},
                 "tokens_per_second": {"prefill": now.prefill_per_second, "decode": now.decode_per_second},
+                "status": condition(panel.models().condition()),
+                "phase": phase(now.phase),
+                "tokens": {"prompt": now.prompt_tokens, "generated": now.generated_tokens},
+                "private": panel.closed() == Some(Closed::Private),
+                "throttle": panel.throttle(),
             });
             // Holding the engine would keep its model loaded.
             drop(engine);
-            sensors = sensors.current().await;
-            for (name, figure) in sensors.figures() {
-                state[name] = figure.clone();
+            // One place measures: the panel, or where there is none, this process.
+            let figures = match panel.board() {
+                Some(board) => {
+                    let figures = Panel::figures(&board);
+                    state["panel"] = json!({"light": board.light, "problems": board.problems});
+                    figures
+                }
+                None => {
+                    sensors = sensors.current().await;
+                    sensors.figures().clone()
+                }
+            };
+            for (name, figure) in figures {
+                state[name] = figure;
             }
             if state != told {
                 yield Ok(Event::default().event("state").data(state.to_string()));
@@ -57,4 +74,21 @@ pub async fn events(
         }
     };
     Sse::new(stream).keep_alive(KeepAlive::default())
+}
+
+fn condition(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Well => "ok",
+        Condition::Loading => "loading",
+        Condition::Failed | Condition::Empty => "failed",
+    }
+}
+
+fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Idle => "idle",
+        Phase::Reading => "reading",
+        Phase::Thinking => "thinking",
+        Phase::Answering => "answering",
+    }
 }

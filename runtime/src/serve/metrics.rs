@@ -6,15 +6,19 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
+use cloister_engine::Closed;
 
-use super::models::Models;
+use super::panel::Panel;
 
 /// `GET /metrics`.
-pub async fn metrics(State(models): State<Arc<Models>>) -> impl IntoResponse {
-    let (stats, slots) = models.current().map_or_else(Default::default, |engine| {
-        let stats = engine.stats().borrow().clone();
-        (stats, engine.info().n_slots)
-    });
+pub async fn metrics(State(panel): State<Arc<Panel>>) -> impl IntoResponse {
+    let (stats, slots) = panel
+        .models()
+        .current()
+        .map_or_else(Default::default, |engine| {
+            let stats = engine.stats().borrow().clone();
+            (stats, engine.info().n_slots)
+        });
     let rows: [(&str, &str, &str, f64); 10] = [
         (
             "requests_finished_total",
@@ -77,8 +81,46 @@ pub async fn metrics(State(models): State<Arc<Models>>) -> impl IntoResponse {
             stats.decode_per_second,
         ),
     ];
+    let board = panel.board().unwrap_or_default();
+    let measured = [
+        (
+            "temperature_celsius",
+            "Temperature of the sensor that is nearest to its limit.",
+            board.temperature,
+        ),
+        ("power_watts", "Power of the whole board.", board.power),
+        (
+            "fan_duty_percent",
+            "How strongly the fan is driven.",
+            board.fan,
+        ),
+        ("fan_speed_rpm", "How fast the fan turns.", board.fan_speed),
+        (
+            "joules_per_token",
+            "What a generated token took lately.",
+            board.joules_per_token,
+        ),
+        (
+            "watt_hours_last_day",
+            "What the box took within the last day.",
+            board.watt_hours,
+        ),
+        (
+            "private",
+            "Whether the privacy switch is on.",
+            Some(f64::from(u8::from(panel.closed() == Some(Closed::Private)))),
+        ),
+        (
+            "throttle_step",
+            "How far the engine is slowed because of heat: 0 to 4, where nobody is answered.",
+            Some(f64::from(panel.throttle())),
+        ),
+    ];
+    let measured = measured
+        .into_iter()
+        .filter_map(|(name, help, value)| Some((name, "gauge", help, value?)));
     let mut text = String::new();
-    for (name, kind, help, value) in rows {
+    for (name, kind, help, value) in rows.into_iter().chain(measured) {
         write!(
             text,
             "# HELP cloister_{name} {help}\n# TYPE cloister_{name} {kind}\ncloister_{name} {value}\n"

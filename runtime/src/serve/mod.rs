@@ -26,6 +26,7 @@ mod ollama;
 mod openapi;
 mod page;
 mod pair;
+mod panel;
 mod peer;
 mod privacy;
 mod rate;
@@ -42,7 +43,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use cloister_engine::{KvType, Options, PrefixFolder};
 use cloister_program::readiness::Readiness;
 use cloister_sandbox::{Seal, processes};
@@ -57,6 +58,7 @@ use gate::Gate;
 use idle::Stay;
 use models::Models;
 use names::Names;
+use panel::Panel;
 use privacy::Ledger;
 use templates::Template;
 use tls::Tls;
@@ -354,6 +356,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         tracing::warn!("cannot tell when this is ready: {error}");
         Readiness::to_nobody()
     });
+    let panel_users = panel::users();
     // From here on nothing new leads out: no socket is opened, no program started, no other file read.
     let seal = processes::serve(models.place(), &state).seal()?;
 
@@ -365,10 +368,20 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         rate: rate::Rate::default(),
         wrong: rate::Wrong::default(),
     };
-    let ledger = Ledger::new(models.clone(), seal.clone(), &state);
+    let ledger = Arc::new(Ledger::new(models.clone(), seal.clone(), &state));
+    let restraint = models.restraint().clone();
+    let panel = Panel::new(
+        models.clone(),
+        ledger.clone(),
+        restraint,
+        &state,
+        panel_users,
+    );
+    let panel = Arc::new(panel);
     let served = Served {
-        app: router(models.clone(), Arc::new(ledger), Arc::new(gate)),
+        app: router(models.clone(), ledger, panel.clone(), Arc::new(gate)),
         models,
+        panel,
         tls,
         socket,
         state,
@@ -385,6 +398,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
 struct Served {
     app: Router,
     models: Arc<Models>,
+    panel: Arc<Panel>,
     tls: Option<Arc<Tls>>,
     socket: listen::SocketFile,
     state: PathBuf,
@@ -438,13 +452,14 @@ impl Served {
         tokio::select! {
             () = stopped => {}
             () = models.rest_when_idle() => {}
+            () = self.panel.outlive() => {}
         }
         models.unload().await;
         Ok(())
     }
 }
 
-fn router(models: Arc<Models>, ledger: Arc<Ledger>, gate: Arc<Gate>) -> Router {
+fn router(models: Arc<Models>, ledger: Arc<Ledger>, panel: Arc<Panel>, gate: Arc<Gate>) -> Router {
     Router::new()
         .route(
             "/pair",
@@ -457,8 +472,10 @@ fn router(models: Arc<Models>, ledger: Arc<Ledger>, gate: Arc<Gate>) -> Router {
         .route("/v1/models/{id}", get(model_list::show))
         .route("/health", get(model_list::health))
         .route("/openapi.json", get(openapi::document))
-        .route("/metrics", get(metrics::metrics))
-        .route("/api/events", get(events::events))
+        .route("/metrics", get(metrics::metrics).with_state(panel.clone()))
+        .route("/api/events", get(events::events).with_state(panel.clone()))
+        .route("/api/panel", put(panel::tell).with_state(panel.clone()))
+        .route("/api/panel/stop", post(panel::stop).with_state(panel))
         .route("/api/render", post(page::render))
         .route(
             "/api/privacy",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cloister_engine::id_of as id;
-use cloister_engine::{Card, Embedder, Engine, LoadError, Options};
+use cloister_engine::{Card, Embedder, Engine, LoadError, Options, Restraint};
 use tokio::sync::{Semaphore, watch};
 
 use super::api_error::ApiError;
@@ -46,6 +46,7 @@ enum Place {
 }
 
 /// Whether the model that answers can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
     /// It is loaded, or rests because nobody asked it, or none need be.
     Well,
@@ -101,6 +102,19 @@ impl Models {
             last: RwLock::new(None),
             loading: tokio::sync::Mutex::new(()),
             exchanges: Arc::new(Semaphore::new(MAX_EXCHANGES)),
+        }
+    }
+
+    /// What holds back all that are loaded.
+    pub fn restraint(&self) -> &Arc<Restraint> {
+        &self.options.restraint
+    }
+
+    /// Refuses whatever comes while nobody is answered.
+    fn check_open(&self) -> Result<(), ApiError> {
+        match self.options.restraint.closed() {
+            Some(why) => Err(ApiError::closed(why)),
+            None => Ok(()),
         }
     }
 
@@ -220,6 +234,7 @@ impl Models {
         name: Option<&str>,
         stay: Option<Stay>,
     ) -> Result<Arc<Embedder>, ApiError> {
+        self.check_open()?;
         let named = name.filter(|name| name.strip_suffix(LATEST).unwrap_or(name) != DEFAULT);
         let loaded = || self.embedders.current().map(|one| one.info().path.clone());
         let file = match (named, loaded()) {
@@ -248,6 +263,16 @@ impl Models {
             }
         }
         Ok(None)
+    }
+
+    /// Frees all that is loaded, once it has answered whom it answers.
+    pub async fn rest_all(&self) -> Result<(), ApiError> {
+        let embedder = self.embedders.current();
+        let embedder = embedder.map(|embedder| embedder.info().path.clone());
+        if let Some(file) = embedder {
+            self.embedders.rest(&file).await;
+        }
+        self.rest(None).await.map(drop)
     }
 
     /// Frees the model `name` if it is loaded, once it has answered whom it answers. Gives its full name.
@@ -358,6 +383,7 @@ impl Models {
     /// The engine that answers for `name`. Exchanges the loaded model when another one of the folder
     /// is asked for by its name: first it finishes what it has begun. Who asks meanwhile waits in turn.
     pub async fn engine(self: &Arc<Self>, name: Option<&str>) -> Result<Arc<Engine>, ApiError> {
+        self.check_open()?;
         let name = name.map(|name| name.strip_suffix(LATEST).unwrap_or(name));
         let wanted = name.filter(|name| *name != DEFAULT);
         let fits = |engine: &Arc<Engine>| {
@@ -404,6 +430,8 @@ impl Models {
     /// Loads `file`, or without one whatever was loaded last, unless it is loaded.
     async fn exchange(&self, file: Option<PathBuf>) -> Result<Arc<Engine>, ApiError> {
         let _loading = self.loading.lock().await;
+        // It may have been closed while this waited.
+        self.check_open()?;
         let back = self.last();
         let Some(file) = file.or_else(|| back.clone()) else {
             return Err(ApiError::unavailable("the model is being loaded"));

@@ -13,6 +13,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Json;
+use cloister_engine::Closed;
 use cloister_sandbox::report::{Kept, Name, Report, Stored};
 use cloister_sandbox::{Namespace, Seal};
 use serde_json::{Value, json};
@@ -71,6 +72,24 @@ impl Ledger {
     fn stored(&self) -> impl Iterator<Item = (PathBuf, u64)> {
         let entries = self.prefixes.read_dir().into_iter().flatten().flatten();
         entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len())))
+    }
+
+    /// Erases what this process keeps, and has the bridge erase its journal when it reports. Gives how many files
+    /// could not be.
+    pub async fn erase_all(&self) -> Result<u64, ApiError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        // Without a bridge here its journal is erased when it comes.
+        *self.pending() = Some(now.map_or(1, |now| now.as_millis() as u64));
+        self.models.rest_all().await?;
+        let mut left = 0;
+        for (file, _) in self.stored() {
+            if let Err(error) = std::fs::remove_file(&file) {
+                tracing::error!("{}: cannot be erased: {error}", file.display());
+                left += 1;
+            }
+        }
+        tracing::info!("what was kept is erased, as the owner wished");
+        Ok(left)
     }
 
     fn others(&self) -> MutexGuard<'_, BTreeMap<Name, (Instant, Report)>> {
@@ -140,7 +159,8 @@ pub async fn report(
     ledger
         .others()
         .insert(report.name, (Instant::now(), report));
-    Ok(Json(json!({ "erase": erase })))
+    let private = ledger.models.restraint().closed() == Some(Closed::Private);
+    Ok(Json(json!({"erase": erase, "private": private})))
 }
 
 /// `POST /api/privacy/erase`: stored templates, the journal, and, with the model, what its memory holds of prompts.
@@ -161,18 +181,7 @@ pub async fn erase(
         return Err(ApiError::field("everything", "say {\"everything\": true}"));
     }
     let bridge = ledger.others().contains_key(&Name::Bridge);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    // Without a bridge here its journal is erased when it comes.
-    *ledger.pending() = Some(now.map_or(1, |now| now.as_millis() as u64));
-    ledger.models.rest(None).await?;
-    let mut left = 0;
-    for (file, _) in ledger.stored() {
-        if let Err(error) = std::fs::remove_file(&file) {
-            tracing::error!("{}: cannot be erased: {error}", file.display());
-            left += 1;
-        }
-    }
-    tracing::info!("what was kept is erased, as the owner wished");
+    let left = ledger.erase_all().await?;
     Ok(Json(json!({"files_left": left, "bridge": bridge})))
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::{debug, warn};
 
-use super::{Bridge, Options, count, lost};
+use super::{Bridge, Options, count, lost, private_error};
 use crate::answer::{AskError, ErrorCode};
 use crate::answers::{Intake, Moment, Taken, Target};
 use crate::ask::{self, Ask, Form};
@@ -38,6 +38,7 @@ impl Bridge {
         let checked = match (ask, misdirected) {
             (Err(refused), _) => Err(refused.error),
             (Ok(_), Some(why)) => Err(AskError::new(ErrorCode::BadRequest, why)),
+            (Ok(_), None) if self.is_private() => Err(private_error()),
             (Ok(ask), None) => Ok(ask),
         };
         match checked {
@@ -68,6 +69,10 @@ impl Bridge {
     /// there is nobody to answer.
     pub(super) async fn take_for_recipes(self: &Arc<Self>, message: Message, receipt: Receipt) {
         let mut asked = Vec::new();
+        if self.is_private() {
+            debug!("recipes rest: the privacy switch is on");
+            return receipt.give();
+        }
         for recipe in self.recipes.on(&message.topic) {
             match self.recipes.ask(recipe, &message, &self.topics) {
                 Ok(Some((ask, topic))) => {

@@ -176,6 +176,18 @@ impl Context {
         unsafe { sys::llama_n_batch(self.as_ptr()) }
     }
 
+    /// Threads that compute, at most those that it was made with.
+    pub fn set_threads(&mut self, n: usize) {
+        // SAFETY: the context lives; llama.cpp holds the number to that of its threads.
+        unsafe { sys::llama_set_n_threads(self.as_ptr(), n as i32, n as i32) };
+    }
+
+    /// Threads that compute.
+    pub fn n_threads(&self) -> usize {
+        // SAFETY: the context lives.
+        unsafe { sys::llama_n_threads(self.as_ptr()) as usize }
+    }
+
     /// Asks `abort` between the operations of a decode call whether to give it up.
     pub fn set_abort(&mut self, abort: impl Fn() -> bool + Send + 'static) {
         let abort: Box<Abort> = Box::new(Box::new(abort));

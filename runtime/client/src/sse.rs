@@ -6,7 +6,7 @@
 
 /// The longest event that is taken, in bytes. The engine's longest is the state of a long answer's
 /// last chunk, a few hundred bytes.
-pub const MAX_EVENT_BYTES: usize = 1024 * 1024;
+const MAX_EVENT_BYTES: usize = 1024 * 1024;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,261 @@
+//! `/api/panel`: what the box's own panel wants, which goes before what anybody asks by another API.
+//!
+//! In: reports of `cloister-panel`, over the Unix socket alone. Out: an engine that is closed, slowed or free, and the
+//! board's figures for who wants them. Must never take a wish from the network or from who asks for others; must never
+//! open what the privacy switch has closed, not even by a restart.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, State};
+use axum::http::HeaderMap;
+use axum::response::Json;
+use cloister_engine::{Closed, Pace, Restraint};
+use cloister_program::panel::{Board, PanelReport, Throttle};
+use serde_json::{Map, Value, json};
+
+use super::api_error::ApiError;
+use super::ask::body;
+use super::models::Models;
+use super::peer::Peer;
+use super::privacy::Ledger;
+
+/// A panel that has said nothing for so long is not there: its figures are old, and nobody cools by its word.
+const SILENT: Duration = Duration::from_secs(30);
+
+/// The panel's user in an image.
+const USER: &str = "cloister-panel";
+
+/// The file in the state folder that stands for as long as the privacy switch is on.
+const MARK: &str = "private";
+
+/// What the panel has told, and whom it holds back.
+pub struct Panel {
+    models: Arc<Models>,
+    ledger: Arc<Ledger>,
+    restraint: Arc<Restraint>,
+    mark: PathBuf,
+    /// The users whose programs may speak as the panel.
+    users: Vec<u32>,
+    told: Mutex<Option<Told>>,
+    /// Held while the switch is obeyed, so that on and off do not overtake each other.
+    turning: Mutex<()>,
+}
+
+struct Told {
+    at: Instant,
+    board: Board,
+}
+
+/// The users whose programs may speak as the panel: the one of this process, root, and in an image the panel's own. To
+/// be asked before the process is sealed.
+pub fn users() -> Vec<u32> {
+    let own = std::fs::metadata("/proc/self").map(|process| process.uid());
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let panels = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(USER)).then(|| fields.nth(1)?.parse().ok())?
+    });
+    [Some(0), own.ok(), panels].into_iter().flatten().collect()
+}
+
+impl Panel {
+    /// With the state of the switch that was known last.
+    pub fn new(
+        models: Arc<Models>,
+        ledger: Arc<Ledger>,
+        restraint: Arc<Restraint>,
+        state: &Path,
+        users: Vec<u32>,
+    ) -> Self {
+        let mark = state.join(MARK);
+        if mark.exists() {
+            tracing::info!(
+                "the privacy switch was on when it was heard of last: no prompts are taken until it is off"
+            );
+            restraint.set_private(true);
+        }
+        Self {
+            models,
+            ledger,
+            restraint,
+            mark,
+            users,
+            told: Mutex::default(),
+            turning: Mutex::default(),
+        }
+    }
+
+    /// The models that are held back.
+    pub fn models(&self) -> &Models {
+        &self.models
+    }
+
+    /// Why nobody is answered, if so.
+    pub fn closed(&self) -> Option<Closed> {
+        self.restraint.closed()
+    }
+
+    /// How far the engine is slowed: 0 to 4.
+    pub fn throttle(&self) -> u8 {
+        match (self.closed(), self.restraint.pace()) {
+            (Some(Closed::TooHot), _) => Throttle::STOP.step(),
+            (_, pace) => pace as u8,
+        }
+    }
+
+    /// What the board measures by the panel's word; none without a panel.
+    pub fn board(&self) -> Option<Board> {
+        let told = self.told();
+        let fresh = told.as_ref().filter(|told| told.at.elapsed() < SILENT);
+        fresh.map(|told| told.board.clone())
+    }
+
+    /// Has the engine go on as fast as it can when the panel is gone: nobody would ever say so. The privacy switch
+    /// stays as it was.
+    pub async fn outlive(&self) {
+        loop {
+            tokio::time::sleep(SILENT / 6).await;
+            let mut told = self.told();
+            if told
+                .as_ref()
+                .is_some_and(|told| told.at.elapsed() >= SILENT)
+            {
+                tracing::warn!("the panel is silent: the engine is not slowed any more");
+                *told = None;
+                self.restraint.set_pace(Some(Pace::Full));
+            }
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<Told>> {
+        self.told.lock().expect("no panic while held")
+    }
+
+    fn check(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), ApiError> {
+        match peer {
+            Peer::LocalUser(Some(user))
+                if self.users.contains(user) && peer.asker(headers).owner =>
+            {
+                Ok(())
+            }
+            _ => Err(ApiError::forbidden(
+                "only the box's own panel may say this, over the Unix socket",
+            )),
+        }
+    }
+
+    /// Does as the switch says.
+    fn turn(self: &Arc<Self>, private: bool) -> anyhow::Result<()> {
+        let _turning = self.turning.lock().expect("no panic while held");
+        let was = self.closed() == Some(Closed::Private);
+        if private == was {
+            return Ok(());
+        }
+        let panel = self.clone();
+        if private {
+            // First of all, whatever else then fails.
+            self.restraint.set_private(true);
+            tracing::info!(
+                "the privacy switch is on: no prompts are taken, and what is kept is erased"
+            );
+            tokio::spawn(async move {
+                if let Err(error) = panel.ledger.erase_all().await {
+                    tracing::error!("{}", error.message());
+                }
+            });
+            let marked = std::fs::File::create(&self.mark).and_then(|mark| mark.sync_all());
+            return marked.context("the box would forget its privacy switch at a restart");
+        }
+        match std::fs::remove_file(&self.mark) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context("the privacy switch cannot be turned off");
+            }
+            _ => {}
+        }
+        self.restraint.set_private(false);
+        tracing::info!("the privacy switch is off");
+        // So that the first to ask does not wait for it.
+        tokio::spawn(async move {
+            if let Err(error) = panel.models.engine(None).await {
+                tracing::error!("{}", error.message());
+            }
+        });
+        Ok(())
+    }
+
+    /// What the board measures, each figure by its name, as far as it goes: events, metrics.
+    pub fn figures(board: &Board) -> Map<String, Value> {
+        let figures = [
+            ("temperature", board.temperature),
+            ("power", board.power),
+            ("fan", board.fan),
+            ("fan_speed", board.fan_speed),
+            ("joules_per_token", board.joules_per_token),
+            ("watt_hours", board.watt_hours),
+        ];
+        let known = figures
+            .into_iter()
+            .filter_map(|(name, figure)| Some((name, figure?)));
+        known
+            .map(|(name, figure)| (name.to_owned(), number(figure)))
+            .collect()
+    }
+}
+
+/// Whole numbers without a fraction.
+fn number(figure: f64) -> Value {
+    match figure.fract() == 0.0 && figure.abs() < 1e15 {
+        true => Value::from(figure as i64),
+        false => Value::from(figure),
+    }
+}
+
+/// `PUT /api/panel`: what is to hold from now on, and how the board is. Answers what holds.
+pub async fn tell(
+    State(panel): State<Arc<Panel>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, ApiError> {
+    panel.check(&peer, &headers)?;
+    let report: PanelReport = serde_json::from_slice(&body(&headers, bytes)?)
+        .map_err(|error| ApiError::invalid(format!("this is no report of a panel: {error}")))?;
+    let turned = report.private.map(|private| panel.turn(private));
+    panel.restraint.set_pace(match report.throttle.step() {
+        0 => Some(Pace::Full),
+        1 => Some(Pace::ThreeQuarters),
+        2 => Some(Pace::Half),
+        3 => Some(Pace::Quarter),
+        _ => None,
+    });
+    *panel.told() = Some(Told {
+        at: Instant::now(),
+        board: report.board,
+    });
+    if let Some(Err(error)) = turned {
+        tracing::error!("{error:#}");
+        return Err(ApiError::failed(&format!("{error:#}")));
+    }
+    Ok(Json(json!({
+        "private": panel.closed() == Some(Closed::Private),
+        "throttle": panel.throttle(),
+    })))
+}
+
+/// `POST /api/panel/stop`: ends every answer that runs or waits.
+pub async fn stop(
+    State(panel): State<Arc<Panel>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    panel.check(&peer, &headers)?;
+    panel.restraint.stop_all();
+    tracing::info!("all answers are stopped, by the button of the box");
+    Ok(Json(json!({"stopped": true})))
+}
