@@ -5,4 +5,9 @@
 //! Must never decide anything about light, heat or privacy here, and must never use a network.
 
 pub mod board;
+pub mod desk;
 pub mod drivers;
+pub mod link;
+pub mod options;
+pub mod report;
+pub mod simulate;

@@ -50,7 +50,7 @@ const DOORS: [&str; 38] = [
 ];
 
 /// Programs with the doors that they hold and why.
-const KNOWN: [(&str, &[(&str, &str)]); 3] = [
+const KNOWN: [(&str, &[(&str, &str)]); 4] = [
     (
         "cloister",
         &[
@@ -165,6 +165,29 @@ const KNOWN: [(&str, &[(&str, &str)]); 3] = [
                 "dlopen",
                 "SQLite's, for extensions: not turned on, and no file of theirs could be read",
             ),
+            (
+                "syscall",
+                "calls without a function: futex, Landlock, seccomp, capset",
+            ),
+            (
+                "unshare",
+                "of the sandbox's code, which does not call it here",
+            ),
+        ],
+    ),
+    (
+        "cloister-panel",
+        &[
+            (
+                "socket",
+                "the socket of `serve`; that of sd_notify before the seal",
+            ),
+            (
+                "connect",
+                "the socket of `serve`; that of sd_notify before the seal",
+            ),
+            ("send", "to who is connected"),
+            ("socketpair", "tokio wakes itself by one"),
             (
                 "syscall",
                 "calls without a function: futex, Landlock, seccomp, capset",

@@ -26,6 +26,8 @@ fn a_mistake_in_the_options_of_any_program_is_one_line_that_names_it() {
         ("cloister", "warm", "<FILE>"),
         ("cloister-bridge", "--brokr x", "'--brokr'"),
         ("cloister-bridge", "--mqtt-version 4", "3.1.1"),
+        ("cloister-panel", "--sockt x", "'--sockt'"),
+        ("cloister-panel", "probe --board toaster", "raspberry-pi-5"),
         ("cloister-quantize", "", "inspect, convert"),
         ("cloister-quantize", "convert a", "--type"),
         ("cloister-quantize", "convert a b --type Q9", "Q4_K_M"),
@@ -45,7 +47,12 @@ fn a_mistake_in_the_options_of_any_program_is_one_line_that_names_it() {
 
 #[test]
 fn help_and_version_are_no_mistakes() {
-    for name in ["cloister", "cloister-bridge", "cloister-quantize"] {
+    for name in [
+        "cloister",
+        "cloister-bridge",
+        "cloister-panel",
+        "cloister-quantize",
+    ] {
         for option in ["--help", "--version"] {
             let output = Command::new(program(name)).arg(option).output().unwrap();
             assert_eq!(output.status.code(), Some(0), "{name} {option}");

@@ -5,8 +5,8 @@
 //! counts for nothing until they can. *Blind*: no sensor is left that is not doubted.
 //!
 //! The order is: fan, then a slower engine, then no answers, and all of that below the limit at which the SoC's own
-//! firmware acts. What is not known is taken for the worst: without a sensor the fan is full and the engine slow,
-//! without a fan too the engine stops.
+//! firmware acts. What is not known is taken for the worst: blind, the fan is full and the engine slow, and without a
+//! fan it stops. A board that never had a sensor is left to its firmware.
 
 mod fan;
 mod sensor;
@@ -229,7 +229,11 @@ impl Law {
         let level = hottest.map(|heat| heat.level);
         let (duty, fan_fault) = self.fan.update(now, level, &limits, measured);
         let cooled = measured.fan.is_some() && fan_fault.is_none_or(FanFault::still_turns);
-        let (throttle, hot) = self.throttle(now, hottest, cooled, measured.fan.is_some());
+        let (throttle, hot) = match measured.sensors.is_empty() {
+            // Nobody was ever to know: that is the board's way, and no fault.
+            true => (Throttle::None, false),
+            false => self.throttle(now, hottest, cooled, measured.fan.is_some()),
+        };
         Cooling {
             duty,
             throttle,

@@ -412,6 +412,24 @@ fn a_soc_that_slows_down_while_no_sensor_is_hot_makes_them_doubted() {
 }
 
 #[test]
+fn a_board_without_any_sensor_is_left_to_its_firmware() {
+    let mut law = Law::new(LIMITS);
+    for seconds in 0..60 {
+        let cooling = law.update(
+            Millis::seconds(seconds),
+            &Measured {
+                sensors: &[],
+                fan: None,
+                tachometer: None,
+                soc_throttles: None,
+                working: true,
+            },
+        );
+        assert_eq!((cooling.throttle, cooling.hot), (Throttle::None, false));
+    }
+}
+
+#[test]
 fn limits_that_cannot_be_kept_to_are_refused() {
     LIMITS.check().expect("in order");
     let wrong = [

@@ -422,6 +422,7 @@ proptest! {
             let phases = [Phase::Idle, Phase::Reading, Phase::Thinking, Phase::Answering];
             if let Some(n) = well.iter().position(|of| *of == shown) {
                 prop_assert_eq!((phase, private), (Some(phases[n]), Some(false)));
+                prop_assert!(outputs.throttle < Throttle::Stop);
                 prop_assert!(desk.degrees.is_ok_and(|degrees| degrees < 72.0), "{:?}", desk.degrees);
                 prop_assert!(matches!(desk.button, Some(Ok(_))) && matches!(desk.switch, Some(Ok(_))));
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 /// The tables that the file may have: one for each program that reads it.
-const TABLES: [&str; 3] = ["up", "serve", "bridge"];
+const TABLES: [&str; 4] = ["up", "serve", "bridge", "panel"];
 
 /// The table of which there may be many; the bridge reads them.
 const MANY: &str = "recipe";
@@ -36,7 +36,7 @@ pub enum ConfigError {
         message: String,
     },
     /// A key outside of the known tables.
-    #[error("{}: {what}; its tables are [up], [serve], [bridge] and, as often as wanted, [[recipe]]", file.display())]
+    #[error("{}: {what}; its tables are [up], [serve], [bridge], [panel] and, as often as wanted, [[recipe]]", file.display())]
     UnknownTable {
         /// The file.
         file: PathBuf,

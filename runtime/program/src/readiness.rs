@@ -1,6 +1,6 @@
 //! Tells whoever started a process that it is ready, by the protocol of `sd_notify(3)`.
 //!
-//! In: `NOTIFY_SOCKET` from the environment. Out: one datagram.
+//! In: `NOTIFY_SOCKET` from the environment. Out: datagrams.
 //! Must never fail the service: where nobody asked, there is nobody to tell.
 
 use std::ffi::OsStr;
@@ -42,8 +42,20 @@ impl Readiness {
     /// # Errors
     /// Nobody listens any more; the service may go on.
     pub fn tell(&self) -> io::Result<()> {
+        self.say(b"READY=1")
+    }
+
+    /// Sends `WATCHDOG=1`: it still runs.
+    ///
+    /// # Errors
+    /// Nobody listens any more; the service may go on.
+    pub fn alive(&self) -> io::Result<()> {
+        self.say(b"WATCHDOG=1")
+    }
+
+    fn say(&self, what: &[u8]) -> io::Result<()> {
         if let Self(Some(open)) = self {
-            open.send(b"READY=1")?;
+            open.send(what)?;
         }
         Ok(())
     }

@@ -1,0 +1,242 @@
+//! The panel's side of the HTTP API: hears what `serve` says of itself, and says what is to hold.
+//!
+//! In: `/api/events`; reports that change. Out: the last word of `serve`, none while it is not there; `PUT /api/panel`,
+//! `POST /api/panel/stop`. Must never take an old word for a new one: a `serve` that is silent for too long is not there.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cloister_client::{Error, Method, Socket};
+use cloister_control::{Engine, Phase};
+use cloister_program::panel::PanelReport;
+use cloister_sandbox::Seal;
+use cloister_sandbox::report::{Name, Report};
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::{info, warn};
+
+/// Events come at least as comments, every 15 s.
+const SILENT: Duration = Duration::from_secs(40);
+/// Before it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// A request over a Unix socket takes milliseconds.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
+/// Figures change all the time; they are told so often.
+const FIGURES_EVERY: Duration = Duration::from_secs(5);
+/// Told again even if nothing changes: `serve` forgets a panel that says nothing for 30 s.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+
+/// What `serve` says of itself, as far as the panel cares.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Heard {
+    /// The loaded model.
+    pub model: Option<String>,
+    status: String,
+    phase: String,
+    private: bool,
+    tokens: Tokens,
+    tokens_per_second: Speeds,
+    queue: Queue,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Tokens {
+    prompt: u64,
+    generated: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Speeds {
+    decode: f32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Queue {
+    waiting: u64,
+}
+
+impl Heard {
+    /// As the laws see it.
+    pub fn engine(&self) -> Engine {
+        let phase = match self.phase.as_str() {
+            "reading" => Phase::Reading,
+            "thinking" => Phase::Thinking,
+            "answering" => Phase::Answering,
+            _ => Phase::Idle,
+        };
+        match self.status.as_str() {
+            "ok" => Engine::Serving {
+                phase,
+                private: self.private,
+            },
+            "loading" => Engine::Loading,
+            _ => Engine::Failed,
+        }
+    }
+
+    /// Tokens generated since its start.
+    pub fn generated(&self) -> u64 {
+        self.tokens.generated
+    }
+
+    /// What moves whenever it computes.
+    pub fn steps(&self) -> u64 {
+        self.tokens.generated + self.tokens.prompt
+    }
+
+    /// Tokens of answers in a second, lately.
+    pub fn speed(&self) -> f32 {
+        self.tokens_per_second.decode
+    }
+
+    /// Requests that wait.
+    pub fn waiting(&self) -> u64 {
+        self.queue.waiting
+    }
+}
+
+/// The way to `serve`.
+pub struct Link {
+    socket: Socket,
+}
+
+impl Link {
+    /// To the one that listens, or will listen, on `socket`.
+    pub fn to(socket: PathBuf) -> Self {
+        Self {
+            socket: Socket::at(socket),
+        }
+    }
+
+    /// Hears what `serve` says, until dropped.
+    pub async fn listen(&self, heard: watch::Sender<Option<Heard>>) {
+        let mut told = false;
+        loop {
+            if let Err(error) = self.hear(&heard).await
+                && !std::mem::replace(&mut told, true)
+            {
+                warn!("{error}");
+            }
+            if heard.borrow().is_some() {
+                told = false;
+            }
+            heard.send_replace(None);
+            sleep(AGAIN).await;
+        }
+    }
+
+    async fn hear(&self, heard: &watch::Sender<Option<Heard>>) -> Result<(), Error> {
+        let asked = self.send(Method::GET, "/api/events", String::new());
+        let mut events = asked.await?.events();
+        while let Ok(next) = timeout(SILENT, events.next()).await {
+            let Some(events) = next? else { return Ok(()) };
+            // Only the last counts.
+            let last = events.iter().rev().find(|event| event.name == "state");
+            if let Some(state) = last.and_then(|event| serde_json::from_str(&event.data).ok())
+                && heard.send_replace(Some(state)).is_none()
+            {
+                info!("serve is there");
+            }
+        }
+        Err(Error::Closed)
+    }
+
+    /// Says what is to hold, whenever that changes, until dropped.
+    pub async fn tell(&self, mut wishes: watch::Receiver<PanelReport>) {
+        let mut said: Option<(PanelReport, Instant)> = None;
+        loop {
+            let wish = wishes.borrow_and_update().clone();
+            let due = match &said {
+                None => Instant::now(),
+                Some((before, at)) if is_urgent(before, &wish) => (*at).min(Instant::now()),
+                Some((before, at)) if *before != wish => *at + FIGURES_EVERY,
+                Some((_, at)) => *at + AT_LEAST_EVERY,
+            };
+            tokio::select! {
+                biased;
+                () = sleep_until(due) => {
+                    let body = serde_json::to_string(&wish).expect("a report serializes");
+                    match self.ask(Method::PUT, "/api/panel", body).await {
+                        Ok(()) => said = Some((wish, Instant::now())),
+                        // One that comes back hears all of it again.
+                        Err(_) => {
+                            said = None;
+                            sleep(AGAIN).await;
+                        }
+                    }
+                }
+                changed = wishes.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Has every running answer stopped.
+    pub async fn stop_answers(&self) {
+        if let Err(error) = self
+            .ask(Method::POST, "/api/panel/stop", String::new())
+            .await
+        {
+            warn!("the answer cannot be stopped: {error}");
+        }
+    }
+
+    /// Tells for the page what this process may do, until dropped.
+    pub async fn report(&self, seal: Seal) {
+        loop {
+            let report = Report::now(Name::Panel, &seal, 0, Vec::new());
+            let body = serde_json::to_string(&report).expect("a report serializes");
+            // One that is not there hears the next.
+            let _ = self.ask(Method::POST, "/api/privacy/report", body).await;
+            sleep(AT_LEAST_EVERY).await;
+        }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: String) -> Result<(), Error> {
+        let asked = async {
+            let answer = self.send(method, path, body).await?;
+            answer.json().await.map(drop)
+        };
+        timeout(ANSWERS_WITHIN, asked)
+            .await
+            .unwrap_or(Err(Error::Closed))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<cloister_client::Answer, Error> {
+        let answer = self.socket.send(method, path, None, body).await?;
+        let status = answer.status;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let said = answer.json().await.unwrap_or_default();
+        let message = said["error"]["message"].as_str().unwrap_or("no reason");
+        Err(Error::Unreadable(format!(
+            "status {}: {message}",
+            status.as_u16()
+        )))
+    }
+}
+
+/// Whether it cannot wait for the figures.
+fn is_urgent(before: &PanelReport, wish: &PanelReport) -> bool {
+    (
+        before.private,
+        before.throttle,
+        &before.board.light,
+        &before.board.problems,
+    ) != (
+        wish.private,
+        wish.throttle,
+        &wish.board.light,
+        &wish.board.problems,
+    )
+}

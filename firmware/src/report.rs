@@ -1,0 +1,98 @@
+//! What the panel tells `serve`, made of what the laws decide.
+//!
+//! In: [`Outputs`] and readings. Out: a [`PanelReport`], rounded to what means something, so that it changes only then.
+
+use cloister_control::units::{Rpm, Watts};
+use cloister_control::{Outputs, Problems};
+use cloister_program::panel::{Board, PanelReport, Problem, Throttle, Word};
+
+/// What was read last, where there is something to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Readings {
+    /// The power of the board.
+    pub power: Option<Watts>,
+    /// How fast the fan turns.
+    pub fan: Option<Rpm>,
+    /// Whether there is one.
+    pub has_fan: bool,
+}
+
+/// As `serve` takes it.
+pub fn report(outputs: &Outputs, readings: &Readings, sensors: &[&str]) -> PanelReport {
+    let tenths = |figure: f64| (figure * 10.0).round() / 10.0;
+    PanelReport {
+        private: outputs.private,
+        throttle: Throttle::try_from(outputs.throttle.step()).expect("the steps are the same"),
+        board: Board {
+            light: Some(word(outputs.shown.name())),
+            temperature: outputs
+                .temperature
+                .map(|degrees| f64::from(degrees.0.round())),
+            power: readings.power.map(|watts| tenths(watts.0.into())),
+            fan: readings.has_fan.then(|| f64::from(outputs.fan.percent())),
+            // In fifties: less is no news.
+            fan_speed: readings.fan.map(|rpm| f64::from((rpm.0 + 25) / 50 * 50)),
+            joules_per_token: outputs
+                .joules_per_token
+                .map(|of| (of.0 * 100.0).round() / 100.0),
+            watt_hours: outputs.last_day.map(|of| tenths(of.0)),
+            problems: problems(&outputs.problems, sensors),
+        },
+    }
+}
+
+fn problems(problems: &Problems, sensors: &[&str]) -> Vec<Problem> {
+    let is = |wrong: bool, why: &'static str| wrong.then_some(why);
+    let named = sensors.iter().zip(&problems.sensors);
+    let doubts = named.filter_map(|(name, doubt)| Some((*name, doubt.as_ref()?.name())));
+    let others = [
+        ("engine", is(problems.engine, "away_or_failed")),
+        ("privacy_switch", is(problems.privacy_ignored, "ignored")),
+        (
+            "privacy_switch",
+            problems.privacy_switch.map(|fault| fault.name()),
+        ),
+        ("button", problems.button.map(|fault| fault.name())),
+        ("button", is(problems.button_stuck, "stuck")),
+        ("fan", problems.fan.map(|fault| fault.name())),
+        ("power", problems.power.map(|fault| fault.name())),
+        ("other", is(problems.other, "fault")),
+    ];
+    let others = others
+        .into_iter()
+        .filter_map(|(what, why)| Some((what, why?)));
+    doubts
+        .chain(others)
+        .map(|(what, why)| Problem {
+            what: word(what),
+            why: word(why),
+        })
+        .collect()
+}
+
+/// What is no word of its own, as a kernel's name for a sensor, becomes one.
+fn word(name: &str) -> Word {
+    let fits = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9' | '_' | '-') => c,
+        _ => '_',
+    };
+    let fitting: String = name.chars().map(fits).take(32).collect();
+    Word::new(fitting).unwrap_or_else(|_| Word::new("unnamed").expect("a word"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_kernel_calls_a_sensor_becomes_a_word() {
+        for (name, as_word) in [
+            ("CPU-therm", "cpu-therm"),
+            ("VDD IN (5V)", "vdd_in__5v_"),
+            ("", "unnamed"),
+        ] {
+            assert_eq!(word(name).as_str(), as_word);
+        }
+        assert_eq!(word(&"é".repeat(99)).as_str(), "_".repeat(32));
+    }
+}

@@ -1,0 +1,250 @@
+//! The picture of the simulated board, and its keys.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use cloister_program::panel::PanelReport;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
+use tokio::time::{Instant, interval, sleep_until};
+
+use super::Simulation;
+
+/// Between two pictures.
+const DRAWS_EVERY: Duration = Duration::from_millis(100);
+/// How long a key presses the button, for a short and for a long press: a terminal tells no release.
+const SHORT: Duration = Duration::from_millis(150);
+const LONG: Duration = Duration::from_millis(3200);
+
+/// The terminal, in which keys come one by one; as it was before, once dropped.
+pub struct Terminal {
+    before: Termios,
+}
+
+impl Terminal {
+    /// Takes the terminal of this process.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn open() -> Result<Self> {
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            bail!("--simulate draws in a terminal: start it in one");
+        }
+        let before = tcgetattr(io::stdin()).context("cannot ask the terminal how it is set")?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(io::stdin(), OptionalActions::Now, &raw).context("cannot set the terminal")?;
+        // Another screen, without a cursor.
+        say("\x1b[?1049h\x1b[?25l");
+        Ok(Self { before })
+    }
+
+    /// Draws and takes keys until one of them says to end.
+    ///
+    /// # Errors
+    /// The terminal cannot be read.
+    pub async fn run(
+        &self,
+        simulation: &Simulation,
+        reports: watch::Receiver<PanelReport>,
+    ) -> Result<()> {
+        // SAFETY: standard input is open for as long as the process runs.
+        let keys = unsafe { AsyncFd::register(io::stdin()) }.context("cannot wait for keys")?;
+        let mut draws = interval(DRAWS_EVERY);
+        let mut release: Option<Instant> = None;
+        let mut shown = String::new();
+        loop {
+            let due = release;
+            tokio::select! {
+                _ = draws.tick() => {
+                    let report = reports.borrow().clone();
+                    simulation.work(&report);
+                    let picture = picture(simulation, &report);
+                    if picture != shown {
+                        say(&picture);
+                        shown = picture;
+                    }
+                }
+                () = async { sleep_until(due.expect("checked")).await }, if due.is_some() => {
+                    simulation.button.send_replace(false);
+                    release = None;
+                }
+                ready = keys.readable() => {
+                    let mut ready = ready.context("cannot wait for keys")?;
+                    let mut typed = [0; 64];
+                    let n = rustix::io::read(io::stdin(), &mut typed).context("cannot read keys")?;
+                    ready.clear_ready();
+                    for key in &typed[..n] {
+                        match key {
+                            // Ctrl-C, too, which is a key like any other here.
+                            b'q' | 3 => return Ok(()),
+                            b' ' => release = Some(simulation.press(SHORT)),
+                            b'h' => release = Some(simulation.press(LONG)),
+                            key => simulation.turn(*key),
+                        }
+                    }
+                    if n == 0 {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        say("\x1b[?25h\x1b[?1049l");
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+/// Who cannot be drawn for has gone.
+fn say(text: &str) {
+    let mut out = io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+impl Simulation {
+    fn press(&self, time: Duration) -> Instant {
+        self.button.send_replace(true);
+        Instant::now() + time
+    }
+
+    fn turn(&self, key: u8) {
+        let state = &mut *self.state.borrow_mut();
+        let failures = &mut state.failures;
+        match key {
+            b'p' => self.switch.send_modify(|on| *on = !*on),
+            b'+' => state.physics.ambient = (state.physics.ambient + 5.0).min(60.0),
+            b'-' => state.physics.ambient = (state.physics.ambient - 5.0).max(-10.0),
+            b'b' => failures.fan_blocked ^= true,
+            b's' => failures.sensor_silent ^= true,
+            b't' => {
+                failures.sensor_stuck = match failures.sensor_stuck {
+                    None => Some((state.physics.die() * 10.0) as i32),
+                    Some(_) => None,
+                }
+            }
+            b'g' => failures.switch_gone ^= true,
+            _ => {}
+        }
+    }
+
+    /// Has the engine's work warm the board.
+    fn work(&self, report: &PanelReport) {
+        let light = report.board.light.as_ref().map(|light| light.as_str());
+        let working = matches!(
+            light,
+            Some("reading" | "thinking" | "answering" | "too_hot")
+        );
+        let share = 1.0 - f32::from(report.throttle.step()) / 4.0;
+        self.state.borrow_mut().physics.work = if working { share } else { 0.0 };
+    }
+}
+
+/// The whole screen.
+fn picture(simulation: &Simulation, report: &PanelReport) -> String {
+    let state = &*simulation.state.borrow();
+    let (board, failures, light) = (&report.board, &state.failures, state.light);
+    let on = |on: bool| if on { "[x]" } else { "[ ]" };
+    let figure = |figure: Option<f64>, unit: &str| {
+        figure.map_or_else(|| format!("? {unit}"), |n| format!("{n} {unit}"))
+    };
+    // A terminal's colours are brighter than a light has to be.
+    let lamp = match light.is_lit() {
+        true => {
+            let strong = |part: u8| u16::from(part).saturating_mul(2).min(255);
+            format!(
+                "\x1b[38;2;{};{};{}m●\x1b[0m",
+                strong(light.red),
+                strong(light.green),
+                strong(light.blue)
+            )
+        }
+        false => "○".to_owned(),
+    };
+    let mut lines = vec![
+        format!("cloister-panel: {}, simulated", simulation.name),
+        String::new(),
+        format!(
+            "light        {lamp} {}",
+            board.light.as_ref().map_or("?", |light| light.as_str())
+        ),
+        format!(
+            "button       {}   space presses it, h holds it for 3 s",
+            on(*simulation.button.borrow())
+        ),
+        format!(
+            "privacy      {}   p turns the switch",
+            on(*simulation.switch.borrow())
+        ),
+        String::new(),
+        format!(
+            "temperature  {}, of {:.0} at most; really {:.1}, in air of {:.0}   + - warmer, colder",
+            figure(board.temperature, "°C"),
+            simulation.limits.limit.0,
+            state.physics.die(),
+            state.physics.ambient
+        ),
+        format!(
+            "fan          {}, {}",
+            figure(board.fan, "%"),
+            figure(board.fan_speed, "rpm")
+        ),
+        format!(
+            "engine       slowed by {} of 4 steps",
+            report.throttle.step()
+        ),
+        format!(
+            "energy       {}, {}, {} in the last day",
+            figure(board.power, "W"),
+            figure(board.joules_per_token, "J/token"),
+            figure(board.watt_hours, "Wh")
+        ),
+        String::new(),
+    ];
+    let screen = state
+        .screen
+        .as_ref()
+        .map(|screen| &screen.lines[..])
+        .unwrap_or_default();
+    for n in 0..4 {
+        let title = if n == 0 { "display" } else { "" };
+        lines.push(format!(
+            "{title:<12} │{:<21}│",
+            screen.get(n).map_or("", |line| line)
+        ));
+    }
+    lines.push(String::new());
+    lines.push(format!(
+        "failures     {} b fan blocked  {} s sensor silent  {} t sensor stuck  {} g switch gone",
+        on(failures.fan_blocked),
+        on(failures.sensor_silent),
+        on(failures.sensor_stuck.is_some()),
+        on(failures.switch_gone)
+    ));
+    let problems: Vec<String> = board
+        .problems
+        .iter()
+        .map(|of| format!("{}: {}", of.what.as_str(), of.why.as_str()))
+        .collect();
+    lines.push(format!(
+        "problems     {}",
+        if problems.is_empty() {
+            "none".to_owned()
+        } else {
+            problems.join(", ")
+        }
+    ));
+    lines.push("q ends".to_owned());
+    let mut picture = "\x1b[H".to_owned();
+    for line in lines {
+        // Clears what is left of a longer one.
+        write!(picture, "{line}\x1b[K\r\n").expect("a String takes all");
+    }
+    picture + "\x1b[J"
+}

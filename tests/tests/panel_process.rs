@@ -1,0 +1,190 @@
+//! `cloister-panel` beside a running `serve`: simulated in a terminal, driven by keys, and as it is on this machine.
+
+use std::io::{Read, Write};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use cloister_tests::parts::{program, smollm2};
+use cloister_tests::process::{Process, until};
+use cloister_tests::serve::{Serve, question};
+use serde_json::{Value, json};
+
+/// A simulated panel in a terminal of its own.
+struct Simulated {
+    process: Process,
+    keys: ChildStdin,
+    screen: Arc<Mutex<String>>,
+}
+
+impl Simulated {
+    fn beside(serve: &Serve) -> Self {
+        let panel = program("cloister-panel");
+        let command = format!(
+            "{} --simulate --board raspberry-pi-5 --socket {}",
+            panel.display(),
+            serve.socket().display()
+        );
+        // `script` gives it a terminal.
+        let mut process = Process::spawn(
+            Command::new("script")
+                .args([
+                    "--quiet",
+                    "--flush",
+                    "--return",
+                    "--command",
+                    &command,
+                    "/dev/null",
+                ])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped()),
+        );
+        let keys = process.0.stdin.take().unwrap();
+        let mut drawn = process.0.stdout.take().unwrap();
+        let screen = Arc::new(Mutex::new(String::new()));
+        let shown = screen.clone();
+        thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(n @ 1..) = drawn.read(&mut bytes) {
+                let text = String::from_utf8_lossy(&bytes[..n]);
+                let mut shown = shown.lock().unwrap();
+                // What is drawn anew begins at the top.
+                match text.rsplit_once("\x1b[H") {
+                    Some((_, anew)) => *shown = anew.to_owned(),
+                    None => shown.push_str(&text),
+                }
+            }
+        });
+        Self {
+            process,
+            keys,
+            screen,
+        }
+    }
+
+    fn key(&mut self, key: &str) {
+        self.keys.write_all(key.as_bytes()).unwrap();
+        self.keys.flush().unwrap();
+    }
+
+    /// Waits until a line that begins so says this.
+    fn says(&self, line: &str, word: &str) {
+        until(&format!("{line} says {word}"), || {
+            let screen = self.screen.lock().unwrap().clone();
+            screen
+                .lines()
+                .any(|of| of.starts_with(line) && of.contains(word))
+                .then_some(())
+        });
+    }
+}
+
+#[test]
+fn the_simulated_panel_shows_what_serve_does_and_its_keys_are_obeyed() {
+    let mut serve = Serve::start(&smollm2(), &["--slots", "1"]);
+    let mut panel = Simulated::beside(&serve);
+    panel.says("light", "ready");
+    panel.says("fan", "%");
+
+    let mut request = question("Count to a thousand.", 3000);
+    request["response_format"] =
+        json!({"type": "grammar", "syntax": "regex", "definition": "[0-9 ]{2500}"});
+    let mut running = serve.open_chat_stream(&request);
+    running.next().unwrap();
+    panel.says("light", "answering");
+    panel.key(" ");
+    let last = running.filter(|event| event != "[DONE]").last().unwrap();
+    let last: Value = serde_json::from_str(&last).unwrap();
+    assert_eq!(last["error"]["code"], "stopped");
+    panel.says("light", "ready");
+
+    panel.key("p");
+    panel.says("light", "private");
+    let refused = serve.chat(&question("Hello?", 4));
+    assert_eq!(refused.json()["error"]["code"], "privacy");
+    panel.key("p");
+    panel.says("light", "ready");
+    until("it answers again", || {
+        (serve.chat(&question("Hello?", 4)).status == 200).then_some(())
+    });
+
+    panel.key("s");
+    panel.says("problems", "die: bus_error");
+    panel.says("light", "broken");
+    panel.says("engine", "slowed by 2");
+    until("serve is slowed", || {
+        (serve.metric("throttle_step") == 2.0).then_some(())
+    });
+    panel.key("s");
+    panel.says("problems", "none");
+
+    serve.stop();
+    panel.says("light", "starting");
+    serve.restart(&smollm2(), &["--slots", "1"]);
+    panel.says("light", "ready");
+
+    panel.key("h");
+    panel.says("light", "shutting_down");
+    panel.key("q");
+    assert!(panel.process.0.wait().unwrap().success());
+}
+
+#[test]
+fn the_panel_of_this_machine_is_sealed_reports_and_survives_serve() {
+    let mut serve = Serve::start(&smollm2(), &[]);
+    let mut panel = Process::spawn(
+        Command::new(program("cloister-panel"))
+            .arg("--socket")
+            .arg(serve.socket())
+            .stdin(Stdio::null()),
+    );
+    let light = |serve: &Serve| {
+        let mut events = serve.http.events(&format!("{}/api/events", serve.url));
+        let state: Value = serde_json::from_str(&events.next().unwrap()).unwrap();
+        state["panel"]["light"].as_str().map(str::to_owned)
+    };
+    until("serve hears of it", || {
+        light(&serve).filter(|light| light == "ready" || light == "broken")
+    });
+    until("its seal is shown", || {
+        let ledger = serve.get("/api/privacy").json();
+        let processes = ledger["processes"].as_array().unwrap();
+        let panel = processes.iter().find(|of| of["name"] == "panel")?;
+        assert!(
+            panel["seal"]
+                .as_str()
+                .unwrap()
+                .contains("system calls filtered")
+        );
+        Some(())
+    });
+    serve.restart(&smollm2(), &[]);
+    until("the next serve hears of it", || light(&serve));
+    panel.signal(libc::SIGTERM);
+    assert!(panel.0.wait().unwrap().success());
+}
+
+#[test]
+fn probe_lists_what_was_looked_for_and_wrong_use_is_one_line() {
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(program("cloister-panel"));
+        command.args(arguments).env_remove("CLOISTER_SOCKET");
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    let probe = run(&["probe", "--json", "--board", "raspberry-pi-5"]);
+    let said: Value = serde_json::from_slice(&probe.stdout).unwrap();
+    assert_eq!(said["board"], "raspberry-pi-5");
+    let findings = said["findings"].as_array().unwrap();
+    let fan = findings.iter().find(|of| of["what"] == "fan").unwrap();
+    assert!(fan["state"] == "missing" && fan["why"].is_string(), "{fan}");
+    for (arguments, code, word) in [
+        (&[][..], 2, "--socket"),
+        (&["probe", "--board", "toaster"], 2, "raspberry-pi-5"),
+        (&["--simulate", "--socket", "/nowhere"], 1, "terminal"),
+    ] {
+        let output = run(arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.lines().count() == 1 && said.contains(word), "{said}");
+    }
+}
