@@ -4,7 +4,7 @@
 # Must never name a mirror: it is the one that the machine's own apt uses for Debian.
 # shellcheck shell=bash
 
-# of_release ARCH: sets the two up; fetches the lists of packages only when `renew_lists` is called, or when they lack.
+# of_release ARCH: sets the two up; the lists of packages are fetched by `renew_lists`.
 of_release() {
   local arch=$1 mirror
   folder=$PWD/.cloister/images/apt-$arch
