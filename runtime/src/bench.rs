@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use cloister_engine::bench::{Bench, Test};
 use cloister_program::output;
+use cloister_sandbox::processes;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -59,6 +60,9 @@ fn mean_and_deviation(sample: &[f64]) -> (f64, f64) {
 /// Runs the tests and prints their results.
 pub fn run(args: &BenchArgs) -> anyhow::Result<()> {
     check_threads(args.threads)?;
+    if !args.batches.starts_another_program() {
+        processes::bench(&args.model).seal()?;
+    }
     if args.batches.wanted() {
         return batches::run(args);
     }

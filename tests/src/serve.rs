@@ -143,6 +143,16 @@ impl Serve {
         });
     }
 
+    /// The most memory that it has had, in bytes.
+    pub fn most_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kilobytes = line.expect("the kernel tells").trim();
+        let kilobytes: u64 = kilobytes.trim_end_matches(" kB").parse().expect("a number");
+        kilobytes << 10
+    }
+
     /// The number of its process.
     pub fn id(&self) -> u32 {
         self.process.0.id()

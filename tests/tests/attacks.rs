@@ -367,6 +367,39 @@ fn heads_and_bodies_that_are_too_large_are_refused_before_they_are_read() {
 }
 
 #[test]
+fn many_large_bodies_at_once_do_not_fill_the_memory() {
+    let serve = Serve::start(&cloister_tests::parts::smollm2(), &["--ctx", "256"]);
+    let place = own(&serve).to_owned();
+    others_are_answered(&serve);
+    let before = serve.most_memory();
+    // Nothing becomes of fewer bytes more memory than of these.
+    let body = format!("[{}[]]", "[],".repeat(5 << 20));
+    let request = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: {place}\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let statuses = std::thread::scope(|scope| {
+        let many: Vec<_> = (0..60)
+            .map(|_| scope.spawn(|| exchange(&place, &request)))
+            .collect();
+        // Meanwhile.
+        others_are_answered(&serve);
+        let answers = many.into_iter().map(|one| one.join().unwrap());
+        // A connection may end before its answer is read, as not all was read that was sent.
+        let answers = answers.filter(|answer| !answer.is_empty());
+        answers.map(|answer| status(&answer)).collect::<Vec<_>>()
+    });
+    assert!(
+        statuses.iter().all(|status| [400, 503].contains(status)),
+        "{statuses:?}"
+    );
+    assert!(statuses.contains(&503), "{statuses:?}");
+    let grown = serve.most_memory() - before;
+    assert!(grown < 1200 << 20, "{} MiB", grown >> 20);
+    others_are_answered(&serve);
+}
+
+#[test]
 fn who_is_slow_is_let_go_and_who_is_not_does_not_notice() {
     let serve = Serve::start(&cloister_tests::parts::smollm2(), &["--ctx", "256"]);
     let place = own(&serve).to_owned();

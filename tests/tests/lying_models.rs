@@ -160,17 +160,11 @@ fn a_template_that_would_fill_the_memory_is_an_error_and_who_is_answered_does_no
         <|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
     let file = with_template(folder.path(), "bomb", source);
     let serve = Serve::start(&file, &[]);
-    let most = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", serve.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.unwrap().trim().trim_end_matches(" kB");
-        kilobytes.parse::<u64>().unwrap() >> 10
-    };
     let mut long = question("Write a story about a garden.", 100);
     long["temperature"] = json!(0);
     let alone = serve.chat(&long);
     assert_eq!(alone.status, 200, "{}", alone.body);
-    let (before, text) = (most(), answered(&alone));
+    let (before, text) = (serve.most_memory(), answered(&alone));
     std::thread::scope(|scope| {
         let beside = scope.spawn(|| serve.chat(&long));
         for bomb in ["A bomb.", "Another bomb.", "The last bomb."] {
@@ -183,5 +177,6 @@ fn a_template_that_would_fill_the_memory_is_an_error_and_who_is_answered_does_no
         }
         assert_eq!(answered(&beside.join().unwrap()), text);
     });
-    assert!(most() < before + 100, "{} MiB, and {before} before", most());
+    let grown = serve.most_memory() - before;
+    assert!(grown < 100 << 20, "{} MiB", grown >> 20);
 }

@@ -1,7 +1,7 @@
 //! Seals itself as one of the processes, or not at all, then tries one thing and says how that went: `done`, or
 //! the number of the error. For `tests/refused.rs`.
 //!
-//!     attempt WHO WHAT    WHO: serve, model-trial, templates, bridge, panel, quantize, or `open` for no seal
+//!     attempt WHO WHAT    WHO: serve, model-trial, templates, bridge, panel, quantize, bench, or `open` for no seal
 
 use std::ffi::CString;
 use std::io::{self, Read, Write};
@@ -53,9 +53,17 @@ fn main() {
             &[&place("models")],
             Some(&place("state/out.gguf")),
         )),
+        "bench" => Some(processes::bench(&place("models"))),
         other => panic!("{other} is nobody"),
     };
-    if let Some(policy) = policy {
+    if std::env::var_os("NO_NAMESPACES").is_some() {
+        refuse_namespaces();
+    }
+    let landlock = std::env::var("LANDLOCK").map(|version| version.parse().expect("a number"));
+    if let Some(mut policy) = policy {
+        if let Ok(version) = landlock {
+            policy = policy.landlock_up_to(version);
+        }
         let seal = policy.seal().expect("it can be sealed");
         eprintln!("{}", seal.line());
     }
@@ -66,6 +74,19 @@ fn main() {
             None => println!("{error}"),
         },
     }
+}
+
+/// As a kernel does that lets no users make namespaces.
+fn refuse_namespaces() {
+    use seccompiler::{SeccompAction, SeccompFilter};
+    let refused = SeccompAction::Errno(libc::EPERM as u32);
+    let rules = [(libc::SYS_unshare, Vec::new())].into();
+    let arch = std::env::consts::ARCH.try_into().expect("it is known");
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch);
+    let program: seccompiler::BpfProgram = filter.and_then(TryInto::try_into).expect("it is sound");
+    // SAFETY: prctl takes numbers only here; without it only root may have filters.
+    unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    seccompiler::apply_filter(&program).expect("it is applied");
 }
 
 fn attempt(what: &str, listener: TcpListener, parent: u32) -> io::Result<()> {

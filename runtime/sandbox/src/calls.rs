@@ -258,18 +258,31 @@ pub fn filter(policy: &Policy) -> Result<bool, Error> {
     let enosys = SeccompAction::Errno(libc::ENOSYS as u32);
     let absent = program(absent, SeccompAction::Allow, enosys)?;
     // Of two refusals that of the later one is told.
-    for program in [allowed, absent] {
-        match seccompiler::apply_filter(&program) {
-            Ok(()) => {}
-            Err(seccompiler::Error::Seccomp(error))
-                if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) =>
-            {
-                return Ok(false);
-            }
-            Err(error) => return Err(Error::Rules(format!("seccomp: {error}"))),
+    Ok(apply(&allowed)? && apply(&absent)?)
+}
+
+/// False where the kernel has no filters.
+fn apply(program: &BpfProgram) -> Result<bool, Error> {
+    match seccompiler::apply_filter(program) {
+        Ok(()) => Ok(true),
+        Err(seccompiler::Error::Seccomp(error))
+            if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) =>
+        {
+            Ok(false)
         }
+        Err(error) => Err(Error::Rules(format!("seccomp: {error}"))),
     }
-    Ok(true)
+}
+
+/// A rule of which all conditions have to hold.
+fn rule(conditions: &[Condition]) -> Result<SeccompRule, Error> {
+    let conditions = conditions.iter().map(|(argument, length, is, value)| {
+        SeccompCondition::new(*argument, length.clone(), is.clone(), *value)
+    });
+    conditions
+        .collect::<Result<Vec<_>, _>>()
+        .and_then(SeccompRule::new)
+        .map_err(|error| Error::Rules(format!("seccomp: {error}")))
 }
 
 fn program(
@@ -318,14 +331,7 @@ fn rules(policy: &Policy) -> Result<Rules, Error> {
     }
 
     let mut when = |call: c_long, conditions: &[Condition]| -> Result<(), Error> {
-        let conditions = conditions.iter().map(|(argument, length, is, value)| {
-            SeccompCondition::new(*argument, length.clone(), is.clone(), *value)
-        });
-        let rule = conditions
-            .collect::<Result<Vec<_>, _>>()
-            .and_then(SeccompRule::new);
-        let rule = rule.map_err(|error| Error::Rules(format!("seccomp: {error}")))?;
-        rules.entry(call).or_default().push(rule);
+        rules.entry(call).or_default().push(rule(conditions)?);
         Ok(())
     };
     let executable = MaskedEq(libc::PROT_EXEC as u64);

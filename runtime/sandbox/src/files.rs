@@ -7,7 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, NetPort,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, LandlockStatus, NetPort,
     PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreated,
     RulesetCreatedAttr, RulesetError, Scope,
 };
@@ -15,7 +15,7 @@ use landlock::{
 use crate::{Error, Policy, Sockets};
 
 /// The newest version whose rights are known here. Of these, older kernels enforce those that they have.
-const NEWEST: ABI = ABI::V10;
+pub const NEWEST: u32 = ABI::V10 as u32;
 
 /// What the C library, ggml and the engine read of the machine: memory, processors, limits of control groups.
 const MACHINE: [&str; 10] = [
@@ -43,23 +43,30 @@ pub fn with_links(path: &Path) -> Vec<PathBuf> {
 
 /// Restricts this process.
 pub fn restrict(policy: &Policy) -> Result<u32, Error> {
+    if policy.landlock == 0 {
+        return Ok(0);
+    }
     let status = restricted(policy).map_err(|error| Error::Rules(format!("Landlock: {error}")))?;
     Ok(match status.landlock {
         LandlockStatus::Available {
             effective_abi,
             kernel_abi: _,
-        } => effective_abi as u32,
+        } => policy.landlock.min(effective_abi as u32),
         LandlockStatus::NotEnabled | LandlockStatus::NotImplemented => 0,
     })
 }
 
 fn restricted(policy: &Policy) -> Result<RestrictionStatus, RulesetError> {
-    let mut rules = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(NEWEST))?
-        .handle_access(AccessNet::from_all(NEWEST))?
-        .scope(Scope::from_all(NEWEST))?
-        .create()?;
+    let known = version(policy.landlock);
+    let mut rules = Ruleset::default().set_compatibility(CompatLevel::BestEffort);
+    rules = rules.handle_access(AccessFs::from_all(known))?;
+    for access in AccessNet::from_all(known) {
+        rules = rules.handle_access(access)?;
+    }
+    for scope in Scope::from_all(known) {
+        rules = rules.scope(scope)?;
+    }
+    let mut rules = rules.create()?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     // Neither execution, nor devices, sockets and pipes.
     let write = read
@@ -70,6 +77,9 @@ fn restricted(policy: &Policy) -> Result<RestrictionStatus, RulesetError> {
         | AccessFs::RemoveFile
         | AccessFs::RemoveDir
         | AccessFs::Refer;
+    let handled = AccessFs::from_all(known);
+    let grant =
+        |rules, path: &Path, access: BitFlags<AccessFs>| grant(rules, path, access & handled);
     let null = Path::new("/dev/null");
     rules = grant(rules, null, AccessFs::ReadFile | AccessFs::WriteFile)?;
     for path in MACHINE.map(Path::new) {
@@ -84,16 +94,23 @@ fn restricted(policy: &Policy) -> Result<RestrictionStatus, RulesetError> {
     for path in &policy.connect {
         rules = grant(rules, path, AccessFs::ResolveUnix.into())?;
     }
-    if let Sockets::Broker { port } = policy.sockets {
+    if let Sockets::Broker { port } = policy.sockets
+        && !AccessNet::from_all(known).is_empty()
+    {
         rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
     }
     rules.restrict_self()
 }
 
+/// Landlock's version of this number.
+pub fn version(number: u32) -> ABI {
+    ABI::from(i32::try_from(number).unwrap_or(i32::MAX))
+}
+
 fn grant(
     rules: RulesetCreated,
     path: &Path,
-    access: landlock::BitFlags<AccessFs>,
+    access: BitFlags<AccessFs>,
 ) -> Result<RulesetCreated, RulesetError> {
     // What is not there cannot be opened either; a pipe is held open by who has it.
     let (Ok(place), Ok(about)) = (PathFd::new(path), path.metadata()) else {
@@ -101,9 +118,15 @@ fn grant(
     };
     let access = match about.file_type() {
         kind if kind.is_dir() => access,
-        kind if kind.is_file() || kind.is_char_device() => access & AccessFs::from_file(NEWEST),
+        kind if kind.is_file() || kind.is_char_device() => {
+            access & AccessFs::from_file(version(NEWEST))
+        }
         _ => return Ok(rules),
     };
+    // What the kernel has not could not be granted.
+    if access.is_empty() {
+        return Ok(rules);
+    }
     // The kernel knows a place by its inode, and makes new ones for /proc when memory is short: not while one is
     // held open.
     let held = Box::leak(Box::new(place));

@@ -40,6 +40,7 @@ pub struct Policy {
     sockets: Sockets,
     children: bool,
     devices: bool,
+    landlock: u32,
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
     connect: Vec<PathBuf>,
@@ -52,6 +53,7 @@ impl Policy {
             sockets,
             children: false,
             devices: false,
+            landlock: files::NEWEST,
             read: Vec::new(),
             write: Vec::new(),
             connect: Vec::new(),
@@ -87,6 +89,12 @@ impl Policy {
     /// May use the GPIO lines and I2C buses that it has opened before.
     pub fn devices(mut self) -> Self {
         self.devices = true;
+        self
+    }
+
+    /// Asks Landlock for no more than this version of it has, as on an older kernel: 0 for one without it. For tests.
+    pub fn landlock_up_to(mut self, version: u32) -> Self {
+        self.landlock = version;
         self
     }
 

@@ -49,6 +49,11 @@ pub fn panel(socket: &Path) -> Policy {
         .devices()
 }
 
+/// `cloister bench`: reads the model.
+pub fn bench(model: &Path) -> Policy {
+    Policy::new(Sockets::None).read(model)
+}
+
 /// `cloister-quantize`: reads what it is given, and writes into the folder of what it makes.
 pub fn quantize(reads: &[&Path], out: Option<&Path>) -> Policy {
     let policy = Policy::new(Sockets::None);

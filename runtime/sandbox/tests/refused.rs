@@ -11,13 +11,14 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-const EVERYBODY: [&str; 6] = [
+const EVERYBODY: [&str; 7] = [
     "serve",
     "model-trial",
     "templates",
     "bridge",
     "panel",
     "quantize",
+    "bench",
 ];
 
 /// Nobody may do this.
@@ -191,14 +192,17 @@ fn everybody_may_do_what_they_need_and_the_others_may_not() {
     let place = Place::new();
     let all = |names: &'static [&'static str]| names;
     let needs: [(&str, &[&str]); 11] = [
-        ("read a model", all(&["serve", "model-trial", "quantize"])),
+        (
+            "read a model",
+            all(&["serve", "model-trial", "quantize", "bench"]),
+        ),
         (
             "read a model through a link",
-            all(&["serve", "model-trial", "quantize"]),
+            all(&["serve", "model-trial", "quantize", "bench"]),
         ),
         (
             "list the models",
-            all(&["serve", "model-trial", "quantize"]),
+            all(&["serve", "model-trial", "quantize", "bench"]),
         ),
         ("keep something", all(&["serve", "bridge", "quantize"])),
         ("read what is free", all(&EVERYBODY)),
@@ -300,4 +304,55 @@ fn it_needs_no_privileges_and_says_what_holds() {
             "{said}"
         );
     }
+}
+
+/// What each version of Landlock brought: the attempt that it refuses, by whom, and the words about a kernel before it.
+const BROUGHT: [(u32, &str, &str, &str); 4] = [
+    (1, "serve", "read elsewhere", "no Landlock"),
+    (3, "serve", "cut a model short", "before version 3"),
+    (4, "bridge", "connect to another port", "before version 4"),
+    (
+        6,
+        "bridge",
+        "connect to an abstract Unix socket",
+        "before version 6",
+    ),
+];
+
+#[test]
+fn what_an_older_kernel_lacks_is_said_and_nothing_else_is_let_through() {
+    let tried = |version: u32, who: &str, what: &str| {
+        let place = Place::new();
+        let mut command = place.command(who, what);
+        let output = command
+            .env("LANDLOCK", version.to_string())
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout).trim() == "done", text(output.stderr))
+    };
+    for version in 0..=6 {
+        for (brought, who, what, words) in BROUGHT {
+            let (done, said) = tried(version, who, what);
+            assert_eq!(done, version < brought, "{who}, {what}, version {version}");
+            // Without any Landlock, one sentence says it all of files.
+            let told = said.contains(words) || (version == 0 && said.contains("no Landlock"));
+            assert_eq!(told, version < brought, "version {version}: {said}");
+        }
+        // What the filter of system calls refuses, it refuses on each of them.
+        for what in ["send over UDP", "start a program", "io_uring"] {
+            assert!(!tried(version, "bridge", what).0, "{what}");
+        }
+    }
+}
+
+#[test]
+fn without_a_namespace_of_its_own_serve_says_so_and_opens_no_connection() {
+    let place = Place::new();
+    let mut command = place.command("serve", "connect to another port");
+    let output = command.env("NO_NAMESPACES", "1").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("network namespace shared"), "{said}");
+    assert!(said.contains("no network namespace of its own"), "{said}");
+    assert_eq!(output.stdout, format!("{}\n", libc::EPERM).as_bytes());
 }

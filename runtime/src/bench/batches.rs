@@ -35,6 +35,11 @@ impl BatchArgs {
     pub fn wanted(&self) -> bool {
         !self.batch.is_empty()
     }
+
+    /// Whether `llama-bench` is to be timed beside it.
+    pub fn starts_another_program(&self) -> bool {
+        self.against.is_some()
+    }
 }
 
 /// Reads `N:RATIO`.

@@ -1,7 +1,8 @@
 //! What every request must pass before anything reads it.
 //!
 //! In: a request's head and who sends it. Out: the request, or why it may not. In this order: the box's name, whose page
-//! sends it, how often this client comes, who it is, how large the body is and how fast it arrives. Browsers are the
+//! sends it, how often this client comes, who it is, how large the body is, how fast it arrives, and how many bytes of
+//! bodies there are already (`bodies.rs`). Browsers are the
 //! reason for the first two: a page of another site can make them ask here, by a name of its own that it lets point
 //! at this box (DNS rebinding) or with a form. No answer ever carries a header that would let it read one (CORS).
 
@@ -18,6 +19,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use futures_core::Stream;
 
 use super::api_error::ApiError;
+use super::bodies::{Bodies, Room};
 use super::names::Names;
 use super::pair::COOKIE;
 use super::peer::Peer;
@@ -46,6 +48,9 @@ pub struct Gate {
     pub rate: Rate,
     /// How often somebody guesses a code.
     pub wrong: Wrong,
+    /// The bodies that are being read, of the machine's own programs and of the network.
+    pub own: Bodies,
+    pub network: Bodies,
 }
 
 /// Lets through what may go on.
@@ -56,10 +61,21 @@ pub async fn pass(
     next: Next,
 ) -> Response {
     match gate.check(&peer, &request) {
-        Ok(largest) => match whole(request, largest).await {
-            Ok(request) => next.run(request).await,
-            Err(error) => error.into_response(),
-        },
+        Ok(largest) => {
+            let bodies = match &peer {
+                Peer::Address { ip, .. } if !is_own(*ip) => &gate.network,
+                _ => &gate.own,
+            };
+            match whole(request, largest, bodies.room()).await {
+                Ok((request, room)) => {
+                    let response = next.run(request).await;
+                    // What was made of the body is gone, too.
+                    drop(room);
+                    response
+                }
+                Err(error) => error.into_response(),
+            }
+        }
         // A person is led to where they can be let in.
         Err(error) if error.status() == 401 && page::is_opened(&request) => {
             Redirect::to("/pair").into_response()
@@ -168,14 +184,20 @@ fn other_site() -> ApiError {
     ApiError::forbidden("a page of another site may not use this box")
 }
 
-/// Reads the whole body, as long and as slow as it may be.
-async fn whole(request: Request, largest: usize) -> Result<Request, ApiError> {
+/// Reads the whole body, as long and as slow as it may be, while there is room for it.
+async fn whole(
+    request: Request,
+    largest: usize,
+    mut room: Room<'_>,
+) -> Result<(Request, Room<'_>), ApiError> {
     let (parts, body) = request.into_parts();
     let said = parts.headers.get(header::CONTENT_LENGTH);
     let said = said.and_then(|said| said.to_str().ok()?.parse().ok());
     if said.is_some_and(|said: u64| said > largest as u64) {
         return Err(ApiError::body_too_large(largest));
     }
+    // Told before the client sends it.
+    room.grow_to(said.unwrap_or_default() as usize)?;
     let began = Instant::now();
     let mut read = Vec::new();
     let mut chunks = body.into_data_stream();
@@ -184,12 +206,15 @@ async fn whole(request: Request, largest: usize) -> Result<Request, ApiError> {
         let chunk = tokio::time::timeout(left, next(&mut chunks));
         match chunk.await {
             Err(_) => return Err(ApiError::too_slow()),
-            Ok(None) => return Ok(Request::from_parts(parts, Body::from(read))),
+            Ok(None) => return Ok((Request::from_parts(parts, Body::from(read)), room)),
             Ok(Some(Err(_))) => return Err(ApiError::invalid("the body did not arrive")),
             Ok(Some(Ok(bytes))) if read.len() + bytes.len() > largest => {
                 return Err(ApiError::body_too_large(largest));
             }
-            Ok(Some(Ok(bytes))) => read.extend_from_slice(&bytes),
+            Ok(Some(Ok(bytes))) => {
+                room.grow_to(read.len() + bytes.len())?;
+                read.extend_from_slice(&bytes);
+            }
         }
     }
 }

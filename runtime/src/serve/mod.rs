@@ -5,6 +5,7 @@
 
 mod api_error;
 mod ask;
+mod bodies;
 mod cards;
 mod chat;
 mod connections;
@@ -54,6 +55,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::access::Access;
 use crate::settings::{self, WrongUse};
 use crate::{rehearsal, renderer};
+use bodies::Bodies;
 use gate::Gate;
 use idle::Stay;
 use models::Models;
@@ -367,6 +369,8 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         access: Access::of(&state),
         rate: rate::Rate::default(),
         wrong: rate::Wrong::default(),
+        own: Bodies::default(),
+        network: Bodies::default(),
     };
     let ledger = Arc::new(Ledger::new(models.clone(), seal.clone(), &state));
     let restraint = models.restraint().clone();
