@@ -42,7 +42,7 @@ struct Outcome {
 ///
 /// # Errors
 /// No process can be made.
-pub fn start_helper(models: &Path) -> anyhow::Result<()> {
+pub fn start_helper(models: &[&Path]) -> anyhow::Result<()> {
     let helper = Helper::start(c"model-trial", |requests, answers| {
         help(models, requests, answers)
     })?;
@@ -91,7 +91,7 @@ pub fn by_the_helper(model: &Path, options: &Options) -> Result<(), String> {
 }
 
 /// The helper's life: request after request, until the pipe ends.
-fn help(models: &Path, mut requests: PipeReader, mut answers: PipeWriter) -> anyhow::Result<()> {
+fn help(models: &[&Path], mut requests: PipeReader, mut answers: PipeWriter) -> anyhow::Result<()> {
     let nowhere = File::options().write(true).open("/dev/null")?;
     processes::model_trial(models).seal()?;
     while let Ok(request) = Request::read(&mut requests) {

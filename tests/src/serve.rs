@@ -36,10 +36,15 @@ pub struct Serve {
 impl Serve {
     /// Serves `model`, a file or a folder of files, with these further options; returns when it is ready.
     pub fn start(model: &Path, options: &[&str]) -> Self {
+        Self::start_by(Command::new(program("cloister")), model, options)
+    }
+
+    /// As [`Serve::start`], by a command that `cloister`'s arguments go behind.
+    pub fn start_by(command: Command, model: &Path, options: &[&str]) -> Self {
         let turn = engine_turn();
         let folder = tempfile::tempdir().expect("a folder can be made");
         let port = free_port();
-        let process = spawn(model, port, folder.path(), options);
+        let process = spawn(command, model, port, folder.path(), options);
         let mut serve = Self {
             process,
             url: format!("http://127.0.0.1:{port}"),
@@ -129,7 +134,8 @@ impl Serve {
         let (_, port) = self.url.rsplit_once(':').expect("the URL has a port");
         let port = port.parse().expect("a port is a number");
         self.stop();
-        self.process = spawn(model, port, self.folder.path(), options);
+        let command = Command::new(program("cloister"));
+        self.process = spawn(command, model, port, self.folder.path(), options);
         self.wait_until_ready();
     }
 
@@ -210,7 +216,13 @@ impl Serve {
     }
 }
 
-fn spawn(model: &Path, port: u16, folder: &Path, options: &[&str]) -> Process {
+fn spawn(
+    mut command: Command,
+    model: &Path,
+    port: u16,
+    folder: &Path,
+    options: &[&str],
+) -> Process {
     let everywhere = options.first() == Some(&"--listen");
     let (host, options) = match everywhere {
         true => ("0.0.0.0", &options[2..]),
@@ -224,7 +236,7 @@ fn spawn(model: &Path, port: u16, folder: &Path, options: &[&str]) -> Process {
         "--model"
     };
     Process::spawn(
-        Command::new(program("cloister"))
+        command
             .args(["serve", kind])
             .arg(model)
             .arg("--listen")

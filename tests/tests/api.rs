@@ -310,10 +310,28 @@ fn a_request_that_cannot_be_met_as_asked_gets_an_error_that_says_so() {
             "stop",
             vec![json!(7), json!([7]), json!([""]), json!(vec!["x"; 17])],
         ),
+        (
+            "logit_bias",
+            vec![
+                json!({"1": 100.1}),
+                json!({"1": -101}),
+                json!({"1": null}),
+                json!({"49152": 1}),
+                json!({"word": 1}),
+                json!("x"),
+            ],
+        ),
+        ("stop", vec![json!(""), json!("x".repeat(1000))]),
         ("tools", vec![json!("light"), json!({})]),
         (
             "messages",
-            vec![json!([]), json!("Hi"), json!({}), json!(null)],
+            vec![
+                json!([]),
+                json!("Hi"),
+                json!({}),
+                json!(null),
+                json!(vec![json!({"role": "user", "content": "Hi"}); 10_000]),
+            ],
         ),
         ("not_a_field", vec![json!(1)]),
     ] {
@@ -321,6 +339,17 @@ fn a_request_that_cannot_be_met_as_asked_gets_an_error_that_says_so() {
             refused(&with(name, value), 400, name);
         }
     }
+    let mut request = question("Is it so?", 1);
+    // A token that nothing outweighs is the answer.
+    request["logit_bias"] = json!({"9226": 100});
+    let forced = serve.chat(&request).json();
+    request["logit_bias"] = json!({"9226": -100});
+    let forbidden = serve.chat(&request).json();
+    let said = |answer: &Value| answer["choices"][0]["message"]["content"].clone();
+    assert!(
+        said(&forced) != said(&forbidden) && said(&forced) != "",
+        "{forced}"
+    );
     for messages in [
         json!([{}]),
         json!([7]),

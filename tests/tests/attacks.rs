@@ -363,6 +363,14 @@ fn heads_and_bodies_that_are_too_large_are_refused_before_they_are_read() {
     let piece = format!("10000\r\n{}\r\n", long(0x10000));
     let sent = (0..1000).take_while(|_| endless.send(&piece)).count();
     assert!(sent < 1000, "64 MiB of a body were taken");
+    let body = b"{\"messages\": [{\"role\": \"user\", \"content\": \"\xff\xfe\"}]}";
+    let head = chat(&format!(
+        "Connection: close\r\nContent-Length: {}\r\n",
+        body.len()
+    ));
+    let answer = exchange(&place, [head.as_bytes(), body].concat());
+    assert_eq!(status(&answer), 400, "{answer}");
+    assert!(answer.contains("the body is no JSON"), "{answer}");
     others_are_answered(&serve);
 }
 

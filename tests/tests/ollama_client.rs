@@ -1,6 +1,6 @@
-//! What Ollama's clients send and read: its package from PyPI, and the requests of Home Assistant.
+//! What Ollama's clients send and read: its package from PyPI, and the requests of Home Assistant and Open WebUI.
 
-use cloister_tests::parts::{SMOLLM2, scripted_r1, smollm2};
+use cloister_tests::parts::{SMOLLM2, scripted_r1, smollm2, tiny_bert};
 use cloister_tests::python;
 use cloister_tests::serve::{Serve, question};
 use serde_json::{Value, json};
@@ -21,6 +21,18 @@ fn chat_and_generate_answer_whole_and_streamed() {
 fn home_assistant_sets_itself_up_and_talks() {
     let serve = Serve::start(&smollm2(), &[]);
     python::run("home_assistant_ollama.py", &[&serve.url, SMOLLM2]);
+}
+
+#[test]
+fn open_webui_lists_asks_embeds_and_unloads() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(smollm2(), folder.path().join("smollm2.gguf")).unwrap();
+    tiny_bert(folder.path());
+    let serve = Serve::start(folder.path(), &["--ctx", "1024"]);
+    python::run(
+        "open_webui_ollama.py",
+        &[&serve.url, "smollm2", "tiny-bert"],
+    );
 }
 
 /// The lines of a streamed answer.

@@ -1,6 +1,6 @@
 //! The engine's front: load a model, turn messages into a prompt, submit, listen.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use crate::card::Card;
 use crate::chat::control::{self, ControlTokens};
 use crate::chat::{ChatTemplate, Conversation, Message, RunTemplate};
+use crate::draft_model::{DraftFile, DraftModel};
 use crate::error::{LoadError, PromptError, QueueFull, StoreError};
 use crate::event::Event;
 use crate::grammar::{Grammar, Grammars, Shape, ShapeError};
@@ -53,6 +54,8 @@ pub struct Options {
     pub prefixes: Option<PrefixFolder>,
     /// What holds the engine back; may be shared with others.
     pub restraint: Arc<Restraint>,
+    /// A small model with the same vocabulary, which says what may come next.
+    pub draft_model: Option<PathBuf>,
 }
 
 /// Tries a file out; an error is a line for the user.
@@ -77,6 +80,7 @@ impl Default for Options {
             kernels: true,
             prefixes: None,
             restraint: Arc::default(),
+            draft_model: None,
         }
     }
 }
@@ -236,7 +240,10 @@ impl Engine {
     /// [`LoadError`]: no sound GGUF, an architecture llama.cpp does not know, no memory.
     pub fn load(path: &Path, options: &Options) -> Result<Self, LoadError> {
         let file = cloister_gguf::Gguf::open(path)?;
-        let need = check_memory(&file, options)?;
+        let draft_file = options.draft_model.as_deref();
+        let draft_file = draft_file.map(|path| DraftFile::open(path, &file));
+        let draft_file = draft_file.transpose()?;
+        let need = check_memory(&file, draft_file.as_ref(), options)?;
         if let Some(rehearse) = options.rehearse {
             rehearse(path, options).map_err(LoadError::Rehearsal)?;
         }
@@ -276,6 +283,8 @@ impl Engine {
             n_threads: options.n_threads.unwrap_or_else(crate::usable_cores),
             kv_type: options.kv_type,
         };
+        let draft_model = draft_file.map(|file| DraftModel::load(&file, params, options));
+        let draft_model = draft_model.transpose()?;
         let mut context = Context::for_slots(model.clone(), params, n_outputs(options))
             .ok_or_else(|| LoadError::Context {
                 path: path.to_owned(),
@@ -289,6 +298,7 @@ impl Engine {
             id: id_of(path),
             architecture: model.metadata("general.architecture").unwrap_or_default(),
             quantization: model.quantization(),
+            n_vocab: model.n_vocab().max(0) as usize,
             n_params: model.n_params(),
             size: model.size(),
             n_ctx_train: trained,
@@ -320,7 +330,7 @@ impl Engine {
         );
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || scheduler.run())
+            .spawn(move || scheduler.with_draft_model(draft_model).run())
             .expect("the system has room for one more thread");
         Ok(Self {
             longest_token: model.longest_token().max(1),
@@ -594,7 +604,11 @@ fn n_outputs(options: &Options) -> u32 {
 
 /// Fails when the model with its context does not fit this machine. Gives how many bytes it needs, where that
 /// is known.
-fn check_memory(file: &cloister_gguf::Gguf, options: &Options) -> Result<Option<u64>, LoadError> {
+fn check_memory(
+    file: &cloister_gguf::Gguf,
+    draft: Option<&DraftFile>,
+    options: &Options,
+) -> Result<Option<u64>, LoadError> {
     let architecture = file
         .metadata
         .str("general.architecture")
@@ -612,7 +626,11 @@ fn check_memory(file: &cloister_gguf::Gguf, options: &Options) -> Result<Option<
         n_outputs(options),
         options.kv_type,
     );
-    memory::check(file, context).map_err(|reason| LoadError::Memory {
+    let mut models = vec![(file, context)];
+    if let Some(draft) = draft {
+        models.push((&draft.file, DraftFile::shape(n_ctx, options.kv_type)));
+    }
+    memory::check(&models).map_err(|reason| LoadError::Memory {
         path: file.path().to_owned(),
         reason,
     })

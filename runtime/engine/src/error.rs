@@ -43,6 +43,16 @@ pub enum LoadError {
         /// llama.cpp's own words.
         reason: String,
     },
+    /// The draft model is not one for this model.
+    #[error(
+        "{path}: this draft model has another vocabulary: {reason}; use one of the same family, or none"
+    )]
+    Draft {
+        /// The file of the draft model.
+        path: PathBuf,
+        /// The first difference.
+        reason: String,
+    },
     /// The chat template in the file does not parse.
     #[error("{path}: the chat template in the file does not parse: {reason}")]
     Template {

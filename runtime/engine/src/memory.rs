@@ -35,25 +35,27 @@ pub fn shape(
     }
 }
 
-/// Fails when running `file` in `context` takes more than is free. A model whose header does not
-/// tell its need, and a machine that does not tell what it has, pass. Gives the need in bytes, where it is known.
-pub fn check(file: &Gguf, context: ContextShape) -> Result<Option<u64>, String> {
-    let need = match memory_need(&file.metadata, &file.tensors, context) {
-        Err(error @ MemoryError::Context(_)) => {
-            return Err(format!("{error}; use a smaller --ctx"));
-        }
-        // Its caches are not known, but its weights are.
-        Err(MemoryError::Architecture(_)) => Ok(MemoryNeed {
-            weights: file.tensors.iter().map(TensorInfo::bytes).sum(),
-            kv_cache: 0,
-            compute: 0,
-            margin: 0,
-        }),
-        need => need,
-    };
-    let Ok(need) = need else {
-        return Ok(None);
-    };
+/// Fails when running all of these, each in its context, takes more than is free. A model whose need is not known, and
+/// a machine that does not tell what it has, pass. Gives the need in bytes, where it is known.
+pub fn check(models: &[(&Gguf, ContextShape)]) -> Result<Option<u64>, String> {
+    let mut need = weights(0);
+    for (file, context) in models {
+        let one = match memory_need(&file.metadata, &file.tensors, *context) {
+            Ok(one) => one,
+            Err(error @ MemoryError::Context(_)) => {
+                return Err(format!("{error}; use a smaller --ctx"));
+            }
+            // Its caches are not known, but its weights are.
+            Err(MemoryError::Architecture(_)) => {
+                weights(file.tensors.iter().map(TensorInfo::bytes).sum())
+            }
+            Err(MemoryError::Key(_)) => return Ok(None),
+        };
+        need.weights += one.weights;
+        need.kv_cache += one.kv_cache;
+        need.compute += one.compute;
+        need.margin += one.margin;
+    }
     let Some(free) = free(Path::new("/")).filter(|free| need.total() > *free) else {
         return Ok(Some(need.total()));
     };
@@ -68,6 +70,15 @@ pub fn check(file: &Gguf, context: ContextShape) -> Result<Option<u64>, String> 
         free >> 20,
         mib(need.total() - free),
     ))
+}
+
+fn weights(weights: u64) -> MemoryNeed {
+    MemoryNeed {
+        weights,
+        kv_cache: 0,
+        compute: 0,
+        margin: 0,
+    }
 }
 
 /// Bytes that this process may still take. `root` is `/`.

@@ -13,6 +13,8 @@ pub struct ModelInfo {
     pub architecture: String,
     /// llama.cpp's name of the quantization, such as `Q4_K - Medium`.
     pub quantization: String,
+    /// Tokens of its vocabulary.
+    pub n_vocab: usize,
     /// Number of weights.
     pub n_params: u64,
     /// Bytes of all weights.

@@ -1,5 +1,7 @@
 //! How tokens are drawn: the usual settings under llama.cpp's names, checked on construction.
 
+use crate::llama::Token;
+
 /// Sampling settings. Make one with [`Default`], change fields, then [`Sampling::check`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
@@ -19,6 +21,8 @@ pub struct Sampling {
     pub frequency_penalty: f32,
     /// Subtracted if a token was seen at all. `-2..=2`.
     pub presence_penalty: f32,
+    /// Added to the logits of these tokens. `-100..=100`, where the ends forbid a token or have nothing else drawn.
+    pub logit_bias: Vec<(Token, f32)>,
     /// Same seed, same draw; `None` takes a new one each time.
     pub seed: Option<u32>,
     /// Never draw a token that ends the answer: it runs to its most tokens.
@@ -37,6 +41,7 @@ impl Default for Sampling {
             repeat_last_n: 64,
             frequency_penalty: 0.0,
             presence_penalty: 0.0,
+            logit_bias: Vec::new(),
             seed: None,
             ignore_eos: false,
         }
@@ -98,6 +103,14 @@ impl Sampling {
                 });
             }
         }
+        let biased = self.logit_bias.iter().map(|(_, bias)| *bias);
+        if let Some(bias) = biased.into_iter().find(|b| !(-100.0..=100.0).contains(b)) {
+            return Err(InvalidSampling {
+                field: "logit_bias",
+                value: bias.into(),
+                range: "from -100 to 100",
+            });
+        }
         if self.top_k < 0 {
             return Err(InvalidSampling {
                 field: "top_k",
@@ -106,6 +119,11 @@ impl Sampling {
             });
         }
         Ok(())
+    }
+
+    /// Whether any token of the vocabulary may become the likeliest.
+    pub(crate) fn moves_logits(&self) -> bool {
+        self.has_penalties() || !self.logit_bias.is_empty()
     }
 
     pub(crate) fn has_penalties(&self) -> bool {
@@ -171,6 +189,13 @@ mod tests {
                 "presence_penalty",
                 Sampling {
                     presence_penalty: -2.5,
+                    ..Sampling::default()
+                },
+            ),
+            (
+                "logit_bias",
+                Sampling {
+                    logit_bias: vec![(1, -100.0), (2, 101.0)],
                     ..Sampling::default()
                 },
             ),

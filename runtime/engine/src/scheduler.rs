@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
+use crate::draft_model::DraftModel;
 use crate::engine::{Client, Options, Request, Stats};
 use crate::error::GenerateError;
 use crate::event::{Event, FinishReason};
@@ -87,6 +88,8 @@ pub struct Scheduler {
     window: Window,
     /// What batches of one slot take.
     costs: Costs,
+    /// Says what may come next where it has not been said before.
+    draft_model: Option<DraftModel>,
     /// Time that running answers are owed before the next slice of a prompt.
     owed: Duration,
     /// Prompt tokens of the next slice beside running answers.
@@ -129,6 +132,7 @@ impl Scheduler {
             context,
             queue: Queue::default(),
             costs: Costs::default(),
+            draft_model: None,
             owed: Duration::ZERO,
             slice: FIRST_SLICE,
             inbox,
@@ -146,6 +150,12 @@ impl Scheduler {
                 tokens: 0,
             },
         }
+    }
+
+    /// Has a small model say what may come next.
+    pub fn with_draft_model(mut self, model: Option<DraftModel>) -> Self {
+        self.draft_model = model;
+        self
     }
 
     /// Works until the engine is dropped.
@@ -468,6 +478,9 @@ impl Scheduler {
             return;
         };
         plan.draft = work.draft(plan.tokens.len(), &self.costs);
+        if let (Some(model), true) = (&mut self.draft_model, plan.draft.is_empty()) {
+            plan.draft = work.draft_of(model, plan.tokens.len(), &self.costs);
+        }
         plan.draft.truncate(self.batch.room());
         let first = slot.cached.len() + plan.tokens.len();
         for (pos, token) in (first..).zip(&plan.draft) {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::draft_model::{self, DraftModel};
 use crate::engine::{Client, Phase, Request};
 use crate::error::GenerateError;
 use crate::event::{Completion, Event, FinishReason, Timings, Usage};
@@ -210,6 +211,31 @@ impl Work {
         // The last token that may be drawn need not be computed.
         let room = self.max_tokens.saturating_sub(self.generated + 1);
         self.drafter.draft(&self.tokens, pending, room, costs)
+    }
+
+    /// As [`Work::draft`], by a draft model; none as long as that has to read what came before.
+    pub fn draft_of(
+        &mut self,
+        model: &mut DraftModel,
+        pending: usize,
+        costs: &Costs,
+    ) -> Vec<Token> {
+        let room = self.max_tokens.saturating_sub(self.generated + 1);
+        let behind = model.behind(&self.tokens);
+        let reading = model.to_read(behind);
+        let said = self.generated;
+        let drafter = &mut self.drafter;
+        let n = drafter.of_model(pending, room, costs, model.each(), reading, said);
+        if n == 0 {
+            return Vec::new();
+        }
+        if behind > draft_model::SLICE {
+            model.read(&self.tokens, draft_model::SLICE);
+            return Vec::new();
+        }
+        let (tokens, took) = model.propose(&self.tokens, n);
+        drafter.drafted_in(took);
+        tokens
     }
 
     /// Goes on from the logits of batch index `i`: takes the next token, and what must follow it; sends their

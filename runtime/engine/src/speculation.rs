@@ -2,7 +2,8 @@
 //! are had for little more.
 //!
 //! In: the prompt and the answer so far, what batches of each size take on this machine, and what has come of
-//! drafts. Out: a draft, none where it does not pay. The sampler draws each token from the model's own logits as
+//! drafts. Out: a draft of what came after the same tokens before, or how many tokens of a draft model are worth their
+//! time; none where none pays. The sampler draws each token from the model's own logits as
 //! it would without; a draft only says which logits are worth computing ahead. Must never cost more than it may
 //! lose: a small share of the time that the answer takes.
 
@@ -61,8 +62,8 @@ impl Costs {
 pub struct Drafter {
     /// Most tokens of a draft.
     most: usize,
-    /// How often a drafted token came, if all before it had come, by how long the match was.
-    rates: [f64; 3],
+    /// How often a drafted token came, if all before it had come, by how long the match was; of a draft model at last.
+    rates: [f64; 4],
     /// That of the draft that is being computed.
     class: usize,
     /// Seconds that drafts lost; negative where they gained.
@@ -75,7 +76,21 @@ pub struct Drafter {
 }
 
 /// Until something is known.
-const RATES: [f64; 3] = [0.3, 0.5, 0.8];
+const RATES: [f64; 4] = [0.3, 0.5, 0.8, 0.7];
+
+/// The class of a draft model.
+const OF_MODEL: usize = 3;
+
+/// What a draft model has to read first may take this share of what it would have saved of the answer so far.
+const MAY_INVEST: f64 = 0.25;
+
+/// The best that a draft can do.
+struct Best {
+    /// Tokens of the draft; none where it does not pay.
+    n: usize,
+    /// Seconds that each token of the answer is expected to take less.
+    saves: f64,
+}
 
 impl Drafter {
     /// With at most `most` tokens in a draft.
@@ -99,14 +114,8 @@ impl Drafter {
         room: usize,
         costs: &Costs,
     ) -> Vec<Token> {
-        let most = self
-            .most
-            .min(room)
-            .min(MOST_DRAFTED + 1 - pending.min(MOST_DRAFTED + 1));
-        let (Some(step), true) = (costs.of(pending), most > 0) else {
-            return Vec::new();
-        };
-        let Some((at, matched)) = last_seen(tokens) else {
+        let most = self.room(pending, room);
+        let Some((at, matched)) = last_seen(tokens).filter(|_| most > 0) else {
             return Vec::new();
         };
         let class = match matched {
@@ -114,25 +123,81 @@ impl Drafter {
             3..=4 => 1,
             _ => 2,
         };
+        let most = most.min(tokens.len() - at);
+        let n = self.best(class, most, pending, costs, 0.0).n;
+        tokens[at..at + n].to_vec()
+    }
+
+    /// How many tokens of a draft model are worth their time, where it takes `each` seconds for one, and has to read
+    /// for `behind` seconds first. The answer has `said` tokens so far.
+    pub fn of_model(
+        &mut self,
+        pending: usize,
+        room: usize,
+        costs: &Costs,
+        each: f64,
+        behind: f64,
+        said: usize,
+    ) -> usize {
+        let most = self.room(pending, room);
+        let Best { n, saves } = self.best(OF_MODEL, most, pending, costs, each);
+        let invest = MAY_INVEST * saves * said as f64;
+        let may_lose = costs.of(pending).unwrap_or(0.0) + MAY_LOSE * self.spent - self.lost;
+        match behind <= may_lose.max(invest) {
+            true => n,
+            false => 0,
+        }
+    }
+
+    /// A draft model took so long for its draft, or to find that it is not sure of any.
+    pub fn drafted_in(&mut self, took: Duration) {
+        self.spent += took.as_secs_f64();
+        self.lost += took.as_secs_f64();
+    }
+
+    /// Most tokens of a draft after `pending`, of which at most `room` can be of use.
+    fn room(&self, pending: usize, room: usize) -> usize {
+        let batch = MOST_DRAFTED + 1 - pending.min(MOST_DRAFTED + 1);
+        self.most.min(room).min(batch)
+    }
+
+    /// The best of the drafts with at most `most` tokens, each of which takes `each` seconds to find.
+    fn best(
+        &mut self,
+        class: usize,
+        most: usize,
+        pending: usize,
+        costs: &Costs,
+        each: f64,
+    ) -> Best {
+        let mut best = Best { n: 0, saves: 0.0 };
+        let Some(step) = costs.of(pending) else {
+            return best;
+        };
         let rate = self.rates[class];
         let may_lose = MAY_LOSE * self.spent + step - self.lost;
-        let mut best = (PAYS / step, 0);
+        let mut fastest = PAYS / step;
         let mut expected = 1.0;
-        for n in 1..=most.min(tokens.len() - at) {
+        for n in 1..=most {
             expected += rate.powi(n as i32);
-            let Some(cost) = costs.of(pending + n).filter(|c| c - step <= may_lose) else {
+            let cost = costs.of(pending + n).map(|c| c + n as f64 * each);
+            let Some(cost) = cost.filter(|c| c - step <= may_lose) else {
                 break;
             };
-            if expected / cost > best.0 {
-                best = (expected / cost, n);
+            if expected / cost > fastest {
+                fastest = expected / cost;
+                best = Best {
+                    n,
+                    saves: step - cost / expected,
+                };
             }
         }
-        if best.1 == 0 {
+        if best.n == 0 {
             // What is not tried is forgotten, slowly.
             self.rates[class] += 0.01 * (RATES[class] - rate);
         }
         self.class = class;
-        tokens[at..at + best.1].to_vec()
+        best
     }
 
     /// Of a draft of `drafted` tokens, or of none, `accepted` came; the batch, with `pending` others, took so long.
@@ -190,95 +255,4 @@ fn last_seen(tokens: &[Token]) -> Option<(usize, usize)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn costs(one: u32, more: u32) -> Costs {
-        let mut costs = Costs::default();
-        for n in 1..=MOST_DRAFTED + 1 {
-            costs.measured(n, (one + more * (n as u32 - 1)) * MS);
-        }
-        costs
-    }
-
-    #[test]
-    fn the_longest_match_counts_and_of_equals_the_last() {
-        assert_eq!(last_seen(&[1, 2, 3, 9, 2, 3, 8, 1, 2, 3]), Some((3, 3)));
-        assert_eq!(last_seen(&[2, 3, 9, 2, 3, 8, 2, 3]), Some((5, 2)));
-        assert_eq!(last_seen(&[5, 5, 5, 5]), Some((3, 3)));
-        assert_eq!(last_seen(&[1, 2, 3, 1]), None);
-        assert_eq!(last_seen(&[]), None);
-    }
-
-    #[test]
-    fn costs_that_were_not_measured_lie_between_those_that_were() {
-        let mut costs = Costs::default();
-        assert_eq!(costs.of(1), None);
-        costs.measured(100, 200 * MS);
-        costs.measured(1, 10 * MS);
-        assert!((costs.of(4).unwrap() - 0.016).abs() < 1e-9);
-        costs.measured(5, 30 * MS);
-        assert!((costs.of(3).unwrap() - 0.02).abs() < 1e-9);
-    }
-
-    /// Seconds of an answer of `n` tokens, of which each drafted one comes with `chance` in 100, and without drafts.
-    fn answer(n: usize, chance: u64, costs: &Costs, wrong_by: f64) -> (f64, f64) {
-        let mut drafter = Drafter::new(MOST_DRAFTED);
-        // It says the same ten words again and again, so that there is always a match.
-        let tokens: Vec<Token> = (0..40).map(|i| i % 10).collect();
-        let (mut spent, mut said, mut random) = (0.0, 0, 1u64);
-        while said < n {
-            let drafted = drafter.draft(&tokens, 1, n, costs).len();
-            let mut comes = || {
-                random = random
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                (random >> 33) % 100 < chance
-            };
-            let accepted = (0..drafted).take_while(|_| comes()).count();
-            let mut took = costs.of(1 + drafted).unwrap();
-            if drafted > 0 {
-                took *= wrong_by;
-            }
-            drafter.outcome(1, drafted, accepted, Duration::from_secs_f64(took), costs);
-            spent += took;
-            said += 1 + accepted;
-        }
-        (spent, said as f64 * costs.of(1).unwrap())
-    }
-
-    #[test]
-    fn drafts_that_come_are_long_and_those_that_do_not_cost_little() {
-        let memory_bound = costs(30, 4);
-        let (with, without) = answer(300, 98, &memory_bound, 1.0);
-        assert!(without / with > 2.5, "{with} {without}");
-        for chance in [0, 5, 10, 20, 30, 50, 70] {
-            for more in [0, 4, 10, 20, 30] {
-                let (with, without) = answer(300, chance, &costs(30, more), 1.0);
-                assert!(
-                    without / with > 0.97,
-                    "{chance} % {more} ms: {with} {without}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn what_batches_are_thought_to_take_may_be_wrong() {
-        let (with, without) = answer(300, 30, &costs(30, 1), 1.8);
-        assert!(without / with > 0.97, "{with} {without}");
-    }
-
-    #[test]
-    fn no_more_is_drafted_than_may_be() {
-        let tokens: Vec<Token> = (0..40).map(|i| i % 10).collect();
-        let costs = costs(30, 0);
-        assert_eq!(Drafter::new(3).draft(&tokens, 1, 9, &costs), [0, 1, 2]);
-        assert_eq!(Drafter::new(9).draft(&tokens, 1, 2, &costs), [0, 1]);
-        assert!(Drafter::new(0).draft(&tokens, 1, 9, &costs).is_empty());
-        assert!(Drafter::new(9).draft(&tokens, 1, 0, &costs).is_empty());
-        assert_eq!(Drafter::new(99).draft(&tokens, 16, 99, &costs).len(), 0);
-    }
-}
+mod tests;

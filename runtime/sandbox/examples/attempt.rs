@@ -34,8 +34,8 @@ fn main() {
     let parent = std::os::unix::process::parent_id();
     let policy = match who.as_str() {
         "open" => None,
-        "serve" => Some(processes::serve(&place("models"), &place("state"))),
-        "model-trial" => Some(processes::model_trial(&place("models"))),
+        "serve" => Some(processes::serve(&[&place("models")], &place("state"))),
+        "model-trial" => Some(processes::model_trial(&[&place("models")])),
         "templates" => Some(processes::templates()),
         "bridge" => {
             let certificate = place("certificates/ca.pem");

@@ -7,17 +7,19 @@ use crate::{Policy, Sockets};
 
 /// `cloister serve` once it listens, and `cloister warm`: reads the models and the board's sensors, uses its state
 /// folder, answers who comes.
-pub fn serve(models: &Path, state: &Path) -> Policy {
-    Policy::new(Sockets::Accepted)
-        .read(models)
+pub fn serve(models: &[&Path], state: &Path) -> Policy {
+    let policy = Policy::new(Sockets::Accepted);
+    let policy = models.iter().fold(policy, Policy::read);
+    policy
         .read("/sys/class/thermal")
         .read("/sys/class/hwmon")
         .write(state)
 }
 
 /// Its helper that tries model files out, in copies of itself.
-pub fn model_trial(models: &Path) -> Policy {
-    Policy::new(Sockets::None).read(models).children()
+pub fn model_trial(models: &[&Path]) -> Policy {
+    let policy = Policy::new(Sockets::None);
+    models.iter().fold(policy, Policy::read).children()
 }
 
 /// Its helper that renders the chat templates of models, in children of it.

@@ -26,7 +26,7 @@ use super::models::Models;
 use super::peer::Asker;
 use super::templates;
 pub use messages::messages;
-pub use sampling::{sampling, stop};
+pub use sampling::{logit_bias, sampling, stop};
 pub use shape::{chat_shape, format, response_format};
 pub use thinking::Thinking;
 pub use tools::Tools;
@@ -150,6 +150,12 @@ impl Ask {
         asker: Asker,
     ) -> Result<Asked, ApiError> {
         self.thinking.check(engine.info())?;
+        let n_vocab = engine.info().n_vocab;
+        let mut biased = self.sampling.logit_bias.iter().map(|(token, _)| *token);
+        if let Some(token) = biased.find(|token| *token as usize >= n_vocab) {
+            let message = format!("there is no token {token}: the model has {n_vocab}");
+            return Err(ApiError::field("logit_bias", message));
+        }
         if self.stores_template {
             if !asker.owner {
                 let message = "only the owner, on this machine itself, may store a template";

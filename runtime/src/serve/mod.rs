@@ -162,6 +162,15 @@ pub struct ServeOptions {
     /// MiB of stored templates on the disk; 0 stores none [default: 1024].
     #[arg(long, env = "CLOISTER_CACHE_DISK", value_name = "MIB")]
     cache_disk: Option<u32>,
+    /// A small model with the same vocabulary, which says what may come next: answers stay what they are and come
+    /// faster, where it is fast and often right.
+    #[arg(
+        long,
+        visible_alias = "spec-draft-model",
+        env = "CLOISTER_MODEL_DRAFT",
+        value_name = "FILE"
+    )]
+    model_draft: Option<PathBuf>,
     /// Multiply matrices with ggml's own kernels only.
     #[arg(long, env = "CLOISTER_NO_KERNELS")]
     #[serde(default)]
@@ -237,6 +246,7 @@ impl ServeOptions {
             reasoning_budget: self.reasoning_budget.or(other.reasoning_budget),
             templates: self.templates.or(other.templates),
             cache_disk: self.cache_disk.or(other.cache_disk),
+            model_draft: self.model_draft.or(other.model_draft),
             no_kernels: self.no_kernels || other.no_kernels,
         }
     }
@@ -299,6 +309,7 @@ fn models(options: &ServeOptions, state: &Path) -> anyhow::Result<Models> {
         rehearse: Some(rehearsal::by_the_helper),
         template: Some(renderer::by_the_helper),
         kernels: !options.no_kernels,
+        draft_model: options.model_draft.clone(),
         prefixes: (cache_disk > 0).then(|| PrefixFolder {
             path: state.join("prefixes"),
             max_bytes: cache_disk,
@@ -308,6 +319,9 @@ fn models(options: &ServeOptions, state: &Path) -> anyhow::Result<Models> {
     let wrong = |message: &str| Err(WrongUse(message.to_owned()).into());
     match (&options.model, &options.models) {
         (Some(file), None) => Ok(Models::of_file(file.clone(), engine)),
+        (None, Some(_)) if options.model_draft.is_some() => wrong(
+            "a draft model goes with one model, whose vocabulary it has: give model, not models",
+        ),
         (None, Some(dir)) => Models::of_folder(dir.clone(), engine),
         (Some(_), Some(_)) => wrong("give either a model or a folder of models"),
         (None, None) => wrong("no model: give --model FILE.gguf or --models DIR"),
@@ -323,9 +337,9 @@ pub fn warm(args: ServeArgs, files: &[PathBuf]) -> anyhow::Result<()> {
     let templates = Template::read_all(files)?;
     let state = settings::state_folder(options.state.clone())?;
     let models = models(&options, &state)?;
-    rehearsal::start_helper(models.place())?;
+    rehearsal::start_helper(&models.reads())?;
     renderer::start_helper()?;
-    processes::serve(models.place(), &state).seal()?;
+    processes::serve(&models.reads(), &state).seal()?;
     crate::runtime()?.block_on(templates::warm(&models, &templates))
 }
 
@@ -341,7 +355,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with_reasoning_budget(options.reasoning_budget)
         .with_idle_unload(options.stay()?)
         .with_templates(templates);
-    rehearsal::start_helper(models.place())?;
+    rehearsal::start_helper(&models.reads())?;
     renderer::start_helper()?;
     let place = place(options.listen, options.lan)?;
     let tcp = listen::tcp(place)?;
@@ -360,7 +374,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     });
     let panel_users = panel::users();
     // From here on nothing new leads out: no socket is opened, no program started, no other file read.
-    let seal = processes::serve(models.place(), &state).seal()?;
+    let seal = processes::serve(&models.reads(), &state).seal()?;
 
     let runtime = crate::runtime()?;
     let models = Arc::new(models);

@@ -118,11 +118,14 @@ impl Models {
         }
     }
 
-    /// The file or the folder.
-    pub fn place(&self) -> &Path {
-        match &self.place {
-            Place::File(place) | Place::Folder(place) => place,
-        }
+    /// What has to be read: the file or the folder, and the draft model.
+    pub fn reads(&self) -> Vec<&Path> {
+        let (Place::File(place) | Place::Folder(place)) = &self.place;
+        let draft_model = self.options.draft_model.as_deref();
+        [Some(place.as_path()), draft_model]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// Lets no thought have more than `tokens` tokens, unless its request says otherwise.

@@ -25,7 +25,7 @@ pub struct Sampler {
 unsafe impl Send for Sampler {}
 
 impl Sampler {
-    /// The chain that `sampling` describes, in llama.cpp's own order: penalties, top-k, top-p, min-p,
+    /// The chain that `sampling` describes, in llama.cpp's own order: bias, penalties, top-k, top-p, min-p,
     /// temperature, draw. Temperature 0 is greedy.
     pub fn new(sampling: &Sampling, model: &Model, seed: u32) -> Self {
         let never: Vec<Token> = if sampling.ignore_eos {
@@ -37,8 +37,8 @@ impl Sampler {
         };
         let greedy = sampling.temperature <= 0.0;
         let shown = match sampling.top_k {
-            // A penalty may move any token, and so may a draw from all.
-            _ if sampling.has_penalties() => None,
+            // A penalty or a bias may move any token, and so may a draw from all.
+            _ if sampling.moves_logits() => None,
             _ if greedy => Some(1),
             0 => None,
             k => Some(k as usize),
@@ -47,6 +47,17 @@ impl Sampler {
         let chain = unsafe {
             let chain = sys::llama_sampler_chain_init(sys::llama_sampler_chain_default_params());
             let add = |sampler| sys::llama_sampler_chain_add(chain, sampler);
+            if !sampling.logit_bias.is_empty() {
+                let bias = sampling.logit_bias.iter();
+                let bias = bias.map(|&(token, bias)| sys::llama_logit_bias { token, bias });
+                let bias: Vec<_> = bias.collect();
+                // It copies them.
+                add(sys::llama_sampler_init_logit_bias(
+                    model.n_vocab(),
+                    bias.len() as i32,
+                    bias.as_ptr(),
+                ));
+            }
             if sampling.has_penalties() {
                 add(sys::llama_sampler_init_penalties(
                     model.n_vocab(),

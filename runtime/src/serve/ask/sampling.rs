@@ -1,6 +1,6 @@
 //! How tokens are drawn and what ends an answer, as requests say it.
 
-use cloister_engine::Sampling;
+use cloister_engine::{Sampling, Token};
 use serde_json::Value;
 
 use crate::serve::api_error::ApiError;
@@ -9,6 +9,9 @@ use crate::serve::fields::Fields;
 /// Most stop sequences, and most bytes of one.
 const MAX_STOPS: usize = 16;
 const MAX_STOP_BYTES: usize = 256;
+
+/// Most tokens whose logits are changed, as with OpenAI.
+const MAX_BIASES: usize = 300;
 
 /// Takes the settings from `fields`, where both OpenAI and Ollama have them under these names.
 pub fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
@@ -35,6 +38,31 @@ pub fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
     sampling.ignore_eos = fields.flag("ignore_eos")?;
     sampling.check()?;
     Ok(sampling)
+}
+
+/// OpenAI's `logit_bias`: what to add to the logits of tokens, by their numbers in the model's vocabulary.
+pub fn logit_bias(fields: &mut Fields) -> Result<Vec<(Token, f32)>, ApiError> {
+    let wrong = |message: String| ApiError::field("logit_bias", message);
+    let Some(value) = fields.take("logit_bias") else {
+        return Ok(Vec::new());
+    };
+    let Value::Object(biases) = value else {
+        let message =
+            "logit_bias must be an object of tokens' numbers and what is added to their logits";
+        return Err(wrong(message.to_owned()));
+    };
+    if biases.len() > MAX_BIASES {
+        return Err(wrong(format!("there may be {MAX_BIASES} tokens at most")));
+    }
+    let one = |(token, bias): (String, Value)| {
+        let number = token.parse::<Token>().ok().filter(|token| *token >= 0);
+        let number = number.ok_or_else(|| wrong(format!("{token:?} is no number of a token")))?;
+        let bias = bias.as_f64().filter(|bias| (-100.0..=100.0).contains(bias));
+        let bias =
+            bias.ok_or_else(|| wrong(format!("that of {token} must be from -100 to 100")))?;
+        Ok((number, bias as f32))
+    };
+    biases.into_iter().map(one).collect()
 }
 
 /// Checks the stop sequences.

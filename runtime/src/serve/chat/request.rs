@@ -1,9 +1,12 @@
 //! What a client asks for, checked field by field.
 
+use cloister_engine::Sampling;
 use serde_json::json;
 
 use crate::serve::api_error::ApiError;
-use crate::serve::ask::{Ask, Source, Thinking, Tools, chat_shape, messages, sampling, stop};
+use crate::serve::ask::{
+    Ask, Source, Thinking, Tools, chat_shape, logit_bias, messages, sampling, stop,
+};
 use crate::serve::fields::Fields;
 
 /// A checked request.
@@ -43,7 +46,10 @@ impl ChatRequest {
         let request = Self {
             ask: Ask {
                 model: fields.text("model")?,
-                sampling: sampling(&mut fields)?,
+                sampling: Sampling {
+                    logit_bias: logit_bias(&mut fields)?,
+                    ..sampling(&mut fields)?
+                },
                 max_tokens: new.or(old).map(|n| n as usize),
                 stop: stop(fields.take("stop"))?,
                 thinking: Thinking::parse(&mut fields)?,
@@ -72,7 +78,6 @@ impl ChatRequest {
             ("n", vec![json!(1)]),
             ("logprobs", vec![json!(false)]),
             ("top_logprobs", vec![json!(0)]),
-            ("logit_bias", vec![json!({})]),
             ("modalities", vec![json!(["text"])]),
         ] {
             fields.refuse(name, &harmless)?;
@@ -148,6 +153,10 @@ mod tests {
             ("tools", json!("light")),
             ("response_format", json!("json")),
             ("grammar", json!(["root ::= x"])),
+            ("logit_bias", json!({"5": 100.5})),
+            ("logit_bias", json!({"five": 1})),
+            ("logit_bias", json!({"-5": 1})),
+            ("logit_bias", json!([5])),
             ("truncation", json!("auto")),
             ("cache", json!("everything")),
             ("speculative.n_max", json!(-1)),
