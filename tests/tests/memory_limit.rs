@@ -1,0 +1,98 @@
+//! `serve` in a control group with a limit of memory: what does not fit is refused, and nothing ends it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use cloister_tests::parts::{cached, program, smollm2};
+use cloister_tests::serve::{Serve, question};
+use serde_json::json;
+
+const MIB: u64 = 1 << 20;
+
+/// A control group of its own; removed when dropped, which must be after all its processes have ended.
+struct Group(PathBuf);
+
+impl Group {
+    /// With a limit of `bytes`. None where this user or this kernel cannot make one.
+    fn new(bytes: u64) -> Option<Self> {
+        let name = format!("cloister-test-{}", std::process::id());
+        for (parent, limit) in [
+            ("/sys/fs/cgroup", "memory.max"),
+            ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+        ] {
+            let group = Self(Path::new(parent).join(&name));
+            // Where the first version is mounted, the second one's place is an ordinary folder.
+            if Path::new(parent).join("cgroup.procs").exists()
+                && fs::create_dir(&group.0).is_ok()
+                && fs::write(group.0.join(limit), bytes.to_string()).is_ok()
+            {
+                return Some(group);
+            }
+        }
+        None
+    }
+
+    /// `cloister`, in this group.
+    fn cloister(&self) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#]);
+        command.arg(&self.0).arg(program("cloister"));
+        command
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Its last processes may take a moment to end.
+        let gone = || fs::remove_dir(&self.0).is_ok();
+        let _ = (0..50).any(|_| gone() || (sleep(Duration::from_millis(20)), false).1);
+    }
+}
+
+#[test]
+fn what_does_not_fit_a_limit_is_refused_and_what_runs_goes_on() {
+    let Some(group) = Group::new(420 * MIB) else {
+        // Only root can, as in CI.
+        println!("skipped: no control group with a limit of memory can be made here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (name, model) in [
+        ("a-small", smollm2()),
+        ("large", cached("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")),
+    ] {
+        let link = folder.path().join(format!("{name}.gguf"));
+        std::os::unix::fs::symlink(model, link).unwrap();
+    }
+    let options = ["--ctx", "512", "--slots", "2"];
+    let serve = Serve::start_by(group.cloister(), folder.path(), &options);
+    let mut large = question("Hi", 4);
+    large["model"] = json!("large");
+    let answer = serve.chat(&large);
+    assert_eq!(answer.status, 500, "{}", answer.body);
+    let said = answer.json()["error"]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for word in ["it needs", "MiB are free", "MiB too few", "--ctx"] {
+        assert!(said.contains(word), "{said}");
+    }
+    // What clients send does not fill it either: each of these is as large as a body may be.
+    std::thread::scope(|scope| {
+        for i in 0..8 {
+            let serve = &serve;
+            scope.spawn(move || {
+                let text = "word ".repeat(3 << 20);
+                let request = question(&format!("{i} {text}"), 4);
+                let answer = serve.chat(&request);
+                assert_eq!(answer.status, 400, "{}", answer.body);
+            });
+        }
+    });
+    let answer = serve.chat(&question("What is the capital of France?", 8));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    drop(serve);
+}
