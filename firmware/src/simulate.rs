@@ -1,6 +1,6 @@
 //! A board in the terminal: every light, button, knob and failure, for the real laws and a running `serve`.
 //!
-//! In: keys. Out: a [`Board`] of simulated devices, and a picture of it. [`physics`] is what warms and cools it.
+//! In: keys. Out: a [`Board`] of simulated devices, and a picture of it. `physics` is what warms and cools it.
 //! Must never be taken for a board: it says on top what it is.
 
 mod physics;
