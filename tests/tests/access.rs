@@ -66,7 +66,9 @@ fn each_path_needs_of_the_network_what_openapi_says_and_nothing_of_the_machine_i
             };
             let refused = |status: u16| status == 401 || status == 403;
             let own = serve.url.trim_start_matches("http://");
-            assert!(path == "/pair" || !refused(call(own, &[])), "{path}");
+            // Who is at the machine needs a code for the one, and no port leads to the other.
+            let elsewhere = path == "/pair" || path.starts_with("/api/panel");
+            assert!(elsewhere || !refused(call(own, &[])), "{path}");
             let security = operation["security"].as_array().unwrap();
             if security.is_empty() {
                 assert_ne!(call(&open, &[]), 401, "{path}");
