@@ -14,7 +14,7 @@ use crate::chat::{ChatTemplate, Conversation, Message, RunTemplate};
 use crate::draft_model::{DraftFile, DraftModel};
 use crate::error::{LoadError, PromptError, QueueFull, StoreError};
 use crate::event::Event;
-use crate::grammar::{Grammar, Grammars, Shape, ShapeError};
+use crate::grammar::{Grammar, Grammars, ShapeError};
 use crate::llama::{Batch, Context, ContextParams, KvType, LLAMA_CPP, Model, Token, first_error};
 use crate::memory;
 use crate::model::{ModelInfo, id_of};
@@ -24,6 +24,7 @@ use crate::reasoning::Stage;
 use crate::restraint::Restraint;
 use crate::sampling::Sampling;
 use crate::scheduler::Scheduler;
+use crate::shape::Shape;
 use crate::speculation::MOST_DRAFTED;
 use crate::tools::{self, Hold, Tool, ToolChoice};
 

@@ -10,23 +10,10 @@ use std::sync::Arc;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{InferenceCapabilities, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use llguidance::{Logger, Matcher, ParserFactory};
-use serde_json::{Value, json};
 
 use crate::llama::{Model, Token};
+use crate::shape::{Shape, spaced};
 use gbnf::Converted;
-
-/// A shape that an answer can be held to.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Shape {
-    /// JSON that this schema allows.
-    JsonSchema(Value),
-    /// Text that this regular expression matches whole, in the syntax of Rust's `regex`.
-    Regex(String),
-    /// Text of this grammar, in llguidance's kind of Lark.
-    Lark(String),
-    /// Text of this grammar, in llama.cpp's GBNF, without references to tokens.
-    Gbnf(String),
-}
 
 /// Most items that the parser of a grammar may make to find out what may be next. Those of GBNF are read character by
 /// character, which takes more; with a vocabulary of 150,000 it is still a fraction of a second.
@@ -120,17 +107,6 @@ fn capabilities() -> InferenceCapabilities {
         ff_tokens: true,
         ..InferenceCapabilities::default()
     }
-}
-
-/// A schema whose JSON has a space after each comma and colon and no other white space, as most JSON on one
-/// line has: what may be varied, small models vary for ever, and what is fixed need not be drawn.
-pub fn spaced(mut schema: Value) -> Value {
-    if let Some(object) = schema.as_object_mut() {
-        object.entry("x-guidance").or_insert_with(
-            || json!({"whitespace_flexible": false, "item_separator": ", ", "key_separator": ": "}),
-        );
-    }
-    schema
 }
 
 /// The beginning of some JSON with the white space that [`spaced`] schemas have it.

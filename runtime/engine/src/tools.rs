@@ -9,7 +9,7 @@ mod calls;
 use serde_json::{Value, json};
 
 use crate::chat::Message;
-use crate::grammar::{Shape, spaced};
+use crate::shape::{Shape, spaced};
 pub use calls::CallSplitter;
 
 /// What a call begins with.

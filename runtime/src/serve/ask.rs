@@ -4,6 +4,7 @@
 //! what is wrong with the request. Must never change what was asked.
 
 mod messages;
+mod request;
 mod sampling;
 mod shape;
 mod thinking;
@@ -11,62 +12,23 @@ mod tools;
 mod truncation;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
-use cloister_engine::{
-    Conversation, Engine, Generation, Hold, Message, Priority, Request, Sampling, Shape, ShapeError,
-};
+use cloister_engine::{Conversation, Engine, Generation, Hold, Request, ShapeError};
 
 use super::api_error::ApiError;
-use super::fields::Fields;
 use super::models::Models;
 use super::peer::Asker;
 use super::templates;
 pub use messages::messages;
+pub use request::{Ask, Source};
 pub use sampling::{logit_bias, sampling, stop};
 pub use shape::{chat_shape, format, response_format};
 pub use thinking::Thinking;
 pub use tools::Tools;
 pub use truncation::Cut;
-
-/// A checked request, whichever API it came by.
-#[derive(Debug)]
-pub struct Ask {
-    pub model: Option<String>,
-    pub source: Source,
-    pub sampling: Sampling,
-    pub max_tokens: Option<usize>,
-    pub stop: Vec<String>,
-    /// Most tokens that are computed ahead of what may come.
-    pub most_drafted: Option<usize>,
-    pub thinking: Thinking,
-    /// Whether its system messages and tools are to be stored first.
-    pub stores_template: bool,
-    /// What the answer must look like.
-    pub shape: Option<Shape>,
-    /// Whether somebody waits for the answer, where the request says so.
-    pub priority: Option<Priority>,
-    /// When the answer is of no use any more.
-    pub deadline: Option<Instant>,
-    /// Whether the middle of a conversation that is too long may be cut.
-    pub may_cut: bool,
-    /// What the model may call.
-    pub tools: Option<Tools>,
-    /// The field that says what it must look like.
-    pub shape_field: &'static str,
-}
-
-/// What the prompt is made from.
-#[derive(Debug)]
-pub enum Source {
-    /// By the model's template.
-    Messages(Vec<Message>),
-    /// The text as it is, special tokens written out.
-    Raw(String),
-}
 
 /// What has become of an [`Ask`].
 pub struct Asked {
@@ -78,63 +40,7 @@ pub struct Asked {
     pub cut: Option<Cut>,
 }
 
-/// Longest time until a deadline, in milliseconds: a day.
-const MAX_DEADLINE: i64 = 24 * 60 * 60 * 1000;
-
 impl Ask {
-    /// A request for an answer to `source`, with the defaults of all that may be said.
-    pub fn of(source: Source) -> Self {
-        Self {
-            model: None,
-            source,
-            sampling: Sampling::default(),
-            max_tokens: None,
-            stop: Vec::new(),
-            most_drafted: None,
-            thinking: Thinking::default(),
-            stores_template: false,
-            shape: None,
-            priority: None,
-            deadline: None,
-            may_cut: false,
-            tools: None,
-            shape_field: "",
-        }
-    }
-
-    /// Takes the fields that are this box's own or llama-server's, and that both of OpenAI's APIs have here.
-    ///
-    /// # Errors
-    /// The field that is wrong.
-    pub fn with_common(self, fields: &mut Fields) -> Result<Self, ApiError> {
-        let most_drafted = fields.integer("speculative.n_max", 0, 64)?;
-        let deadline = fields.integer("deadline_ms", 1, MAX_DEADLINE)?;
-        let deadline = deadline.map(|ms| Duration::from_millis(ms.unsigned_abs()));
-        Ok(Self {
-            most_drafted: most_drafted.map(|n| n as usize),
-            stores_template: templates::marked(fields)?,
-            priority: priority(fields.text("service_tier")?)?,
-            deadline: deadline.map(|time| Instant::now() + time),
-            may_cut: truncation::parse(fields)?,
-            ..self
-        })
-    }
-
-    /// The messages with what the model may call; without what the thought needs beside an answer's shape.
-    pub fn conversation(&self) -> Conversation {
-        Conversation {
-            messages: match &self.source {
-                Source::Messages(messages) => messages.clone(),
-                Source::Raw(_) => Vec::new(),
-            },
-            think: self.thinking.think,
-            tools: match &self.tools {
-                None => Vec::new(),
-                Some(tools) => tools.tools.clone(),
-            },
-        }
-    }
-
     /// Puts the request into the queue of the model that it asks for.
     pub async fn submit(self, models: &Arc<Models>, asker: Asker) -> Result<Asked, ApiError> {
         let engine = models.engine(self.model.as_deref()).await?;
@@ -226,19 +132,6 @@ impl Ask {
         });
         let failed = |_| ApiError::invalid("this request cannot be turned into a prompt");
         submitted.await.map_err(failed)?
-    }
-}
-
-/// OpenAI's tiers: `flex` is for work that can wait.
-fn priority(tier: Option<String>) -> Result<Option<Priority>, ApiError> {
-    match tier.as_deref() {
-        None | Some("auto") => Ok(None),
-        Some("default" | "priority") => Ok(Some(Priority::Interactive)),
-        Some("flex") => Ok(Some(Priority::Automation)),
-        Some(tier) => Err(ApiError::field(
-            "service_tier",
-            format!("service_tier must be auto, default, priority or flex, not {tier:?}"),
-        )),
     }
 }
 

@@ -16,7 +16,6 @@ use cloister_program::output;
 
 use super::api_error::ApiError;
 use super::chat::request::ChatRequest;
-use super::fields::Fields;
 use super::models::Models;
 use super::peer::Asker;
 use crate::settings::WrongUse;
@@ -53,18 +52,6 @@ impl Template {
             path: path.to_owned(),
             conversation,
         })
-    }
-}
-
-/// Whether `cache` marks the request's template to be stored.
-pub fn marked(fields: &mut Fields) -> Result<bool, ApiError> {
-    match fields.text("cache")?.as_deref() {
-        None => Ok(false),
-        Some("template") => Ok(true),
-        Some(cache) => Err(ApiError::field(
-            "cache",
-            format!("cache must be template, not {cache:?}"),
-        )),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writes the sound files that fuzzing starts from: `seeds FOLDER` makes `FOLDER/TARGET/sound`.
+//! Writes the sound files that fuzzing starts from: `seeds FOLDER` makes `FOLDER/TARGET/sound`, `sound-1` and so on.
 
 fn main() -> std::io::Result<()> {
     let folder = std::env::args_os().nth(1).expect("a folder is wanted");
@@ -14,6 +14,15 @@ fn main() -> std::io::Result<()> {
     for (target, bytes) in others {
         std::fs::create_dir_all(folder.join(target))?;
         std::fs::write(folder.join(target).join("sound"), bytes)?;
+    }
+    for (target, sound) in [
+        ("http_body", serve_readers::hostile::bodies()),
+        ("chat_template", serve_readers::hostile::templates()),
+    ] {
+        std::fs::create_dir_all(folder.join(target))?;
+        for (i, bytes) in sound.into_iter().enumerate() {
+            std::fs::write(folder.join(target).join(format!("sound-{i}")), bytes)?;
+        }
     }
     Ok(())
 }

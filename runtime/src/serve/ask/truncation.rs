@@ -7,9 +7,6 @@
 use cloister_engine::{Conversation, Engine, Message, Prompt, PromptError};
 use serde_json::{Value, json};
 
-use crate::serve::api_error::ApiError;
-use crate::serve::fields::Fields;
-
 /// What was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
@@ -33,18 +30,6 @@ const GAP: &str = " […] ";
 /// these are at most.
 const ANSWER: usize = 512;
 const SHARE: usize = 4;
-
-/// Whether a request lets its middle be cut.
-pub fn parse(fields: &mut Fields) -> Result<bool, ApiError> {
-    match fields.text("truncation")?.as_deref() {
-        None | Some("disabled") => Ok(false),
-        Some("middle") => Ok(true),
-        Some(other) => Err(ApiError::field(
-            "truncation",
-            format!("truncation must be disabled or middle, not {other:?}"),
-        )),
-    }
-}
 
 /// The prompt of a conversation that leaves room for an answer of `max_tokens`, and what was cut for that.
 ///
