@@ -15,15 +15,17 @@ mod engine {
     pub mod hostile;
     pub mod model;
     pub mod reasoning;
+    pub mod restraint;
     pub mod sampling;
     pub mod shape;
     pub mod tools;
 }
-use engine::{chat, reasoning, sampling, shape, tools};
+use engine::{chat, error, reasoning, sampling, shape, tools};
 
 pub use chat::{Conversation, Message};
 pub use engine::error::{GenerateError, LoadError, PromptError, QueueFull, StoreError};
 pub use engine::model::ModelInfo;
+pub use engine::restraint::Closed;
 pub use sampling::{InvalidSampling, Sampling};
 pub use shape::Shape;
 pub use tools::{Tool, ToolCall, ToolChoice};
