@@ -4,6 +4,8 @@
 //! anybody's: `limits.rs` bounds its time, but neither all of its memory nor, without a deep stack, its depth. Both are
 //! for the process to bound that this runs in.
 
+use std::collections::BTreeSet;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, Value};
 
@@ -17,7 +19,7 @@ pub struct Jinja {
 /// What is to be done with the source of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateTask<'a> {
-    /// Tell the names of its variables, one on a line.
+    /// Tell the names of its variables, one on a line, in order.
     Variables,
     /// Render it with the variables of this JSON object.
     Render(&'a str),
@@ -50,7 +52,8 @@ impl Jinja {
         let template = self.environment.get_template(NAME);
         let done = template.and_then(|template| match task {
             TemplateTask::Variables => {
-                let names = template.undeclared_variables(false);
+                // A set: without an order, each call would give another.
+                let names = BTreeSet::from_iter(template.undeclared_variables(false));
                 Ok(Vec::from_iter(names).join("\n"))
             }
             TemplateTask::Render(variables) => {
