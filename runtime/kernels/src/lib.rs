@@ -25,15 +25,11 @@ mod panel;
 pub mod peak;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub mod product;
-#[cfg(all(test, feature = "ggml"))]
+#[cfg(test)]
 mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod simd;
-#[cfg(all(
-    test,
-    feature = "ggml",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests;
 mod weights;
 

@@ -1,5 +1,6 @@
 //! Every path against the reference; the reference against ggml.
 
+#[cfg(feature = "ggml")]
 use llama_cpp_sys_2 as sys;
 use proptest::prelude::*;
 
@@ -169,6 +170,7 @@ fn extreme_blocks_and_activations_overflow_nowhere() {
     }
 }
 
+#[cfg(feature = "ggml")]
 #[test]
 fn the_reference_reads_blocks_as_ggml_does() {
     let mut state = 1u32;
