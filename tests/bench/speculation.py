@@ -5,8 +5,9 @@ without, the same requests in turn in one run of `serve`.
 In: the release build, a model. Out: a section of RESULTS.md, where the promise is for Qwen2 0.5B. Close other
 programs first.
 
-usage: tests/bench/speculation.py MODEL.gguf [ROUNDS]
+usage: tests/bench/speculation.py MODEL.gguf [ROUNDS] [--model-draft DRAFT.gguf]
 """
+import argparse
 import json
 import os
 import statistics
@@ -60,23 +61,30 @@ def compare(base, text, rounds, **sampling):
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
-        raise SystemExit(__doc__)
-    model, rounds = sys.argv[1], int(sys.argv[2]) if len(sys.argv) == 3 else 4
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('model')
+    parser.add_argument('rounds', type=int, nargs='?', default=4)
+    parser.add_argument('--model-draft')
+    options = parser.parse_args()
+    rounds = options.rounds
+    draft = ('--model-draft', options.model_draft) if options.model_draft else ()
+    names = ' '.join(os.path.basename(word) for word in (options.model, str(rounds), *draft))
     lines = [
-        f'`tests/bench/speculation.py {os.path.basename(model)} {rounds}`, {CORES} threads on {cpu()}. Medians; the ratio is of',
+        f'`tests/bench/speculation.py {names}`, {CORES} threads on {cpu()}. Medians; the ratio is of',
         'pairs that came right after each other. Copying is greedy, prose is drawn (temperature 0.6).', '',
         '| task | without, tokens/s | with | ratio | promised | drafted tokens that came | same text |',
         '| --- | --- | --- | --- | --- | --- | --- |',
     ]
-    with serving(model) as (_process, base, _start):
+    with serving(options.model, *draft) as (_process, base, _start):
         for tasks, promised, sampling in ((COPY, 'at least 1.5', {'temperature': 0}), (PROSE, 'at least 0.97', {})):
             for name, text in tasks.items():
                 ratio, without, with_, drafted, accepted, same = compare(base, text, rounds, **sampling)
                 lines.append(f'| {name} | {without:.1f} | {with_:.1f} | {ratio:.2f} | {promised} | {accepted} of {drafted} '
                              f'| {"yes" if same else "no"} |')
-    record(RESULTS, 'Speculation', lines)
+    title = 'Speculation' if not draft else f'Speculation with {os.path.basename(options.model_draft)}'
+    record(RESULTS, title, lines)
     print('\n'.join(lines))
 
 
-main()
+if __name__ == '__main__':
+    main()

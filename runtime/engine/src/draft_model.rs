@@ -14,12 +14,16 @@ use crate::engine::Options;
 use crate::error::LoadError;
 use crate::llama::{Batch, Context, ContextParams, DecodeError, KvType, Model, Token, first_error};
 use crate::memory;
+use crate::speculation::{Chance, ModelRecord};
 
 /// Tokens that it reads at once of what it has not read yet: between two steps of an answer, who cancels waits for it.
 pub const SLICE: usize = 64;
 
 /// A token that it likes no better than this ends a draft: what follows would be cut with it as a rule.
 const SURE: f64 = 0.5;
+
+/// A token that it likes no better than this is not worth its place in a batch, though it has been found.
+const WORTH_A_PLACE: f64 = 0.25;
 
 /// Tokens by which vocabularies may differ in length, as llama.cpp has it: some are filled up at the end.
 const FILLED_UP: usize = 128;
@@ -60,6 +64,8 @@ pub struct DraftModel {
     cached: Vec<Token>,
     /// Tokens that both models have.
     n_vocab: usize,
+    /// What came of its drafts.
+    pub record: ModelRecord,
     /// Seconds of one token after the other, and of each of a slice.
     one: f64,
     of_many: f64,
@@ -98,6 +104,7 @@ impl DraftModel {
             context,
             cached: Vec::new(),
             n_vocab: file.n_vocab,
+            record: ModelRecord::default(),
             one: 0.0,
             of_many: 0.0,
         };
@@ -122,13 +129,36 @@ impl DraftModel {
         }
     }
 
-    /// Seconds of each token that it proposes.
-    pub fn each(&self) -> f64 {
-        self.one
+    /// What may follow `tokens`, at most `most` of them, if that is expected to save more seconds of each token than
+    /// `others` would; none as long as it has to read what came before. The answer has `said` tokens so far.
+    pub fn draft(
+        &mut self,
+        tokens: &[Token],
+        chance: &Chance<'_>,
+        most: usize,
+        others: f64,
+        said: usize,
+    ) -> Vec<Token> {
+        let behind = self.behind(tokens);
+        let reading = self.of_many * behind as f64;
+        let best = self.record.best(chance, most, self.one, reading, said);
+        if best.n == 0 || best.saves <= others {
+            return Vec::new();
+        }
+        if behind > SLICE {
+            self.read(tokens, SLICE);
+            return Vec::new();
+        }
+        if behind > 1 {
+            self.record.reads(reading, chance);
+        }
+        let (proposed, took) = self.propose(tokens, best.n);
+        self.record.drafted_in(took, chance.costs);
+        proposed
     }
 
     /// How many of these tokens it has not read. Forgets what it has read that is not one of them.
-    pub fn behind(&mut self, tokens: &[Token]) -> usize {
+    fn behind(&mut self, tokens: &[Token]) -> usize {
         let pairs = self.cached.iter().zip(tokens);
         let same = pairs.take_while(|(a, b)| a == b).count();
         // The last one is computed again where need be, for its logits.
@@ -140,13 +170,8 @@ impl DraftModel {
         tokens.len() - self.cached.len()
     }
 
-    /// Seconds that it takes to read so many.
-    pub fn to_read(&self, n: usize) -> f64 {
-        self.of_many * n as f64
-    }
-
     /// Reads at most `most` of the tokens that it has not read.
-    pub fn read(&mut self, tokens: &[Token], most: usize) {
+    fn read(&mut self, tokens: &[Token], most: usize) {
         let begin = self.cached.len();
         let end = tokens.len().min(begin + most.min(self.batch.capacity()));
         if let Ok(took) = self.decode(&tokens[..end]) {
@@ -154,9 +179,9 @@ impl DraftModel {
         }
     }
 
-    /// What follows `tokens`, at most `n` tokens, and how long each of them took to find. It must not be further
-    /// behind than a slice.
-    pub fn propose(&mut self, tokens: &[Token], n: usize) -> (Vec<Token>, Duration) {
+    /// What follows `tokens`, at most `n` tokens, and how long they took to find. It must not be further behind than
+    /// a slice.
+    fn propose(&mut self, tokens: &[Token], n: usize) -> (Vec<Token>, Duration) {
         let mut all = Duration::ZERO;
         let (mut tokens, mut proposed) = (tokens.to_vec(), Vec::new());
         // What had to be read first would have had to be read for any later draft, too.
@@ -173,11 +198,13 @@ impl DraftModel {
             let Some((token, share)) = self.likeliest() else {
                 break;
             };
+            if share >= WORTH_A_PLACE {
+                tokens.push(token);
+                proposed.push(token);
+            }
             if share < SURE {
                 break;
             }
-            tokens.push(token);
-            proposed.push(token);
         }
         let read = first.saturating_sub(Duration::from_secs_f64(self.one));
         (proposed, all.saturating_sub(read))

@@ -22,7 +22,7 @@ use crate::prefix_store::{PrefixStore, WORTH_READING};
 use crate::queue::{Admission, Job, Queue};
 use crate::restraint::{Pace, Restraint};
 use crate::slot::{Slot, Work};
-use crate::speculation::Costs;
+use crate::speculation::{Costs, Outcome};
 
 /// How long a slice of a prompt may keep running answers waiting, and how many tokens the first one has, when
 /// it is not known yet how long they take.
@@ -477,10 +477,8 @@ impl Scheduler {
         let Some(work) = slot.work.as_mut().filter(|_| plan.logits.is_some()) else {
             return;
         };
-        plan.draft = work.draft(plan.tokens.len(), &self.costs);
-        if let (Some(model), true) = (&mut self.draft_model, plan.draft.is_empty()) {
-            plan.draft = work.draft_of(model, plan.tokens.len(), &self.costs);
-        }
+        let model = self.draft_model.as_mut();
+        plan.draft = work.draft(plan.tokens.len(), &self.costs, model);
         plan.draft.truncate(self.batch.room());
         let first = slot.cached.len() + plan.tokens.len();
         for (pos, token) in (first..).zip(&plan.draft) {
@@ -530,9 +528,14 @@ impl Scheduler {
             let kept = self.context.truncate(slot.seq, slot.cached.len());
             slot.cached.truncate(kept);
         }
-        let (pending, drafted) = (plan.tokens.len(), plan.draft.len());
-        work.drafter
-            .outcome(pending, drafted, came, took, &self.costs);
+        let outcome = Outcome {
+            pending: plan.tokens.len(),
+            drafted: plan.draft.len(),
+            accepted: came,
+            took,
+        };
+        let model = self.draft_model.as_mut().map(|model| &mut model.record);
+        work.drafter.outcome(&outcome, &self.costs, model);
         match ended {
             Ok(None) => slot.work = Some(work),
             Ok(Some(reason)) => self.finish(work, reason),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::draft_model::{self, DraftModel};
+use crate::draft_model::DraftModel;
 use crate::engine::{Client, Phase, Request};
 use crate::error::GenerateError;
 use crate::event::{Completion, Event, FinishReason, Timings, Usage};
@@ -14,7 +14,7 @@ use crate::prefix_store::WORTH_READING;
 use crate::queue::Job;
 use crate::reasoning::{CLOSING, Parted};
 use crate::restraint::Restraint;
-use crate::speculation::{Costs, Drafter, MOST_DRAFTED};
+use crate::speculation::{Chance, Costs, Drafter, MOST_DRAFTED};
 use crate::text_pipeline::{Said, TextPipeline};
 use crate::tools::Hold;
 
@@ -207,35 +207,28 @@ impl Work {
     }
 
     /// Tokens that may come next, to be computed with the last `pending`.
-    pub fn draft(&mut self, pending: usize, costs: &Costs) -> Vec<Token> {
-        // The last token that may be drawn need not be computed.
-        let room = self.max_tokens.saturating_sub(self.generated + 1);
-        self.drafter.draft(&self.tokens, pending, room, costs)
-    }
-
-    /// As [`Work::draft`], by a draft model; none as long as that has to read what came before.
-    pub fn draft_of(
+    pub fn draft(
         &mut self,
-        model: &mut DraftModel,
         pending: usize,
         costs: &Costs,
+        model: Option<&mut DraftModel>,
     ) -> Vec<Token> {
-        let room = self.max_tokens.saturating_sub(self.generated + 1);
-        let behind = model.behind(&self.tokens);
-        let reading = model.to_read(behind);
-        let said = self.generated;
-        let drafter = &mut self.drafter;
-        let n = drafter.of_model(pending, room, costs, model.each(), reading, said);
-        if n == 0 {
-            return Vec::new();
+        let chance = Chance {
+            pending,
+            // The last token that may be drawn need not be computed.
+            room: self.max_tokens.saturating_sub(self.generated + 1),
+            costs,
+        };
+        let (of_text, saves) = self.drafter.look_up(&self.tokens, &chance);
+        if let Some(model) = model {
+            let most = self.drafter.most(&chance);
+            let proposed = model.draft(&self.tokens, &chance, most, saves, self.generated);
+            if !proposed.is_empty() {
+                self.drafter.is_of_model();
+                return proposed;
+            }
         }
-        if behind > draft_model::SLICE {
-            model.read(&self.tokens, draft_model::SLICE);
-            return Vec::new();
-        }
-        let (tokens, took) = model.propose(&self.tokens, n);
-        drafter.drafted_in(took);
-        tokens
+        of_text.to_vec()
     }
 
     /// Goes on from the logits of batch index `i`: takes the next token, and what must follow it; sends their

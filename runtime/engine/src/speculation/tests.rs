@@ -30,27 +30,50 @@ fn costs_that_were_not_measured_lie_between_those_that_were() {
     assert!((costs.of(3).unwrap() - 0.02).abs() < 1e-9);
 }
 
-/// Seconds of an answer of `n` tokens, of which each drafted one comes with `chance` in 100, and without drafts.
-fn answer(n: usize, chance: u64, costs: &Costs, wrong_by: f64) -> (f64, f64) {
+/// Draws whether something with `chance` in 100 comes, by seed.
+struct Dice(u64);
+
+impl Dice {
+    fn comes(&mut self, chance: u64) -> bool {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
+        self.0 = self.0.wrapping_add(1);
+        (self.0 >> 33) % 100 < chance
+    }
+}
+
+/// What can be drafted behind one token.
+fn chance(room: usize, costs: &Costs) -> Chance<'_> {
+    Chance {
+        pending: 1,
+        room,
+        costs,
+    }
+}
+
+/// What came of `drafted` tokens behind one other, `late` times as late as known.
+fn outcome(drafted: usize, accepted: usize, costs: &Costs, late: f64) -> Outcome {
+    let took = costs.of(1 + drafted).unwrap() * late;
+    Outcome {
+        pending: 1,
+        drafted,
+        accepted,
+        took: Duration::from_secs_f64(took),
+    }
+}
+
+/// Seconds of an answer of `n` tokens, of which each drafted one comes with `percent`, and without drafts.
+fn answer(n: usize, percent: u64, costs: &Costs, wrong_by: f64) -> (f64, f64) {
     let mut drafter = Drafter::new(MOST_DRAFTED);
     // It says the same ten words again and again, so that there is always a match.
     let tokens: Vec<Token> = (0..40).map(|i| i % 10).collect();
-    let (mut spent, mut said, mut random) = (0.0, 0, 1u64);
+    let (mut spent, mut said, mut dice) = (0.0, 0, Dice(1));
     while said < n {
-        let drafted = drafter.draft(&tokens, 1, n, costs).len();
-        let mut comes = || {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (random >> 33) % 100 < chance
-        };
-        let accepted = (0..drafted).take_while(|_| comes()).count();
-        let mut took = costs.of(1 + drafted).unwrap();
-        if drafted > 0 {
-            took *= wrong_by;
-        }
-        drafter.outcome(1, drafted, accepted, Duration::from_secs_f64(took), costs);
-        spent += took;
+        let drafted = drafter.look_up(&tokens, &chance(n, costs)).0.len();
+        let accepted = (0..drafted).take_while(|_| dice.comes(percent)).count();
+        let late = if drafted > 0 { wrong_by } else { 1.0 };
+        let outcome = outcome(drafted, accepted, costs, late);
+        drafter.outcome(&outcome, costs, None);
+        spent += outcome.took.as_secs_f64();
         said += 1 + accepted;
     }
     (spent, said as f64 * costs.of(1).unwrap())
@@ -72,24 +95,28 @@ fn drafts_that_come_are_long_and_those_that_do_not_cost_little() {
     }
 }
 
-/// As [`answer`], of a draft model that takes `each` ms for a token.
-fn answer_by_model(n: usize, chance: u64, costs: &Costs, each: f64) -> (f64, f64) {
+/// As [`answer`], of a draft model that takes `each` ms for a token, with what is known of it.
+fn answer_by_model(
+    n: usize,
+    percent: u64,
+    costs: &Costs,
+    each: f64,
+    model: &mut ModelRecord,
+) -> (f64, f64) {
     let mut drafter = Drafter::new(MOST_DRAFTED);
-    let (mut spent, mut said, mut random) = (0.0, 0, 1u64);
+    let each = each / 1e3;
+    let (mut spent, mut said, mut dice) = (0.0, 0, Dice(1));
     while said < n {
-        let drafted = drafter.of_model(1, n, costs, each / 1e3, each / 1e3, said);
-        let mut comes = || {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (random >> 33) % 100 < chance
-        };
-        let accepted = (0..drafted).take_while(|_| comes()).count();
-        let drafting = Duration::from_secs_f64(drafted as f64 * each / 1e3);
-        drafter.drafted_in(drafting);
-        let took = Duration::from_secs_f64(costs.of(1 + drafted).unwrap());
-        drafter.outcome(1, drafted, accepted, took, costs);
-        spent += (drafting + took).as_secs_f64();
+        let chance = chance(n, costs);
+        let drafted = model
+            .best(&chance, drafter.most(&chance), each, each, said)
+            .n;
+        let accepted = (0..drafted).take_while(|_| dice.comes(percent)).count();
+        let drafting = Duration::from_secs_f64(drafted as f64 * each);
+        model.drafted_in(drafting, costs);
+        let outcome = outcome(drafted, accepted, costs, 1.0);
+        drafter.outcome(&outcome, costs, Some(model));
+        spent += (drafting + outcome.took).as_secs_f64();
         said += 1 + accepted;
     }
     (spent, said as f64 * costs.of(1).unwrap())
@@ -97,17 +124,22 @@ fn answer_by_model(n: usize, chance: u64, costs: &Costs, each: f64) -> (f64, f64
 
 #[test]
 fn a_draft_model_gains_where_it_is_fast_and_right_and_costs_little_where_not() {
-    let (with, without) = answer_by_model(300, 85, &costs(30, 2), 3.0);
+    let fast = costs(30, 2);
+    let (with, without) = answer_by_model(300, 85, &fast, 3.0, &mut ModelRecord::default());
     assert!(without / with > 1.7, "{with} {without}");
     for chance in [0, 10, 30, 50, 70, 90] {
         for more in [0, 4, 20, 30] {
             for each in [1.0, 5.0, 15.0, 30.0, 90.0] {
                 let costs = costs(30, more);
-                let (with, without) = answer_by_model(300, chance, &costs, each);
-                assert!(
-                    without / with > 0.97,
-                    "{chance} %, {more} ms, {each} ms: {with} {without}"
-                );
+                let mut model = ModelRecord::default();
+                // Each answer is told what came of the ones before it.
+                for nth in 1..=4 {
+                    let (with, without) = answer_by_model(300, chance, &costs, each, &mut model);
+                    assert!(
+                        without / with > 0.97,
+                        "{chance} %, {more} ms, {each} ms, {nth}: {with} {without}"
+                    );
+                }
             }
         }
     }
@@ -116,9 +148,25 @@ fn a_draft_model_gains_where_it_is_fast_and_right_and_costs_little_where_not() {
 #[test]
 fn a_draft_model_reads_a_long_prompt_only_for_a_long_answer() {
     let costs = costs(30, 2);
-    let n = |said| Drafter::new(9).of_model(1, 99, &costs, 0.003, 1.0, said);
+    let n = |said| {
+        ModelRecord::default()
+            .best(&chance(99, &costs), 9, 0.003, 1.0, said)
+            .n
+    };
     assert_eq!(n(10), 0);
     assert!(n(400) > 0);
+}
+
+#[test]
+fn drafts_from_the_text_that_were_wrong_are_not_held_against_a_draft_model() {
+    let costs = costs(60, 8);
+    let (mut drafter, mut model) = (Drafter::new(9), ModelRecord::default());
+    let tokens: Vec<Token> = (0..40).map(|i| i % 10).collect();
+    for _ in 0..30 {
+        let drafted = drafter.look_up(&tokens, &chance(9, &costs)).0.len();
+        drafter.outcome(&outcome(drafted, 0, &costs, 1.0), &costs, Some(&mut model));
+    }
+    assert!(model.best(&chance(9, &costs), 9, 0.02, 0.0, 30).n > 0);
 }
 
 #[test]
@@ -131,9 +179,16 @@ fn what_batches_are_thought_to_take_may_be_wrong() {
 fn no_more_is_drafted_than_may_be() {
     let tokens: Vec<Token> = (0..40).map(|i| i % 10).collect();
     let costs = costs(30, 0);
-    assert_eq!(Drafter::new(3).draft(&tokens, 1, 9, &costs), [0, 1, 2]);
-    assert_eq!(Drafter::new(9).draft(&tokens, 1, 2, &costs), [0, 1]);
-    assert!(Drafter::new(0).draft(&tokens, 1, 9, &costs).is_empty());
-    assert!(Drafter::new(9).draft(&tokens, 1, 0, &costs).is_empty());
-    assert_eq!(Drafter::new(99).draft(&tokens, 16, 99, &costs).len(), 0);
+    let drafted = |most, room, pending| {
+        let chance = Chance {
+            pending,
+            ..chance(room, &costs)
+        };
+        Drafter::new(most).look_up(&tokens, &chance).0.to_vec()
+    };
+    assert_eq!(drafted(3, 9, 1), [0, 1, 2]);
+    assert_eq!(drafted(9, 2, 1), [0, 1]);
+    assert!(drafted(0, 9, 1).is_empty());
+    assert!(drafted(9, 0, 1).is_empty());
+    assert!(drafted(99, 99, 16).is_empty());
 }
