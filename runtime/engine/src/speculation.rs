@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+pub use costs::Costs;
+
 use crate::llama::Token;
 
 /// Most tokens of a draft. Each asks for logits, which take memory.
@@ -23,40 +25,6 @@ const MAY_LOSE: f64 = 0.01;
 
 /// A draft must promise to be faster by this factor.
 const PAYS: f64 = 1.03;
-
-/// What a batch of one slot takes, by its number of tokens.
-#[derive(Default)]
-pub struct Costs {
-    /// Seconds of `n` tokens at index `n`, where measured.
-    seconds: [Option<f64>; MOST_DRAFTED + 2],
-    /// Seconds of each token of a long batch: a guess of what one more takes, until measured.
-    of_many: f64,
-}
-
-impl Costs {
-    /// A batch of `n` tokens of one slot, and nothing else, took so long.
-    pub fn measured(&mut self, n: usize, took: Duration) {
-        let took = took.as_secs_f64();
-        match self.seconds.get_mut(n) {
-            Some(Some(known)) => *known += 0.25 * (took - *known),
-            Some(unknown) => *unknown = Some(took),
-            None => self.of_many = took / n as f64,
-        }
-    }
-
-    /// Seconds of a batch of `n` tokens. None as long as nothing is known.
-    fn of(&self, n: usize) -> Option<f64> {
-        let known = |m: usize| Some((m, (*self.seconds.get(m)?)?));
-        let (m, below) = (1..=n).rev().find_map(known)?;
-        let above = (n..self.seconds.len()).find_map(known);
-        let each = match above {
-            Some((h, _)) if h == m => 0.0,
-            Some((h, above)) => (above - below) / (h - m) as f64,
-            None => self.of_many,
-        };
-        Some(below + each * (n - m) as f64)
-    }
-}
 
 /// How often a drafted token comes, if all before it have come: at first, and by what came of those so far.
 struct Rate {
@@ -337,5 +305,6 @@ fn last_seen(tokens: &[Token]) -> Option<(usize, usize)> {
     (best.1 >= *MATCH.start()).then_some(best)
 }
 
+mod costs;
 #[cfg(test)]
 mod tests;

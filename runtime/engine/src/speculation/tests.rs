@@ -1,3 +1,4 @@
+use super::costs::FORGOTTEN;
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -28,6 +29,17 @@ fn costs_that_were_not_measured_lie_between_those_that_were() {
     assert!((costs.of(4).unwrap() - 0.016).abs() < 1e-9);
     costs.measured(5, 30 * MS);
     assert!((costs.of(3).unwrap() - 0.02).abs() < 1e-9);
+}
+
+#[test]
+fn a_measurement_that_was_disturbed_is_forgotten() {
+    let mut costs = Costs::default();
+    costs.measured(100, 200 * MS);
+    costs.measured(2, 300 * MS);
+    for _ in 0..FORGOTTEN + 1 {
+        costs.measured(1, 10 * MS);
+    }
+    assert!((costs.of(2).unwrap() - 0.012).abs() < 1e-9);
 }
 
 /// Draws whether something with `chance` in 100 comes, by seed.
