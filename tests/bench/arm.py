@@ -136,6 +136,8 @@ def listing(program, wanted):
             # Where a branch leads does not matter to the model.
             if re.match(r'(b|bl|b\.\w+|cbn?z|tbn?z|adrp?)\s', text):
                 text = re.sub(r'\b[0-9a-f]+$', '.', text)
+            # llvm-mca takes a multiplication by element for an addition: it costs what one of two registers does.
+            text = re.sub(r'^((?:mla|mls|mul)\s.*\.4s, v\d+)\.s\[\d\]$', r'\1.4s', text)
             instructions[int(found[1], 16)] = text
     return instructions
 

@@ -25,9 +25,8 @@ fn main() {
     let inputs: Vec<f32> = (0..k * columns)
         .map(|i: usize| (i % 13) as f32 - 6.0)
         .collect();
-    let columns = Columns::quantize(weight_type, k, &inputs);
-    match multiply(weight_type, &weights, &columns) {
-        Some(products) => println!("{}", products.iter().sum::<f32>()),
+    match Columns::quantize(weight_type, k, &inputs) {
+        Some(columns) => println!("{}", multiply(&weights, &columns).iter().sum::<f32>()),
         None => eprintln!("product: this CPU has no kernels"),
     }
 }

@@ -9,9 +9,24 @@
 //! | sum of the values | i32 | as above | blocks of 32 |
 //! | sum of 16 values | i16 | k / 16 | blocks of 256 |
 //!
+//! Where dot products multiply four columns at once, the first columns lie side by side in fours: four values of the
+//! one, then four of the next; and scales and sums in turn. There, kernels are served with what they make of sums:
+//!
+//! | in place of | are |
+//! | --- | --- |
+//! | the sum of a block of 32 | the float [`WHOLE`] plus [`Layout::zero`] times the sum |
+//! | sums of 16 values, if `zero` is not 0 | their products with `-zero`, i32 |
+//! | sums of 16 values else | those of 32 values: of each column in turn the lower seven bits of four sums, then so of the other four sums, then likewise the upper bits, signed |
+//!
 //! Block lengths and rounding are those of ggml's Q8_0 and Q8_K, except that scales stay f32.
 
-/// Where one column's parts lie.
+use crate::WeightType;
+use crate::simd::Simd;
+
+/// 1.5 times 2 to the 23rd. Whole numbers within 2 to the 22nd may be added to its bits, or to itself, to the same effect.
+pub(crate) const WHOLE: f32 = 12_582_912.0;
+
+/// Where the parts of one column lie, or of four side by side.
 #[derive(Clone, Copy)]
 pub(crate) struct Column {
     pub values: *const i8,
@@ -25,9 +40,25 @@ pub(crate) struct Column {
 pub(crate) struct Layout {
     pub k: usize,
     pub block_len: usize,
+    /// How many columns, the first ones, lie side by side in fours.
+    pub in_fours: usize,
+    /// What an unpacked weight of zero stands at, for columns in fours; of a block of 32 where a minimum is added to
+    /// each weight, 1.
+    pub zero: i32,
 }
 
 impl Layout {
+    /// The layout of `columns` columns of `k` values, to be multiplied with weights of this type.
+    pub fn new(simd: Simd, weight_type: WeightType, k: usize, columns: usize) -> Self {
+        let (in_fours, zero) = simd.fours(weight_type, columns);
+        Self {
+            k,
+            block_len: weight_type.block_len(),
+            in_fours,
+            zero,
+        }
+    }
+
     /// Scales of a column, with those that fill up the last eight.
     fn scales(self) -> usize {
         (self.k / self.block_len).next_multiple_of(8)
@@ -37,7 +68,7 @@ impl Layout {
         if self.block_len == 32 {
             self.scales() * 4
         } else {
-            self.k / 16 * 2
+            self.k / 16 * if self.zero == 0 { 2 } else { 4 }
         }
     }
 
@@ -46,41 +77,58 @@ impl Layout {
         self.k + self.scales() * 4 + self.sums_bytes()
     }
 
-    /// The parts of column `index` in a buffer that begins at `buffer`.
+    /// The parts of column `index`, which lies alone, in a buffer that begins at `buffer`.
     pub fn column(self, buffer: *const u8, index: usize) -> Column {
+        self.side_by_side(buffer, index, 1)
+    }
+
+    /// The parts of the four columns from `index` on, which lie side by side.
+    pub fn four(self, buffer: *const u8, index: usize) -> Column {
+        self.side_by_side(buffer, index, 4)
+    }
+
+    fn side_by_side(self, buffer: *const u8, index: usize, columns: usize) -> Column {
         let values = buffer.wrapping_add(index * self.column_bytes());
-        let scales = values.wrapping_add(self.k);
+        let scales = values.wrapping_add(self.k * columns);
         Column {
             values: values.cast(),
             scales: scales.cast(),
-            sums: scales.wrapping_add(self.scales() * 4),
+            sums: scales.wrapping_add(self.scales() * 4 * columns),
         }
     }
 
-    /// Quantizes the blocks `blocks` of one column.
+    /// Quantizes the blocks `blocks` of column `index`.
     ///
     /// # Safety
-    /// `input` is valid for reading `k` floats and `column`, one of [`Layout::column`]'s, for writing;
+    /// `input` is valid for reading `k` floats, and `buffer` for writing as many columns as there are;
     /// nobody else touches these blocks, nor, if the last block is among them, what fills up after it.
     pub unsafe fn quantize(
         self,
         input: *const f32,
-        column: Column,
+        buffer: *mut u8,
+        index: usize,
         blocks: std::ops::Range<usize>,
     ) {
         let count = self.k / self.block_len;
+        let fours = index < self.in_fours;
+        let (column, step, turn) = if fours {
+            (self.four(buffer, index / 4 * 4), 4, index % 4)
+        } else {
+            (self.column(buffer, index), 1, 0)
+        };
         let scales = column.scales.cast_mut();
+        let mut apart = [0i8; 256];
         for block in blocks.clone() {
             let at = block * self.block_len;
             // SAFETY: the block lies within `k`, by the caller's word.
-            let (input, values) = unsafe {
-                (
-                    std::slice::from_raw_parts(input.add(at), self.block_len),
-                    std::slice::from_raw_parts_mut(
-                        column.values.cast_mut().add(at),
-                        self.block_len,
-                    ),
-                )
+            let input = unsafe { std::slice::from_raw_parts(input.add(at), self.block_len) };
+            let values = if fours {
+                &mut apart[..self.block_len]
+            } else {
+                // SAFETY: so does the block of values.
+                unsafe {
+                    std::slice::from_raw_parts_mut(column.values.cast_mut().add(at), self.block_len)
+                }
             };
             let largest = largest_magnitude(input);
             let scale = largest / 127.0;
@@ -88,27 +136,49 @@ impl Layout {
             for (value, x) in values.iter_mut().zip(input) {
                 *value = rounded(x * inverse);
             }
-            // SAFETY: scales and sums have an entry for each block, by the layout.
+            // SAFETY: scales and sums have an entry for each block, by the layout; and of values in fours, there are
+            // four times four from each fourth on.
             unsafe {
-                scales.add(block).write_unaligned(scale);
+                if fours {
+                    let to = column.values.cast_mut().add(at * 4 + turn * 4);
+                    for (i, four) in values.chunks_exact(4).enumerate() {
+                        to.add(i * 16).copy_from_nonoverlapping(four.as_ptr(), 4);
+                    }
+                }
+                scales.add(block * step + turn).write_unaligned(scale);
                 if self.block_len == 32 {
-                    let sum: i32 = values.iter().map(|v| i32::from(*v)).sum();
-                    column
-                        .sums
-                        .cast_mut()
-                        .cast::<i32>()
-                        .add(block)
-                        .write_unaligned(sum);
+                    let mut sum: i32 = values.iter().map(|v| i32::from(*v)).sum();
+                    if fours {
+                        sum = (WHOLE + (self.zero * sum) as f32).to_bits() as i32;
+                    }
+                    let sums = column.sums.cast_mut().cast::<i32>();
+                    sums.add(block * step + turn).write_unaligned(sum);
                 } else {
-                    let sums = column.sums.cast_mut().cast::<i16>().add(at / 16);
-                    for (i, part) in values.chunks_exact(16).enumerate() {
-                        sums.add(i)
-                            .write_unaligned(part.iter().map(|v| i16::from(*v)).sum());
+                    let sums = values
+                        .chunks_exact(16)
+                        .map(|part| part.iter().map(|v| i16::from(*v)).sum());
+                    if fours {
+                        let mut of_16 = [0i16; 16];
+                        of_16.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum);
+                        self.keep_sums(
+                            of_16,
+                            column
+                                .sums
+                                .cast_mut()
+                                .wrapping_add(at * self.sums_bytes() * 4 / self.k),
+                            turn,
+                        );
+                    } else {
+                        let to = column.sums.cast_mut().cast::<i16>().add(at / 16);
+                        for (i, sum) in sums.enumerate() {
+                            to.add(i).write_unaligned(sum);
+                        }
                     }
                 }
             }
         }
-        if blocks.end == count {
+        // Of columns in fours, no more than the blocks are read.
+        if blocks.end == count && !fours {
             for padding in count..self.scales() {
                 // SAFETY: the layout has room for them.
                 unsafe {
@@ -118,6 +188,31 @@ impl Layout {
                         sums.add(padding).write_unaligned(0);
                     }
                 }
+            }
+        }
+    }
+
+    /// Writes the sums of a block of 256 values of column `turn` of four.
+    ///
+    /// # Safety
+    /// `to` is where the sums of the four columns' block are.
+    unsafe fn keep_sums(self, sums: [i16; 16], to: *mut u8, turn: usize) {
+        // SAFETY: by the caller's word.
+        unsafe {
+            if self.zero != 0 {
+                for (i, sum) in sums.into_iter().enumerate() {
+                    let start = -self.zero * i32::from(sum);
+                    to.cast::<i32>().add(i * 4 + turn).write_unaligned(start);
+                }
+                return;
+            }
+            for (group, two) in sums.chunks_exact(2).enumerate() {
+                let (sum, to) = (
+                    two[0] + two[1],
+                    to.add(turn * 4 + group / 4 * 16 + group % 4),
+                );
+                to.write(sum as u8 & 127);
+                to.add(32).write((sum >> 7) as u8);
             }
         }
     }
@@ -137,8 +232,8 @@ fn largest_magnitude(input: &[f32]) -> f32 {
 
 /// The nearest whole number, ties to even, of a number between -128 and 127; 0 of a NaN.
 ///
-/// Where 1.5 times 2 to the 23rd is added, no bits remain for a fraction, and the low ones are the number.
+/// Where [`WHOLE`] is added, no bits remain for a fraction, and the low ones are the number.
 fn rounded(x: f32) -> i8 {
     let x = if x.is_nan() { 0.0 } else { x };
-    (x + 12_582_912.0).to_bits() as i8
+    (x + WHOLE).to_bits() as i8
 }

@@ -59,16 +59,18 @@ fn accepted(product: &Product) -> Option<(WeightType, Simd)> {
 
 #[unsafe(no_mangle)]
 extern "C" fn cloister_kernels_work_size(product: &Product) -> usize {
-    accepted(product).map_or(0, |(weight_type, _)| {
-        layout(weight_type, product).column_bytes() * product.columns as usize
+    accepted(product).map_or(0, |(weight_type, simd)| {
+        layout(simd, weight_type, product).column_bytes() * product.columns as usize
     })
 }
 
-fn layout(weight_type: WeightType, product: &Product) -> Layout {
-    Layout {
-        k: product.k as usize,
-        block_len: weight_type.block_len(),
-    }
+fn layout(simd: Simd, weight_type: WeightType, product: &Product) -> Layout {
+    Layout::new(
+        simd,
+        weight_type,
+        product.k as usize,
+        product.columns as usize,
+    )
 }
 
 /// Thread `ith` of `nth`, all of which call this with the same product.
@@ -87,7 +89,7 @@ unsafe extern "C" fn cloister_kernels_compute(
     let Some((weight_type, simd)) = accepted(product) else {
         return;
     };
-    let layout = layout(weight_type, product);
+    let layout = layout(simd, weight_type, product);
     let (columns, rows) = (product.columns as usize, product.rows as usize);
 
     // Each thread quantizes its share of every column's blocks.
@@ -99,11 +101,7 @@ unsafe extern "C" fn cloister_kernels_compute(
             .wrapping_add(column * product.input_stride as usize);
         // SAFETY: tensor and work buffer have this column; shares do not overlap.
         unsafe {
-            layout.quantize(
-                input.cast(),
-                layout.column(work, column),
-                share(ith)..share(ith + 1),
-            );
+            layout.quantize(input.cast(), work, column, share(ith)..share(ith + 1));
         }
     }
     if ith == 0 {

@@ -26,6 +26,12 @@ impl Panel {
         self.weights.wrapping_add(row * self.weights_stride)
     }
 
+    /// The four columns from `first` on, which lie side by side.
+    #[cfg(target_arch = "aarch64")]
+    pub fn four(&self, first: usize) -> Column {
+        self.layout.four(self.columns, first)
+    }
+
     pub fn column(&self, column: usize) -> Column {
         self.layout.column(self.columns, column)
     }

@@ -10,45 +10,46 @@ pub struct Columns {
     bytes: Vec<u8>,
     count: usize,
     layout: Layout,
+    weight_type: WeightType,
+    simd: Simd,
 }
 
 impl Columns {
-    /// Quantizes columns of `k` floats, one behind the other.
+    /// Quantizes columns of `k` floats, one behind the other. Nothing where the CPU has no kernels.
     ///
     /// # Panics
     /// When `k` fills no whole number of blocks, or `inputs` no whole number of columns.
-    pub fn quantize(weight_type: WeightType, k: usize, inputs: &[f32]) -> Self {
+    pub fn quantize(weight_type: WeightType, k: usize, inputs: &[f32]) -> Option<Self> {
         weight_type.row_bytes(k);
         let inputs = inputs.chunks_exact(k);
         assert!(inputs.remainder().is_empty(), "columns have {k} floats");
-        let layout = Layout {
-            k,
-            block_len: weight_type.block_len(),
-        };
         let count = inputs.len();
+        let simd = Simd::best()?;
+        let layout = Layout::new(simd, weight_type, k, count);
         let mut bytes = vec![0; layout.column_bytes() * count];
         for (i, input) in inputs.enumerate() {
-            let column = layout.column(bytes.as_mut_ptr(), i);
+            let blocks = 0..k / layout.block_len;
             // SAFETY: input and columns are as long as the layout says.
-            unsafe { layout.quantize(input.as_ptr(), column, 0..k / layout.block_len) };
+            unsafe { layout.quantize(input.as_ptr(), bytes.as_mut_ptr(), i, blocks) };
         }
-        Self {
+        Some(Self {
             bytes,
             count,
             layout,
-        }
+            weight_type,
+            simd,
+        })
     }
 }
 
 /// Multiplies rows of weights, one behind the other, with columns; gives the products of all rows with the first
-/// column, then those with the next. Nothing where the CPU has no kernels.
+/// column, then those with the next.
 ///
 /// # Panics
-/// When `columns` were quantized for another block length, or `weights` hold no whole number of rows.
-pub fn multiply(weight_type: WeightType, weights: &[u8], columns: &Columns) -> Option<Vec<f32>> {
+/// When `weights` hold no whole number of rows.
+pub fn multiply(weights: &[u8], columns: &Columns) -> Vec<f32> {
     let layout = columns.layout;
-    assert_eq!(weight_type.block_len(), layout.block_len, "blocks differ");
-    let weights_stride = weight_type.row_bytes(layout.k);
+    let weights_stride = columns.weight_type.row_bytes(layout.k);
     let rows = weights.len() / weights_stride;
     assert_eq!(rows * weights_stride, weights.len(), "rows are whole");
     let mut output = vec![0.0; rows * columns.count];
@@ -62,8 +63,7 @@ pub fn multiply(weight_type: WeightType, weights: &[u8], columns: &Columns) -> O
         output: output.as_mut_ptr(),
         output_stride: rows * 4,
     };
-    let simd = Simd::best()?;
     // SAFETY: all parts are as long as the panel says.
-    unsafe { simd.multiply(weight_type, &panel) };
-    Some(output)
+    unsafe { columns.simd.multiply(columns.weight_type, &panel) };
+    output
 }

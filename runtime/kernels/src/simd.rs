@@ -45,6 +45,19 @@ impl Simd {
         *BEST.get_or_init(|| Self::available().next())
     }
 
+    /// How many of `columns` columns lie side by side in fours, and what of a block's sum is kept with them: see
+    /// [`Layout`](crate::activation::Layout).
+    pub fn fours(self, weight_type: WeightType, columns: usize) -> (usize, i32) {
+        match self {
+            #[cfg(target_arch = "aarch64")]
+            Self::DotProduct => (columns / 4 * 4, neon::zero(weight_type)),
+            _ => {
+                let _ = (weight_type, columns);
+                (0, 0)
+            }
+        }
+    }
+
     /// Computes `panel`.
     ///
     /// # Safety

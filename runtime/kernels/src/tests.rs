@@ -32,12 +32,11 @@ fn quantized(layout: Layout, inputs: &[Vec<f32>]) -> Vec<u8> {
     let mut columns = vec![0xa5; layout.column_bytes() * inputs.len()];
     let buffer = columns.as_mut_ptr();
     for (i, input) in inputs.iter().enumerate() {
-        let column = layout.column(buffer, i);
         let half = layout.k / layout.block_len / 2;
         // SAFETY: input and columns are as long as the layout says.
         unsafe {
-            layout.quantize(input.as_ptr(), column, 0..half);
-            layout.quantize(input.as_ptr(), column, half..layout.k / layout.block_len);
+            layout.quantize(input.as_ptr(), buffer, i, 0..half);
+            layout.quantize(input.as_ptr(), buffer, i, half..layout.k / layout.block_len);
         }
     }
     columns
@@ -61,11 +60,14 @@ fn multiplies_as_scalar(
     rows: &[Vec<u8>],
     inputs: &[Vec<f32>],
 ) {
-    let layout = Layout {
-        k,
-        block_len: weight_type.block_len(),
-    };
+    let layout = Layout::new(simd, weight_type, k, inputs.len());
     let columns = quantized(layout, inputs);
+    // The reference takes each column as if it were alone.
+    let alone = Layout {
+        in_fours: 0,
+        ..layout
+    };
+    let plain = quantized(alone, inputs);
     let (gap, output_stride) = (7, rows.len() + 3);
     let stride = weight_type.row_bytes(k) + gap;
     let mut weights = Vec::new();
@@ -90,9 +92,8 @@ fn multiplies_as_scalar(
     for (c, products) in output.chunks_exact(output_stride).enumerate() {
         for (r, row) in rows.iter().enumerate() {
             // SAFETY: the column is of this layout.
-            let (expected, magnitude) = unsafe {
-                scalar::dot(weight_type, row, layout, layout.column(columns.as_ptr(), c))
-            };
+            let (expected, magnitude) =
+                unsafe { scalar::dot(weight_type, row, alone, alone.column(plain.as_ptr(), c)) };
             let error = (f64::from(products[r]) - expected).abs();
             assert!(
                 error <= magnitude * 4e-6 + f64::from(f32::MIN_POSITIVE),
@@ -210,6 +211,8 @@ fn a_value_that_is_no_number_spoils_its_own_block_only_and_harms_nobody() {
     let layout = Layout {
         k: 64,
         block_len: 32,
+        in_fours: 0,
+        zero: 0,
     };
     let mut input = vec![1.0f32; 64];
     input[3] = f32::NAN;
@@ -230,15 +233,12 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
         Simd::available().flat_map(|simd| WeightType::ALL.map(|weight_type| (simd, weight_type)))
     {
         let k = 11 * weight_type.block_len();
-        let layout = Layout {
-            k,
-            block_len: weight_type.block_len(),
-        };
         let weights = row(weight_type, k, &mut || (next() >> 24) as u8);
         let inputs: Vec<Vec<f32>> = (0..19)
             .map(|_| (0..k).map(|_| next() as i32 as f32).collect())
             .collect();
         let multiply = |inputs: &[Vec<f32>]| {
+            let layout = Layout::new(simd, weight_type, k, inputs.len());
             let columns = quantized(layout, inputs);
             let mut output = vec![0f32; inputs.len()];
             let panel = Panel {

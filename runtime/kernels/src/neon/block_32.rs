@@ -5,9 +5,9 @@ use std::arch::aarch64::*;
 use std::marker::PhantomData;
 
 use super::Kernel;
-use super::isa::{Isa, sdot_rows};
+use super::isa::{Isa, WHOLE, four_by_four};
 use super::rows::{ROWS, Rows, sums_of_lanes};
-use crate::activation::Column;
+use crate::activation::{self, Column};
 
 /// How a type packs its blocks. The scale comes first, as f16.
 pub(super) trait Block {
@@ -16,13 +16,13 @@ pub(super) trait Block {
     /// Whether an f16 to be added to each weight follows the scale.
     const MIN: bool = false;
     /// What an unpacked weight of zero stands at.
-    const ZERO: f32 = 0.0;
+    const ZERO: i32 = 0;
 
     /// The first sixteen weights, and the others.
     ///
     /// # Safety
-    /// Each row is valid for reading `BYTES`.
-    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2];
+    /// `block` is valid for reading `BYTES`.
+    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2];
 }
 
 /// The kernel of a [`Block`].
@@ -31,48 +31,18 @@ pub(super) struct Of<B>(PhantomData<B>);
 impl<B: Block> Kernel for Of<B> {
     const BLOCK_LEN: usize = 32;
     const BLOCK_BYTES: usize = B::BYTES;
-    type Tile = [[int8x16_t; ROWS]; 2];
-
-    #[inline(always)]
-    unsafe fn unpack(rows: &Rows<ROWS>, tile: *mut Self::Tile) {
-        // SAFETY: by the caller's word.
-        unsafe { tile.write(B::unpack(rows)) }
-    }
-
-    #[inline(always)]
-    unsafe fn multiply<const C: usize>(
-        tile: *const Self::Tile,
-        columns: &[Column; C],
-        at: usize,
-    ) -> [[int32x4_t; 2]; C] {
-        // SAFETY: by the caller's word.
-        unsafe {
-            let zero = vdupq_n_s32(0);
-            let mut totals = [[zero; 2]; C];
-            for (piece, weights) in (*tile).iter().enumerate() {
-                for (totals, column) in totals.iter_mut().zip(columns) {
-                    let values = column.values.add(at * 32 + piece * 16);
-                    totals[0] = sdot_rows(totals[0], weights, values);
-                }
-            }
-            totals
-        }
-    }
+    const ROWS_BY_FOURS: usize = ROWS;
 
     #[inline(always)]
     unsafe fn multiply_rows<I: Isa, const C: usize>(
-        rows: &Rows<ROWS>,
+        rows: &Rows,
         columns: &[Column; C],
         at: usize,
     ) -> [[int32x4_t; 2]; C] {
         // SAFETY: by the caller's word.
         unsafe {
             let mut totals = [[vdupq_n_s32(0); 2]; C];
-            let weights = |r: usize| {
-                let [[first], [second]] = B::unpack(&Rows([rows.0[r]]));
-                [first, second]
-            };
-            let (a, b, c, d) = (weights(0), weights(1), weights(2), weights(3));
+            let [a, b, c, d] = unpacked::<B>(rows);
             for (totals, column) in totals.iter_mut().zip(columns) {
                 let values = column.values.add(at * 32);
                 let sums = |weights| I::block(weights, values);
@@ -84,7 +54,7 @@ impl<B: Block> Kernel for Of<B> {
 
     #[inline(always)]
     unsafe fn add<const C: usize>(
-        rows: &Rows<ROWS>,
+        rows: &Rows,
         totals: [[int32x4_t; 2]; C],
         columns: &[Column; C],
         at: usize,
@@ -93,95 +63,110 @@ impl<B: Block> Kernel for Of<B> {
         // SAFETY: by the caller's word.
         unsafe {
             let d = rows.floats(0);
-            // What is added for each 1 of the values' sum.
-            let offset = if B::MIN {
-                rows.floats(2)
-            } else {
-                vmulq_n_f32(d, -B::ZERO)
-            };
             for (c, column) in columns.iter().enumerate() {
-                let mut total = vmulq_f32(vcvtq_f32_s32(totals[c][0]), d);
-                if B::MIN || B::ZERO != 0.0 {
-                    let values = column.sums.cast::<i32>().add(at).read_unaligned();
-                    total = vfmaq_n_f32(total, offset, values as f32);
+                let values = column.sums.cast::<i32>().add(at).read_unaligned();
+                let mut total = totals[c][0];
+                if B::ZERO != 0 {
+                    total = vsubq_s32(total, vdupq_n_s32(B::ZERO * values));
+                }
+                let mut total = vmulq_f32(vcvtq_f32_s32(total), d);
+                if B::MIN {
+                    total = vfmaq_n_f32(total, rows.floats(2), values as f32);
                 }
                 let scale = column.scales.add(at).read_unaligned();
                 sums[c] = vfmaq_n_f32(sums[c], total, scale);
             }
         }
     }
-}
 
-/// The low halves of bytes, and the high ones.
-#[inline(always)]
-fn nibbles<const L: usize>(packed: [uint8x16_t; L]) -> [[uint8x16_t; L]; 2] {
-    let mut both = [packed; 2];
-    for i in 0..L {
-        // SAFETY: each arm64 CPU has NEON.
+    #[inline(always)]
+    unsafe fn multiply_fours<const F: usize>(
+        rows: &Rows,
+        fours: &[Column; F],
+        at: usize,
+        sums: &mut [[float32x4_t; ROWS]; F],
+    ) {
+        // SAFETY: by the caller's word.
         unsafe {
-            both[0][i] = vandq_u8(packed[i], vdupq_n_u8(15));
-            both[1][i] = vshrq_n_u8::<4>(packed[i]);
-        }
-    }
-    both
-}
-
-/// Adds 16 to each weight whose fifth bit, of the 32 bits at byte `at` of each row, is set.
-///
-/// # Safety
-/// Each row is valid for reading 4 bytes there.
-#[inline(always)]
-unsafe fn add_fifth_bits<const L: usize>(
-    rows: &Rows<L>,
-    at: usize,
-    weights: [[uint8x16_t; L]; 2],
-) -> [[uint8x16_t; L]; 2] {
-    let mut weights = weights;
-    // SAFETY: by the caller's word.
-    unsafe {
-        let mut bits = [0; L];
-        for (bits, row) in bits.iter_mut().zip(rows.0) {
-            *bits = row.add(at).cast::<u32>().read_unaligned();
-        }
-        for (half, weights) in weights.iter_mut().enumerate() {
-            for (i, weights) in weights.iter_mut().enumerate() {
-                let set = if L == 1 {
-                    // Each of two bytes eight times over.
-                    let bits = vreinterpretq_u8_u32(vdupq_n_u32(bits[0]));
-                    let byte = |j: u64| vcreate_u8((half as u64 * 2 + j) * 0x0101_0101_0101_0101);
-                    let bytes = vqtbl1q_u8(bits, vcombine_u8(byte(0), byte(1)));
-                    vtstq_u8(
-                        bytes,
-                        vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201)),
-                    )
-                } else {
-                    // In each lane the four bits of its row's next four weights.
-                    let mut lanes = [0u32; ROWS];
-                    lanes[..L].copy_from_slice(&bits);
-                    let lanes = vld1q_u32(lanes.as_ptr());
-                    let lanes = vshlq_u32(lanes, vdupq_n_s32(-((half * 16 + i * 4) as i32)));
-                    let bytes = vmulq_n_u32(vandq_u32(lanes, vdupq_n_u32(15)), 0x0101_0101);
-                    let which_bit = vreinterpretq_u8_u32(vdupq_n_u32(0x0804_0201));
-                    vtstq_u8(vreinterpretq_u8_u32(bytes), which_bit)
-                };
-                *weights = vorrq_u8(*weights, vandq_u8(set, vdupq_n_u8(16)));
+            let d = rows.floats(0);
+            let min = if B::MIN { rows.floats(2) } else { d };
+            let [a, b, c, e] = unpacked::<B>(rows);
+            let four = |four: &Column, sums: [float32x4_t; ROWS]| {
+                let values = four.values.add(at * 128);
+                let totals = [WHOLE.load(), WHOLE.load(), WHOLE.load(), WHOLE.load()];
+                let totals = four_by_four::<0>(totals, [a[0], b[0], c[0], e[0]], values);
+                let totals = four_by_four::<64>(totals, [a[1], b[1], c[1], e[1]], values);
+                let scales = vld1q_f32(four.scales.add(at * 4));
+                let kept = vld1q_f32(four.sums.cast::<f32>().add(at * 4));
+                let whole = vdupq_n_f32(activation::WHOLE);
+                macro_rules! add {
+                    ($row:literal, $total:expr) => {{
+                        let total = vreinterpretq_f32_s32($total);
+                        let total = if B::MIN {
+                            let total = vmulq_laneq_f32::<$row>(vsubq_f32(total, whole), d);
+                            vfmaq_laneq_f32::<$row>(total, vsubq_f32(kept, whole), min)
+                        } else {
+                            vmulq_laneq_f32::<$row>(vsubq_f32(total, kept), d)
+                        };
+                        vfmaq_f32(sums[$row], total, scales)
+                    }};
+                }
+                let [a, b, c, e] = totals;
+                [add!(0, a), add!(1, b), add!(2, c), add!(3, e)]
+            };
+            sums[0] = four(&fours[0], sums[0]);
+            if F > 1 {
+                sums[1] = four(&fours[1], sums[1]);
             }
         }
     }
-    weights
+}
+
+/// The weights of four rows.
+///
+/// # Safety
+/// Each row is valid for reading a block.
+#[inline(always)]
+unsafe fn unpacked<B: Block>(rows: &Rows) -> [[int8x16_t; 2]; ROWS] {
+    let [a, b, c, d] = rows.0;
+    // SAFETY: by the caller's word. Spelled out, as what a loop goes through would be kept in memory.
+    unsafe { [B::unpack(a), B::unpack(b), B::unpack(c), B::unpack(d)] }
+}
+
+/// The low halves of the sixteen bytes at `packed`, and the high ones.
+///
+/// # Safety
+/// They are valid for reading.
+#[inline(always)]
+unsafe fn nibbles(packed: *const u8) -> [uint8x16_t; 2] {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let packed = vld1q_u8(packed);
+        [vandq_u8(packed, vdupq_n_u8(15)), vshrq_n_u8::<4>(packed)]
+    }
+}
+
+/// In each byte, whether the bit of its own, of the 32 bits at `bits`, is set.
+///
+/// # Safety
+/// `bits` is valid for reading 4 bytes.
+#[inline(always)]
+unsafe fn fifth_bits(bits: *const u8) -> [uint8x16_t; 2] {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let bits = vreinterpretq_u8_u32(vdupq_n_u32(bits.cast::<u32>().read_unaligned()));
+        // Each of two bytes eight times over.
+        let byte = |i: u64| vcreate_u8(i * 0x0101_0101_0101_0101);
+        let which = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
+        let set = |i| vtstq_u8(vqtbl1q_u8(bits, vcombine_u8(byte(i), byte(i + 1))), which);
+        [set(0), set(2)]
+    }
 }
 
 #[inline(always)]
-fn signed<const L: usize>([low, high]: [[uint8x16_t; L]; 2]) -> [[int8x16_t; L]; 2] {
+fn signed([low, high]: [uint8x16_t; 2]) -> [int8x16_t; 2] {
     // SAFETY: each arm64 CPU has NEON.
-    unsafe {
-        let mut weights = [[vdupq_n_s8(0); L]; 2];
-        for i in 0..L {
-            weights[0][i] = vreinterpretq_s8_u8(low[i]);
-            weights[1][i] = vreinterpretq_s8_u8(high[i]);
-        }
-        weights
-    }
+    unsafe { [vreinterpretq_s8_u8(low), vreinterpretq_s8_u8(high)] }
 }
 
 /// f16 scale, 16 bytes of two weights each; 8 is zero.
@@ -189,12 +174,12 @@ pub(super) struct Q4_0;
 
 impl Block for Q4_0 {
     const BYTES: usize = 18;
-    const ZERO: f32 = 8.0;
+    const ZERO: i32 = 8;
 
     #[inline(always)]
-    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2] {
+    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
         // SAFETY: the weights begin after the scale.
-        signed(nibbles(unsafe { rows.load(2) }))
+        signed(unsafe { nibbles(block.add(2)) })
     }
 }
 
@@ -206,9 +191,9 @@ impl Block for Q4_1 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2] {
+    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
         // SAFETY: the weights begin after scale and minimum.
-        signed(nibbles(unsafe { rows.load(4) }))
+        signed(unsafe { nibbles(block.add(4)) })
     }
 }
 
@@ -217,12 +202,19 @@ pub(super) struct Q5_0;
 
 impl Block for Q5_0 {
     const BYTES: usize = 22;
-    const ZERO: f32 = 16.0;
 
     #[inline(always)]
-    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2] {
+    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
         // SAFETY: bits and weights follow the scale.
-        signed(unsafe { add_fifth_bits(rows, 2, nibbles(rows.load(6))) })
+        unsafe {
+            let (low, set) = (nibbles(block.add(6)), fifth_bits(block.add(2)));
+            // The upper half of a byte is all ones, a negative weight, where the bit is not set.
+            let upper = vdupq_n_u8(0xf0);
+            signed([
+                vorrq_u8(low[0], vbicq_u8(upper, set[0])),
+                vorrq_u8(low[1], vbicq_u8(upper, set[1])),
+            ])
+        }
     }
 }
 
@@ -234,9 +226,16 @@ impl Block for Q5_1 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2] {
+    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
         // SAFETY: bits and weights follow scale and minimum.
-        signed(unsafe { add_fifth_bits(rows, 4, nibbles(rows.load(8))) })
+        unsafe {
+            let (low, set) = (nibbles(block.add(8)), fifth_bits(block.add(4)));
+            let sixteen = vdupq_n_u8(16);
+            signed([
+                vorrq_u8(low[0], vandq_u8(sixteen, set[0])),
+                vorrq_u8(low[1], vandq_u8(sixteen, set[1])),
+            ])
+        }
     }
 }
 
@@ -247,8 +246,13 @@ impl Block for Q8_0 {
     const BYTES: usize = 34;
 
     #[inline(always)]
-    unsafe fn unpack<const L: usize>(rows: &Rows<L>) -> [[int8x16_t; L]; 2] {
+    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
         // SAFETY: the weights begin after the scale.
-        signed(unsafe { [rows.load(2), rows.load(18)] })
+        unsafe {
+            [
+                vld1q_s8(block.add(2).cast()),
+                vld1q_s8(block.add(18).cast()),
+            ]
+        }
     }
 }

@@ -3,15 +3,14 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::rows::sums_of_lanes;
+
 /// What both can do with the weights of one row, each in its own way, with the same result.
 ///
 /// All functions ask of the CPU what their implementation is for, and of `values` that as many may be read as
 /// there are weights.
 pub(super) trait Isa {
-    /// Whether four values may be multiplied with four rows at once.
-    const BY_ELEMENT: bool;
-
-    /// Adds to `total` the products of 128 weights, each within -31 to 31, in four groups, each times its scale, of
+    /// Adds to `total` the products of 128 weights, each within 0 to 31, in four groups, each times its scale, of
     /// `scales` the lower four.
     unsafe fn groups_of_32(
         weights: &[int8x16_t; 8],
@@ -20,10 +19,11 @@ pub(super) trait Isa {
         total: int32x4_t,
     ) -> int32x4_t;
 
-    /// The same of eight groups of weights within -32 to 31.
+    /// The same of eight groups of weights within 0 to 63, where 32 is zero; of each 16 values, `sums` are the sums.
     unsafe fn groups_of_16(
         weights: &[int8x16_t; 8],
         values: *const i8,
+        sums: int16x8_t,
         scales: int16x8_t,
         total: int32x4_t,
     ) -> int32x4_t;
@@ -64,8 +64,6 @@ unsafe fn products(weights: int8x16_t, values: *const i8) -> int16x8_t {
 }
 
 impl Isa for Plain {
-    const BY_ELEMENT: bool = false;
-
     #[inline(always)]
     unsafe fn groups_of_32(
         weights: &[int8x16_t; 8],
@@ -93,13 +91,15 @@ impl Isa for Plain {
     unsafe fn groups_of_16(
         weights: &[int8x16_t; 8],
         values: *const i8,
+        _: int16x8_t,
         scales: int16x8_t,
         total: int32x4_t,
     ) -> int32x4_t {
         // SAFETY: by the caller's word.
         unsafe {
             // Two products in each of eight numbers; eight in each after two pairwise additions, at most 8 * 32 * 127.
-            let group = |g: usize| products(weights[g], values.add(g * 16));
+            let zero = vdupq_n_s8(32);
+            let group = |g: usize| products(vsubq_s8(weights[g], zero), values.add(g * 16));
             let two = |g: usize| vpaddq_s16(group(g), group(g + 1));
             let (first, second) = (vpaddq_s16(two(0), two(2)), vpaddq_s16(two(4), two(6)));
             let twice = vzip1q_s16(scales, scales);
@@ -148,56 +148,243 @@ unsafe fn sdot(sums: int32x4_t, weights: int8x16_t, values: *const i8) -> int32x
     sums
 }
 
-/// Adds to the sum of each of four rows the products of its next sixteen weights with sixteen values; in `weights`,
-/// the first four of each row, then the next.
+/// Adds to the totals of two rows, for four columns that lie side by side, the products of a group of 32 weights of
+/// each row times lane `LANE` of the row's scales.
+///
+/// One piece of assembly, as the compiler would load so much ahead, and multiply by scales so late, that it had to
+/// store what waits; and values are loaded where a product takes the place of nothing else.
 ///
 /// # Safety
-/// The CPU has dot products; `values` is valid for reading 16 bytes.
+/// The CPU has dot products; `values` is valid for reading 128 bytes from byte `AT` on.
 #[inline(always)]
-pub(super) unsafe fn sdot_rows(
-    sums: int32x4_t,
-    weights: &[int8x16_t; 4],
+pub(super) unsafe fn group_of_32_by_four<const LANE: usize, const AT: usize>(
+    [a, b]: [int32x4_t; 2],
+    weights: [[int8x16_t; 2]; 2],
     values: *const i8,
-) -> int32x4_t {
-    let mut sums = sums;
-    // SAFETY: by the caller's word. It reads and writes registers only.
+    scales: [int32x4_t; 2],
+) -> [int32x4_t; 2] {
+    let (mut a, mut b) = (a, b);
+    // SAFETY: by the caller's word. It reads what is said, and writes registers only.
     unsafe {
-        let values = vld1q_s8(values);
         asm!(
             ".arch_extension dotprod",
-            "sdot {sums:v}.4s, {a:v}.16b, {values:v}.4b[0]",
-            "sdot {sums:v}.4s, {b:v}.16b, {values:v}.4b[1]",
-            "sdot {sums:v}.4s, {c:v}.16b, {values:v}.4b[2]",
-            "sdot {sums:v}.4s, {d:v}.16b, {values:v}.4b[3]",
-            sums = inout(vreg) sums,
-            a = in(vreg) weights[0],
-            b = in(vreg) weights[1],
-            c = in(vreg) weights[2],
-            d = in(vreg) weights[3],
-            values = in(vreg) values,
-            options(pure, nomem, nostack, preserves_flags),
+            "ldr {sa:q}, [{zero}]",
+            "ldr {sb:q}, [{zero}]",
+            "ldr {four:q}, [{values}, #{at} + 0]",
+            "sdot {sa:v}.4s, {four:v}.16b, {va:v}.4b[0]",
+            "sdot {sb:v}.4s, {four:v}.16b, {vb:v}.4b[0]",
+            "ldr {four:q}, [{values}, #{at} + 16]",
+            "sdot {sa:v}.4s, {four:v}.16b, {va:v}.4b[1]",
+            "sdot {sb:v}.4s, {four:v}.16b, {vb:v}.4b[1]",
+            "ldr {four:q}, [{values}, #{at} + 32]",
+            "sdot {sa:v}.4s, {four:v}.16b, {va:v}.4b[2]",
+            "sdot {sb:v}.4s, {four:v}.16b, {vb:v}.4b[2]",
+            "ldr {four:q}, [{values}, #{at} + 48]",
+            "sdot {sa:v}.4s, {four:v}.16b, {va:v}.4b[3]",
+            "sdot {sb:v}.4s, {four:v}.16b, {vb:v}.4b[3]",
+            "ldr {four:q}, [{values}, #{at} + 64]",
+            "sdot {sa:v}.4s, {four:v}.16b, {wa:v}.4b[0]",
+            "sdot {sb:v}.4s, {four:v}.16b, {wb:v}.4b[0]",
+            "ldr {four:q}, [{values}, #{at} + 80]",
+            "sdot {sa:v}.4s, {four:v}.16b, {wa:v}.4b[1]",
+            "sdot {sb:v}.4s, {four:v}.16b, {wb:v}.4b[1]",
+            "ldr {four:q}, [{values}, #{at} + 96]",
+            "sdot {sa:v}.4s, {four:v}.16b, {wa:v}.4b[2]",
+            "sdot {sb:v}.4s, {four:v}.16b, {wb:v}.4b[2]",
+            "ldr {four:q}, [{values}, #{at} + 112]",
+            "sdot {sa:v}.4s, {four:v}.16b, {wa:v}.4b[3]",
+            "sdot {sb:v}.4s, {four:v}.16b, {wb:v}.4b[3]",
+            "mla {a:v}.4s, {sa:v}.4s, {by_a:v}.s[{lane}]",
+            "mla {b:v}.4s, {sb:v}.4s, {by_b:v}.s[{lane}]",
+            a = inout(vreg) a,
+            b = inout(vreg) b,
+            sa = out(vreg) _,
+            sb = out(vreg) _,
+            va = in(vreg) weights[0][0],
+            vb = in(vreg) weights[0][1],
+            wa = in(vreg) weights[1][0],
+            wb = in(vreg) weights[1][1],
+            zero = in(reg) &raw const ZERO.0,
+            by_a = in(vreg) scales[0],
+            by_b = in(vreg) scales[1],
+            lane = const LANE,
+            four = out(vreg) _,
+            values = in(reg) values,
+            at = const AT,
+            options(pure, readonly, nostack, preserves_flags),
         );
     }
-    sums
+    [a, b]
 }
 
-/// What each scale, of four that belong together, is greater than the next one.
+/// As [`group_of_32_by_four`], of a group of 16 weights, whose sums start with the numbers at byte `START` of `starts`.
 ///
-/// Sums that go on from group to group, each times what its scale is greater than the next one's, add up to the
-/// groups' own sums times their scales, and none has to begin at zero.
+/// # Safety
+/// As there, of 64 bytes; and `starts` is valid for reading four numbers there.
 #[inline(always)]
-pub(super) fn differences(scales: int16x8_t) -> int16x8_t {
-    // SAFETY: each arm64 CPU has NEON.
+pub(super) unsafe fn group_of_16_by_four<const LANE: usize, const AT: usize, const START: usize>(
+    [a, b]: [int32x4_t; 2],
+    weights: [int8x16_t; 2],
+    values: *const i8,
+    starts: *const u8,
+    scales: [int32x4_t; 2],
+) -> [int32x4_t; 2] {
+    let (mut a, mut b) = (a, b);
+    // SAFETY: by the caller's word. It reads what is said, and writes registers only.
     unsafe {
-        let next = vextq_s16::<1>(scales, scales);
-        let within_four = vreinterpretq_s16_u64(vdupq_n_u64(0x0000_ffff_ffff_ffff));
-        vsubq_s16(scales, vandq_s16(next, within_four))
+        asm!(
+            ".arch_extension dotprod",
+            "ldr {sa:q}, [{start}, #{start_at}]",
+            "ldr {sb:q}, [{start}, #{start_at}]",
+            "ldr {four:q}, [{values}, #{at} + 0]",
+            "sdot {sa:v}.4s, {four:v}.16b, {wa:v}.4b[0]",
+            "sdot {sb:v}.4s, {four:v}.16b, {wb:v}.4b[0]",
+            "ldr {four:q}, [{values}, #{at} + 16]",
+            "sdot {sa:v}.4s, {four:v}.16b, {wa:v}.4b[1]",
+            "sdot {sb:v}.4s, {four:v}.16b, {wb:v}.4b[1]",
+            "ldr {four:q}, [{values}, #{at} + 32]",
+            "sdot {sa:v}.4s, {four:v}.16b, {wa:v}.4b[2]",
+            "sdot {sb:v}.4s, {four:v}.16b, {wb:v}.4b[2]",
+            "ldr {four:q}, [{values}, #{at} + 48]",
+            "sdot {sa:v}.4s, {four:v}.16b, {wa:v}.4b[3]",
+            "sdot {sb:v}.4s, {four:v}.16b, {wb:v}.4b[3]",
+            "mla {a:v}.4s, {sa:v}.4s, {by_a:v}.s[{lane}]",
+            "mla {b:v}.4s, {sb:v}.4s, {by_b:v}.s[{lane}]",
+            a = inout(vreg) a,
+            b = inout(vreg) b,
+            sa = out(vreg) _,
+            sb = out(vreg) _,
+            wa = in(vreg) weights[0],
+            wb = in(vreg) weights[1],
+            start = in(reg) starts,
+            start_at = const START,
+            by_a = in(vreg) scales[0],
+            by_b = in(vreg) scales[1],
+            lane = const LANE,
+            four = out(vreg) _,
+            values = in(reg) values,
+            at = const AT,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    [a, b]
+}
+
+/// The products of eight weights of each of two rows with four columns that lie side by side.
+///
+/// # Safety
+/// The CPU has dot products; `values` is valid for reading 32 bytes from byte `AT` on.
+#[inline(always)]
+pub(super) unsafe fn eight_by_four<const AT: usize>(
+    [a, b]: [int32x4_t; 2],
+    weights: [uint8x8_t; 2],
+    values: *const i8,
+) -> [int32x4_t; 2] {
+    let (mut a, mut b) = (a, b);
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "ldr {four:q}, [{values}, #{at}]",
+            "sdot {a:v}.4s, {four:v}.16b, {wa:v}.4b[0]",
+            "sdot {b:v}.4s, {four:v}.16b, {wb:v}.4b[0]",
+            "ldr {four:q}, [{values}, #{at} + 16]",
+            "sdot {a:v}.4s, {four:v}.16b, {wa:v}.4b[1]",
+            "sdot {b:v}.4s, {four:v}.16b, {wb:v}.4b[1]",
+            a = inout(vreg) a,
+            b = inout(vreg) b,
+            wa = in(vreg) weights[0],
+            wb = in(vreg) weights[1],
+            four = out(vreg) _,
+            values = in(reg) values,
+            at = const AT,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    [a, b]
+}
+
+/// Adds to the sums of four rows, for four columns that lie side by side, the products of sixteen weights of each row.
+///
+/// # Safety
+/// The CPU has dot products; `values` is valid for reading 64 bytes from byte `AT` on.
+#[inline(always)]
+pub(super) unsafe fn four_by_four<const AT: usize>(
+    [a, b, c, d]: [int32x4_t; 4],
+    weights: [int8x16_t; 4],
+    values: *const i8,
+) -> [int32x4_t; 4] {
+    let (mut a, mut b, mut c, mut d) = (a, b, c, d);
+    // SAFETY: by the caller's word. It reads the values, and writes registers only. The values are loaded here, as the
+    // compiler would load so many ahead that it had to store others.
+    unsafe {
+        asm!(
+            ".arch_extension dotprod",
+            "ldr {four:q}, [{values}, #{at} + 0]",
+            "sdot {a:v}.4s, {four:v}.16b, {wa:v}.4b[0]",
+            "sdot {b:v}.4s, {four:v}.16b, {wb:v}.4b[0]",
+            "sdot {c:v}.4s, {four:v}.16b, {wc:v}.4b[0]",
+            "sdot {d:v}.4s, {four:v}.16b, {wd:v}.4b[0]",
+            "ldr {four:q}, [{values}, #{at} + 16]",
+            "sdot {a:v}.4s, {four:v}.16b, {wa:v}.4b[1]",
+            "sdot {b:v}.4s, {four:v}.16b, {wb:v}.4b[1]",
+            "sdot {c:v}.4s, {four:v}.16b, {wc:v}.4b[1]",
+            "sdot {d:v}.4s, {four:v}.16b, {wd:v}.4b[1]",
+            "ldr {four:q}, [{values}, #{at} + 32]",
+            "sdot {a:v}.4s, {four:v}.16b, {wa:v}.4b[2]",
+            "sdot {b:v}.4s, {four:v}.16b, {wb:v}.4b[2]",
+            "sdot {c:v}.4s, {four:v}.16b, {wc:v}.4b[2]",
+            "sdot {d:v}.4s, {four:v}.16b, {wd:v}.4b[2]",
+            "ldr {four:q}, [{values}, #{at} + 48]",
+            "sdot {a:v}.4s, {four:v}.16b, {wa:v}.4b[3]",
+            "sdot {b:v}.4s, {four:v}.16b, {wb:v}.4b[3]",
+            "sdot {c:v}.4s, {four:v}.16b, {wc:v}.4b[3]",
+            "sdot {d:v}.4s, {four:v}.16b, {wd:v}.4b[3]",
+            a = inout(vreg) a,
+            b = inout(vreg) b,
+            c = inout(vreg) c,
+            d = inout(vreg) d,
+            wa = in(vreg) weights[0],
+            wb = in(vreg) weights[1],
+            wc = in(vreg) weights[2],
+            wd = in(vreg) weights[3],
+            four = out(vreg) _,
+            values = in(reg) values,
+            at = const AT,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    [a, b, c, d]
+}
+
+/// What sums start with, in memory: to load it costs nothing where all else is arithmetic. The compiler would make it,
+/// or copy it, by an instruction that takes the place of a product.
+#[repr(align(16))]
+pub(super) struct Start([i32; 4]);
+
+/// Nothing.
+pub(super) static ZERO: Start = Start([0; 4]);
+/// The bits of [`activation::WHOLE`](crate::activation::WHOLE), to which the sum of a block of 32 may be added.
+pub(super) static WHOLE: Start = Start([crate::activation::WHOLE.to_bits() as i32; 4]);
+
+impl Start {
+    #[inline(always)]
+    pub fn load(&'static self) -> int32x4_t {
+        let start;
+        // SAFETY: it reads sixteen bytes that are always there.
+        unsafe {
+            asm!(
+                "ldr {start:q}, [{at}]",
+                start = out(vreg) start,
+                at = in(reg) &raw const self.0,
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        start
     }
 }
 
 impl Isa for DotProduct {
-    const BY_ELEMENT: bool = true;
-
     #[inline(always)]
     unsafe fn groups_of_32(
         weights: &[int8x16_t; 8],
@@ -207,12 +394,12 @@ impl Isa for DotProduct {
     ) -> int32x4_t {
         // SAFETY: by the caller's word.
         unsafe {
-            let scales = vmovl_s16(vget_low_s16(differences(scales)));
-            let add = |sums: int32x4_t, g: usize| {
-                let sums = sdot(sums, weights[g * 2], values.add(g * 32));
+            let group = |g: usize| {
+                let sums = sdot(ZERO.load(), weights[g * 2], values.add(g * 32));
                 sdot(sums, weights[g * 2 + 1], values.add(g * 32 + 16))
             };
-            four_groups(total, add, scales)
+            let sums = sums_of_lanes([group(0), group(1), group(2), group(3)]);
+            vmlaq_s32(total, sums, vmovl_s16(vget_low_s16(scales)))
         }
     }
 
@@ -220,16 +407,21 @@ impl Isa for DotProduct {
     unsafe fn groups_of_16(
         weights: &[int8x16_t; 8],
         values: *const i8,
+        sums: int16x8_t,
         scales: int16x8_t,
         total: int32x4_t,
     ) -> int32x4_t {
         // SAFETY: by the caller's word.
         unsafe {
-            let scales = differences(scales);
-            let add = |sums, g: usize| sdot(sums, weights[g], values.add(g * 16));
-            let total = four_groups(total, add, vmovl_s16(vget_low_s16(scales)));
-            let add = |sums, g: usize| sdot(sums, weights[4 + g], values.add(64 + g * 16));
-            four_groups(total, add, vmovl_high_s16(scales))
+            // What weights of zero would add.
+            let below = vshlq_n_s16::<5>(scales);
+            let total = vmlsl_s16(total, vget_low_s16(below), vget_low_s16(sums));
+            let total = vmlsl_high_s16(total, below, sums);
+            let group = |g: usize| sdot(ZERO.load(), weights[g], values.add(g * 16));
+            let sums = sums_of_lanes([group(0), group(1), group(2), group(3)]);
+            let total = vmlaq_s32(total, sums, vmovl_s16(vget_low_s16(scales)));
+            let sums = sums_of_lanes([group(4), group(5), group(6), group(7)]);
+            vmlaq_s32(total, sums, vmovl_high_s16(scales))
         }
     }
 
@@ -237,45 +429,25 @@ impl Isa for DotProduct {
     unsafe fn block(weights: [int8x16_t; 2], values: *const i8) -> int32x4_t {
         // SAFETY: by the caller's word.
         unsafe {
-            let sums = sdot(vdupq_n_s32(0), weights[0], values);
+            let sums = sdot(ZERO.load(), weights[0], values);
             sdot(sums, weights[1], values.add(16))
         }
     }
 }
 
-/// Adds to `total` sums that go on through four groups, each times one of `scales`.
+/// The bits of `low`, and where `MASK` has ones, those of `high`.
 #[inline(always)]
-fn four_groups(
-    total: int32x4_t,
-    add: impl Fn(int32x4_t, usize) -> int32x4_t,
-    scales: int32x4_t,
-) -> int32x4_t {
-    // SAFETY: each arm64 CPU has NEON.
-    let sums = add(unsafe { vdupq_n_s32(0) }, 0);
-    let total = add_scaled::<0>(total, sums, scales);
-    let sums = add(sums, 1);
-    let total = add_scaled::<1>(total, sums, scales);
-    let sums = add(sums, 2);
-    let total = add_scaled::<2>(total, sums, scales);
-    let sums = add(sums, 3);
-    add_scaled::<3>(total, sums, scales)
-}
-
-/// Adds `sums` times a lane of `scales` to `total`.
-#[inline(always)]
-fn add_scaled<const LANE: i32>(total: int32x4_t, sums: int32x4_t, scales: int32x4_t) -> int32x4_t {
-    let mut total = total;
-    // SAFETY: each arm64 CPU has it, and it reads and writes registers only. The compiler would spread each lane over
-    // a register of its own.
+pub(super) fn insert<const MASK: u8>(low: uint8x16_t, high: uint8x16_t) -> uint8x16_t {
+    let mut low = low;
+    // SAFETY: each arm64 CPU has it, and it reads and writes registers only. The compiler would make three of it.
     unsafe {
         asm!(
-            "mla {total:v}.4s, {sums:v}.4s, {scales:v}.s[{lane}]",
-            total = inout(vreg) total,
-            sums = in(vreg) sums,
-            scales = in(vreg) scales,
-            lane = const LANE,
+            "bit {low:v}.16b, {high:v}.16b, {mask:v}.16b",
+            low = inout(vreg) low,
+            high = in(vreg) high,
+            mask = in(vreg) vdupq_n_u8(MASK),
             options(pure, nomem, nostack, preserves_flags),
         );
     }
-    total
+    low
 }

@@ -4,129 +4,53 @@ use std::arch::aarch64::*;
 use std::marker::PhantomData;
 
 use super::Kernel;
-use super::isa::{Isa, differences, sdot_rows};
-use super::rows::{ROWS, Rows, sums_of_lanes, transposed};
+use super::isa::{Isa, ZERO, eight_by_four, group_of_16_by_four, group_of_32_by_four, insert};
+use super::rows::{ROWS, Rows, sums_of_lanes};
 use crate::activation::Column;
 
 /// How a type packs its super-blocks.
 pub(super) trait SuperBlock {
     /// Bytes of a super-block.
     const BYTES: usize;
-    /// Weights in a group: 32, within -31 to 31, or 16, within -32 to 31.
+    /// Weights in a group: 32, unpacked to 0 to 31, or 16, unpacked to 0 to 63, where 32 is zero.
     const GROUP: usize;
     /// Where the f16 scale is.
     const SCALE: usize;
     /// Where the f16 scale of the groups' minimums is, if they have these.
     const MIN: Option<usize>;
 
-    /// The weights of one half, of each row, sixteen by sixteen.
+    /// Sixty-four weights that are packed together, sixteen by sixteen: two groups of 32, or of a half's eight groups
+    /// of 16 all even ones, or all odd ones.
     ///
     /// # Safety
-    /// Each row is valid for reading a super-block.
-    unsafe fn unpack<const L: usize>(rows: &Rows<L>, half: usize) -> [[int8x16_t; L]; 8];
+    /// `block` is valid for reading a super-block.
+    unsafe fn unpack(block: *const u8, quarter: usize) -> [int8x16_t; 4];
 
     /// The scales of each half's groups; of four, in the lower lanes.
     ///
     /// # Safety
-    /// `block` is valid for reading a super-block.
+    /// As [`SuperBlock::unpack`].
     unsafe fn scales(block: *const u8) -> [int16x8_t; 2];
 
     /// The minimums of eight groups.
     ///
     /// # Safety
-    /// As [`SuperBlock::scales`].
-    unsafe fn mins(block: *const u8) -> int16x8_t;
+    /// As [`SuperBlock::unpack`].
+    unsafe fn mins(block: *const u8) -> uint8x8_t;
 }
 
 /// The kernel of a [`SuperBlock`].
 pub(super) struct Of<B>(PhantomData<B>);
 
-/// A super-block of four rows.
-#[derive(Clone, Copy)]
-pub(super) struct Tile {
-    weights: [[[int8x16_t; ROWS]; 8]; 2],
-    /// Of each group, what its scale is greater than the next one's among four.
-    differences: [int32x4_t; 16],
-    mins: [int16x8_t; 4],
-}
-
 impl<B: SuperBlock> Kernel for Of<B> {
     const BLOCK_LEN: usize = 256;
     const BLOCK_BYTES: usize = B::BYTES;
-    type Tile = Tile;
-
-    #[inline(always)]
-    unsafe fn unpack(rows: &Rows<ROWS>, tile: *mut Tile) {
-        // SAFETY: by the caller's word.
-        unsafe {
-            let scales = rows.0.map(|row| B::scales(row));
-            for half in 0..2 {
-                (*tile).weights[half] = B::unpack(rows, half);
-                let pairs = transposed(scales.map(|scales| differences(scales[half])));
-                let groups = 128 / B::GROUP;
-                for (i, pair) in pairs.into_iter().take(groups / 2).enumerate() {
-                    let at = half * groups + i * 2;
-                    (*tile).differences[at] = vmovl_s16(vget_low_s16(pair));
-                    (*tile).differences[at + 1] = vmovl_high_s16(pair);
-                }
-            }
-            if B::MIN.is_some() {
-                (*tile).mins = transposed(rows.0.map(|row| B::mins(row)));
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn multiply<const C: usize>(
-        tile: *const Tile,
-        columns: &[Column; C],
-        at: usize,
-    ) -> [[int32x4_t; 2]; C] {
-        // SAFETY: by the caller's word.
-        unsafe {
-            let pieces = B::GROUP / 16;
-            let mut totals = [[vdupq_n_s32(0); 2]; C];
-            // Two chains of sums that go on through four groups each, so that neither waits for itself.
-            for chains in (0..16 / pieces / 4).step_by(2) {
-                let mut sums = [[vdupq_n_s32(0); C]; 2];
-                for group in 0..4 {
-                    for (chain, sums) in sums.iter_mut().enumerate() {
-                        let group = (chains + chain) * 4 + group;
-                        for piece in group * pieces..(group + 1) * pieces {
-                            let weights = &(*tile).weights[piece / 8][piece % 8];
-                            for (sums, column) in sums.iter_mut().zip(columns) {
-                                let values = column.values.add(at * 256 + piece * 16);
-                                *sums = sdot_rows(*sums, weights, values);
-                            }
-                        }
-                        let difference = (*tile).differences[group];
-                        for (total, sums) in totals.iter_mut().zip(sums) {
-                            total[0] = vmlaq_s32(total[0], *sums, difference);
-                        }
-                    }
-                }
-            }
-            if B::MIN.is_some() {
-                let [a, b, c, d] = (*tile).mins;
-                for (total, column) in totals.iter_mut().zip(columns) {
-                    let sums = sums_of_32(column, at);
-                    let below = vmull_laneq_s16::<0>(vget_low_s16(a), sums);
-                    let below = vmlal_high_laneq_s16::<1>(below, a, sums);
-                    let below = vmlal_laneq_s16::<2>(below, vget_low_s16(b), sums);
-                    let below = vmlal_high_laneq_s16::<3>(below, b, sums);
-                    let below = vmlal_laneq_s16::<4>(below, vget_low_s16(c), sums);
-                    let below = vmlal_high_laneq_s16::<5>(below, c, sums);
-                    let below = vmlal_laneq_s16::<6>(below, vget_low_s16(d), sums);
-                    total[1] = vmlal_high_laneq_s16::<7>(below, d, sums);
-                }
-            }
-            totals
-        }
-    }
+    // With eight columns, the registers hold no more.
+    const ROWS_BY_FOURS: usize = 2;
 
     #[inline(always)]
     unsafe fn multiply_rows<I: Isa, const C: usize>(
-        rows: &Rows<ROWS>,
+        rows: &Rows,
         columns: &[Column; C],
         at: usize,
     ) -> [[int32x4_t; 2]; C] {
@@ -151,7 +75,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
 
     #[inline(always)]
     unsafe fn add<const C: usize>(
-        rows: &Rows<ROWS>,
+        rows: &Rows,
         totals: [[int32x4_t; 2]; C],
         columns: &[Column; C],
         at: usize,
@@ -171,6 +95,142 @@ impl<B: SuperBlock> Kernel for Of<B> {
             }
         }
     }
+
+    #[inline(always)]
+    unsafe fn multiply_fours<const F: usize>(
+        rows: &Rows,
+        fours: &[Column; F],
+        at: usize,
+        sums: &mut [[float32x4_t; ROWS]; F],
+    ) {
+        // SAFETY: by the caller's word.
+        unsafe {
+            let d = rows.floats(B::SCALE);
+            let min = B::MIN.map_or(d, |at| rows.floats(at));
+            let totals = two_rows_by_fours::<B, F>([rows.0[0], rows.0[1]], fours, at);
+            let four = |f: usize, sums: &mut [float32x4_t; ROWS]| {
+                let scales = vld1q_f32(fours[f].scales.add(at * 4));
+                let [a, b] = totals[f];
+                let mut a = vmulq_laneq_f32::<0>(vcvtq_f32_s32(a), d);
+                let mut b = vmulq_laneq_f32::<1>(vcvtq_f32_s32(b), d);
+                if B::MIN.is_some() {
+                    let mins = [B::mins(rows.0[0]), B::mins(rows.0[1])];
+                    let [below_a, below_b] = below_by_four(mins, &fours[f], at);
+                    a = vfmsq_laneq_f32::<0>(a, vcvtq_f32_s32(below_a), min);
+                    b = vfmsq_laneq_f32::<1>(b, vcvtq_f32_s32(below_b), min);
+                }
+                sums[0] = vfmaq_f32(sums[0], a, scales);
+                sums[1] = vfmaq_f32(sums[1], b, scales);
+            };
+            four(0, &mut sums[0]);
+            if F > 1 {
+                four(1, &mut sums[1]);
+            }
+        }
+    }
+}
+
+/// The sums of a super-block of two rows: for each four, of each row.
+///
+/// # Safety
+/// As [`Kernel::multiply_fours`].
+#[inline(always)]
+unsafe fn two_rows_by_fours<B: SuperBlock, const F: usize>(
+    [a, b]: [*const u8; 2],
+    fours: &[Column; F],
+    at: usize,
+) -> [[int32x4_t; 2]; F] {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let mut totals = [[vdupq_n_s32(0); 2]; F];
+        let scales = [B::scales(a), B::scales(b)];
+        macro_rules! quarter {
+            ($q:literal) => {
+                let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (B::unpack(a, $q), B::unpack(b, $q));
+                let scales = [
+                    of_quarter::<B>(scales[0], $q),
+                    of_quarter::<B>(scales[1], $q),
+                ];
+                let four = |column: &Column, totals| {
+                    let values = column.values.add(at * 1024 + place::<B>($q, 0) * 64);
+                    if B::GROUP == 16 {
+                        let starts = column.sums.add(at * 256 + place::<B>($q, 0) * 16);
+                        macro_rules! add {
+                            ($totals:expr, $i:literal, $a:ident, $b:ident) => {
+                                group_of_16_by_four::<$i, { $i * 128 }, { $i * 32 }>(
+                                    $totals,
+                                    [$a, $b],
+                                    values,
+                                    starts,
+                                    scales,
+                                )
+                            };
+                        }
+                        let totals = add!(add!(totals, 0, a0, b0), 1, a1, b1);
+                        add!(add!(totals, 2, a2, b2), 3, a3, b3)
+                    } else {
+                        const LANE: usize = $q % 2 * 2;
+                        let weights = [[a0, b0], [a1, b1]];
+                        let totals =
+                            group_of_32_by_four::<LANE, 0>(totals, weights, values, scales);
+                        let weights = [[a2, b2], [a3, b3]];
+                        group_of_32_by_four::<{ LANE + 1 }, 128>(totals, weights, values, scales)
+                    }
+                };
+                totals[0] = four(&fours[0], totals[0]);
+                if F > 1 {
+                    totals[1] = four(&fours[1], totals[1]);
+                }
+            };
+        }
+        quarter!(0);
+        quarter!(1);
+        quarter!(2);
+        quarter!(3);
+        totals
+    }
+}
+
+/// The minimums of two rows times the sums of four columns' values.
+///
+/// # Safety
+/// As [`Kernel::multiply_fours`].
+#[inline(always)]
+unsafe fn below_by_four(mins: [uint8x8_t; 2], four: &Column, at: usize) -> [int32x4_t; 2] {
+    // SAFETY: by the caller's word: of each of four columns there are eight sums, in two bytes each.
+    unsafe {
+        let sums = four.sums.cast::<i8>().add(at * 128);
+        let [low_a, low_b] = eight_by_four::<0>([ZERO.load(), ZERO.load()], mins, sums);
+        let [high_a, high_b] = eight_by_four::<32>([ZERO.load(), ZERO.load()], mins, sums);
+        [
+            vaddq_s32(low_a, vshlq_n_s32::<7>(high_a)),
+            vaddq_s32(low_b, vshlq_n_s32::<7>(high_b)),
+        ]
+    }
+}
+
+/// Which sixteen of a super-block's weights the unpacked ones of a quarter are.
+#[inline(always)]
+const fn place<B: SuperBlock>(quarter: usize, i: usize) -> usize {
+    if B::GROUP == 16 {
+        quarter / 2 * 8 + quarter % 2 + i * 2
+    } else {
+        quarter * 4 + i
+    }
+}
+
+/// The scales of a quarter's groups of 16, or those of a half's groups of 32.
+#[inline(always)]
+fn of_quarter<B: SuperBlock>(scales: [int16x8_t; 2], quarter: usize) -> int32x4_t {
+    let scales = scales[quarter / 2];
+    // SAFETY: each arm64 CPU has NEON.
+    unsafe {
+        vmovl_s16(vget_low_s16(match (B::GROUP, quarter % 2) {
+            (16, 0) => vuzp1q_s16(scales, scales),
+            (16, _) => vuzp2q_s16(scales, scales),
+            _ => scales,
+        }))
+    }
 }
 
 /// The sums of one row, in four parts each.
@@ -187,18 +247,25 @@ unsafe fn multiply_row<B: SuperBlock, I: Isa, const C: usize>(
     unsafe {
         let mut totals = [[vdupq_n_s32(0); 2]; C];
         for (half, scales) in B::scales(row).into_iter().enumerate() {
-            let weights = B::unpack(&Rows([row]), half).map(|[weights]| weights);
+            let [a, b, c, d] = B::unpack(row, half * 2);
+            let [e, f, g, h] = B::unpack(row, half * 2 + 1);
+            let weights = if B::GROUP == 16 {
+                [a, e, b, f, c, g, d, h]
+            } else {
+                [a, b, c, d, e, f, g, h]
+            };
             for (totals, column) in totals.iter_mut().zip(columns) {
                 let values = column.values.add(at * 256 + half * 128);
                 totals[0] = if B::GROUP == 16 {
-                    I::groups_of_16(&weights, values, scales, totals[0])
+                    let sums = vld1q_s16(column.sums.cast::<i16>().add(at * 16 + half * 8));
+                    I::groups_of_16(&weights, values, sums, scales, totals[0])
                 } else {
                     I::groups_of_32(&weights, values, scales, totals[0])
                 };
             }
         }
         if B::MIN.is_some() {
-            let mins = B::mins(row);
+            let mins = wide(B::mins(row));
             for (totals, column) in totals.iter_mut().zip(columns) {
                 let sums = sums_of_32(column, at);
                 let below = vmull_s16(vget_low_s16(sums), vget_low_s16(mins));
@@ -236,37 +303,31 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
     const MIN: Option<usize> = Some(2);
 
     #[inline(always)]
-    unsafe fn unpack<const L: usize>(rows: &Rows<L>, half: usize) -> [[int8x16_t; L]; 8] {
+    unsafe fn unpack(block: *const u8, quarter: usize) -> [int8x16_t; 4] {
         // SAFETY: each read is within the super-block.
         unsafe {
-            let mut weights = [[vdupq_n_s8(0); L]; 8];
-            for side in 0..2 {
-                let fifth = if FIVE {
-                    rows.load(16 + side * 16)
-                } else {
-                    [vdupq_n_u8(0); L]
-                };
-                for pair in 0..2 {
-                    let low = if FIVE { 48 } else { 16 };
-                    let packed = rows.load(low + half * 64 + pair * 32 + side * 16);
-                    for i in 0..L {
-                        let mut both = [
-                            vandq_u8(packed[i], vdupq_n_u8(15)),
-                            vshrq_n_u8::<4>(packed[i]),
-                        ];
-                        for (odd, unpacked) in both.iter_mut().enumerate() {
-                            let group = pair * 2 + odd;
-                            if FIVE {
-                                let bit = vdupq_n_u8(1 << (half * 4 + group));
-                                let set = vtstq_u8(fifth[i], bit);
-                                *unpacked = vorrq_u8(*unpacked, vandq_u8(set, vdupq_n_u8(16)));
-                            }
-                            weights[group * 2 + side][i] = vreinterpretq_s8_u8(*unpacked);
-                        }
-                    }
+            let low = block.add(if FIVE { 48 } else { 16 } + quarter * 32);
+            let side = |side: usize| {
+                let packed = vld1q_u8(low.add(side * 16));
+                let both = [vandq_u8(packed, vdupq_n_u8(15)), vshrq_n_u8::<4>(packed)];
+                if !FIVE {
+                    return both;
                 }
-            }
-            weights
+                let bits = vld1q_u8(block.add(16 + side * 16));
+                // To bit 4, where a fifth bit belongs.
+                let bits = match quarter {
+                    0 => [vshlq_n_u8::<4>(bits), vshlq_n_u8::<3>(bits)],
+                    1 => [vshlq_n_u8::<2>(bits), vshlq_n_u8::<1>(bits)],
+                    2 => [bits, vshrq_n_u8::<1>(bits)],
+                    _ => [vshrq_n_u8::<2>(bits), vshrq_n_u8::<3>(bits)],
+                };
+                [
+                    insert::<16>(both[0], bits[0]),
+                    insert::<16>(both[1], bits[1]),
+                ]
+            };
+            let ([a, c], [b, d]) = (side(0), side(1));
+            signed([a, b, c, d])
         }
     }
 
@@ -275,17 +336,17 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
         // SAFETY: by the caller's word.
         let [a, _, c] = unsafe { small_numbers(block) };
         let upper = c & 0x0f0f_0f0f | (a >> 6 & 0x0303_0303) << 4;
-        let scales = wide(a & 0x3f3f_3f3f, upper);
+        let scales = wide(bytes(a & 0x3f3f_3f3f, upper));
         // SAFETY: each arm64 CPU has NEON.
         [scales, unsafe { vextq_s16::<4>(scales, scales) }]
     }
 
     #[inline(always)]
-    unsafe fn mins(block: *const u8) -> int16x8_t {
+    unsafe fn mins(block: *const u8) -> uint8x8_t {
         // SAFETY: by the caller's word.
         let [_, b, c] = unsafe { small_numbers(block) };
         let upper = c >> 4 & 0x0f0f_0f0f | (b >> 6 & 0x0303_0303) << 4;
-        wide(b & 0x3f3f_3f3f, upper)
+        bytes(b & 0x3f3f_3f3f, upper)
     }
 }
 
@@ -299,12 +360,18 @@ unsafe fn small_numbers(block: *const u8) -> [u32; 3] {
     [0, 1, 2].map(|i| unsafe { block.add(4).cast::<u32>().add(i).read_unaligned() })
 }
 
+/// Eight bytes.
+#[inline(always)]
+fn bytes(low: u32, high: u32) -> uint8x8_t {
+    // SAFETY: each arm64 CPU has NEON.
+    unsafe { vcreate_u8(u64::from(high) << 32 | u64::from(low)) }
+}
+
 /// Eight bytes as 16-bit numbers.
 #[inline(always)]
-fn wide(low: u32, high: u32) -> int16x8_t {
-    let bytes = u64::from(high) << 32 | u64::from(low);
+fn wide(bytes: uint8x8_t) -> int16x8_t {
     // SAFETY: each arm64 CPU has NEON.
-    unsafe { vreinterpretq_s16_u16(vmovl_u8(vcreate_u8(bytes))) }
+    unsafe { vreinterpretq_s16_u16(vmovl_u8(bytes)) }
 }
 
 /// 128 bytes of low halves, 64 bytes of upper two bits, 16 scales, f16 scale; 32 is zero.
@@ -319,31 +386,20 @@ impl SuperBlock for SixBit {
     const MIN: Option<usize> = None;
 
     #[inline(always)]
-    unsafe fn unpack<const L: usize>(rows: &Rows<L>, half: usize) -> [[int8x16_t; L]; 8] {
+    unsafe fn unpack(block: *const u8, quarter: usize) -> [int8x16_t; 4] {
         // SAFETY: each read is within the super-block.
         unsafe {
             let nibble = vdupq_n_u8(15);
-            let two_bits = vdupq_n_u8(0x30);
-            let mut weights = [[vdupq_n_s8(0); L]; 8];
-            for side in 0..2 {
-                let high = rows.load(128 + half * 32 + side * 16);
-                let even = rows.load(half * 64 + side * 16);
-                let odd = rows.load(half * 64 + 32 + side * 16);
-                for i in 0..L {
-                    let quarters = [
-                        (vandq_u8(even[i], nibble), vshlq_n_u8::<4>(high[i])),
-                        (vandq_u8(odd[i], nibble), vshlq_n_u8::<2>(high[i])),
-                        (vshrq_n_u8::<4>(even[i]), high[i]),
-                        (vshrq_n_u8::<4>(odd[i]), vshrq_n_u8::<2>(high[i])),
-                    ];
-                    for (quarter, (low, high)) in quarters.into_iter().enumerate() {
-                        let unpacked = vbslq_u8(two_bits, high, low);
-                        weights[quarter * 2 + side][i] =
-                            vsubq_s8(vreinterpretq_s8_u8(unpacked), vdupq_n_s8(32));
-                    }
-                }
-            }
-            weights
+            let (half, side) = (quarter / 2, quarter % 2);
+            let high = vld1q_u8(block.add(128 + half * 32 + side * 16));
+            let even = vld1q_u8(block.add(half * 64 + side * 16));
+            let odd = vld1q_u8(block.add(half * 64 + 32 + side * 16));
+            signed([
+                insert::<0x30>(vandq_u8(even, nibble), vshlq_n_u8::<4>(high)),
+                insert::<0x30>(vandq_u8(odd, nibble), vshlq_n_u8::<2>(high)),
+                insert::<0x30>(vshrq_n_u8::<4>(even), high),
+                insert::<0x30>(vshrq_n_u8::<4>(odd), vshrq_n_u8::<2>(high)),
+            ])
         }
     }
 
@@ -357,8 +413,21 @@ impl SuperBlock for SixBit {
     }
 
     #[inline(always)]
-    unsafe fn mins(_: *const u8) -> int16x8_t {
+    unsafe fn mins(_: *const u8) -> uint8x8_t {
         // SAFETY: each arm64 CPU has NEON.
-        unsafe { vdupq_n_s16(0) }
+        unsafe { vdup_n_u8(0) }
+    }
+}
+
+#[inline(always)]
+fn signed([a, b, c, d]: [uint8x16_t; 4]) -> [int8x16_t; 4] {
+    // SAFETY: each arm64 CPU has NEON.
+    unsafe {
+        [
+            vreinterpretq_s8_u8(a),
+            vreinterpretq_s8_u8(b),
+            vreinterpretq_s8_u8(c),
+            vreinterpretq_s8_u8(d),
+        ]
     }
 }

@@ -1,8 +1,8 @@
 //! NEON, which each arm64 CPU has, with dot products where these are there.
 //!
-//! Four rows are multiplied together, and their sums lie side by side. With dot products, several columns meet a
-//! [tile](Kernel::Tile) of weights unpacked side by side, four values with four rows in one instruction; without, or
-//! with a lone column, each row is multiplied where it lies, and only its whole sums are brought side by side: a
+//! With dot products, four columns lie side by side, and four values of each meet four weights of a row in one
+//! instruction: rows need not be brought side by side, and what is unpacked stays in registers. Without, or with
+//! fewer columns, each row is multiplied as it lies, and the whole sums of four rows are brought side by side: a
 //! column's product has the same bits either way. No sum can overflow, whatever the bytes of a file say.
 
 mod block_32;
@@ -11,51 +11,59 @@ mod k_quant;
 mod rows;
 
 use std::arch::aarch64::*;
-use std::mem::MaybeUninit;
 
 use crate::WeightType;
 use crate::activation::Column;
 use crate::panel::Panel;
 use isa::{DotProduct, Isa, Plain};
 pub(crate) use rows::ROWS;
-use rows::Rows;
+use rows::{Rows, transposed};
 
 /// How a type's blocks are multiplied. Of two whole sums for each row, the second is for what is subtracted, if any.
 ///
-/// All functions ask that rows, tiles and columns have the block, and of the CPU what they are for.
+/// All functions ask that rows and columns have the block, and of the CPU what they are for.
 trait Kernel {
     /// Weights of a block.
     const BLOCK_LEN: usize;
     /// Bytes of a block.
     const BLOCK_BYTES: usize;
-    /// The weights of a block, four rows side by side.
-    type Tile: Copy;
+    /// How many rows, the first ones, are multiplied with columns in fours at once.
+    const ROWS_BY_FOURS: usize;
 
-    /// Unpacks a block.
-    unsafe fn unpack(rows: &Rows<ROWS>, tile: *mut Self::Tile);
-
-    /// The sums of a block with `C` columns' block `at`, by dot products.
-    unsafe fn multiply<const C: usize>(
-        tile: *const Self::Tile,
-        columns: &[Column; C],
-        at: usize,
-    ) -> [[int32x4_t; 2]; C];
-
-    /// The same sums, row by row.
+    /// The sums of a block of four rows with `C` columns' block `at`.
     unsafe fn multiply_rows<I: Isa, const C: usize>(
-        rows: &Rows<ROWS>,
+        rows: &Rows,
         columns: &[Column; C],
         at: usize,
     ) -> [[int32x4_t; 2]; C];
 
     /// Adds a block's sums, times their scales, to those of the rows.
     unsafe fn add<const C: usize>(
-        rows: &Rows<ROWS>,
+        rows: &Rows,
         totals: [[int32x4_t; 2]; C],
         columns: &[Column; C],
         at: usize,
         sums: &mut [float32x4_t; C],
     );
+
+    /// Adds the products of a block of [`Kernel::ROWS_BY_FOURS`] rows with four or eight columns to their sums with
+    /// each row, by dot products.
+    unsafe fn multiply_fours<const F: usize>(
+        rows: &Rows,
+        fours: &[Column; F],
+        at: usize,
+        sums: &mut [[float32x4_t; ROWS]; F],
+    );
+}
+
+/// What a weight of zero stands at, for columns in fours; 1 where a minimum is added.
+pub(crate) fn zero(weight_type: WeightType) -> i32 {
+    match weight_type {
+        WeightType::Q4_0 => 8,
+        WeightType::Q6K => 32,
+        WeightType::Q4_1 | WeightType::Q5_1 => 1,
+        _ => 0,
+    }
 }
 
 /// Whether this CPU has dot products.
@@ -105,11 +113,15 @@ unsafe fn multiply_panel<I: Isa, K: Kernel>(panel: &Panel) {
     for row in (0..panel.rows).step_by(ROWS) {
         // SAFETY: as the caller says.
         unsafe {
-            if I::BY_ELEMENT && panel.n_columns > 3 {
-                multiply_tiles::<K>(panel, row);
-                continue;
-            }
             let mut column = 0;
+            while column < panel.layout.in_fours {
+                let fours = ((panel.layout.in_fours - column) / 4).min(2);
+                match fours {
+                    1 => multiply_fours::<K, 1>(panel, row, column),
+                    _ => multiply_fours::<K, 2>(panel, row, column),
+                }
+                column += fours * 4;
+            }
             while column < panel.n_columns {
                 let count = (panel.n_columns - column).min(2);
                 match count {
@@ -147,77 +159,34 @@ unsafe fn multiply_rows<I: Isa, K: Kernel, const C: usize>(
     }
 }
 
-/// Weights of each row that are unpacked at once: they stay in the first-level cache while the columns pass by.
-const SLICE: usize = 1024;
-
-/// Multiplies the rows from `row` on with all columns.
+/// Multiplies the rows from `row` on with `F` times four columns from `column` on.
 ///
 /// # Safety
-/// The CPU has dot products, the panel, of `K`'s type, keeps its promises and has the row.
-unsafe fn multiply_tiles<K: Kernel>(panel: &Panel, row: usize) {
-    let mut tiles = [const { MaybeUninit::<K::Tile>::uninit() }; SLICE / 32];
-    let tiles: *mut K::Tile = tiles.as_mut_ptr().cast();
-    let blocks = panel.layout.k / K::BLOCK_LEN;
-    let slice = SLICE / K::BLOCK_LEN;
-    for first in (0..blocks).step_by(slice) {
-        let rows = Rows::of(panel, row).skip(first * K::BLOCK_BYTES);
-        let count = (blocks - first).min(slice);
-        // SAFETY: rows and columns have these blocks, and the tiles are unpacked before they are multiplied.
-        unsafe {
-            for block in 0..count {
-                K::unpack(&rows.skip(block * K::BLOCK_BYTES), tiles.add(block));
-            }
-            let tiles = tiles.cast_const();
-            let mut column = 0;
-            while column < panel.n_columns {
-                let n = (panel.n_columns - column).min(4);
-                match n {
-                    1 => multiply_columns::<K, 1>(panel, tiles, row, column, first, count),
-                    2 => multiply_columns::<K, 2>(panel, tiles, row, column, first, count),
-                    3 => multiply_columns::<K, 3>(panel, tiles, row, column, first, count),
-                    _ => multiply_columns::<K, 4>(panel, tiles, row, column, first, count),
-                }
-                column += n;
-            }
-        }
+/// The CPU has dot products, the panel, of `K`'s type, keeps its promises and has the row and the columns.
+unsafe fn multiply_fours<K: Kernel, const F: usize>(panel: &Panel, row: usize, column: usize) {
+    let mut fours = [panel.four(column); F];
+    for (i, four) in fours.iter_mut().enumerate() {
+        *four = panel.four(column + i * 4);
     }
-}
-
-/// Adds the products of the `count` blocks from `first` on, in `tiles`, with `C` columns from `column` on.
-///
-/// # Safety
-/// As [`multiply_tiles`]; the tiles are unpacked.
-unsafe fn multiply_columns<K: Kernel, const C: usize>(
-    panel: &Panel,
-    tiles: *const K::Tile,
-    row: usize,
-    column: usize,
-    first: usize,
-    count: usize,
-) {
-    let columns = panel.columns::<C>(column);
-    let start = Rows::of(panel, row);
-    // SAFETY: by the caller's word.
+    // SAFETY: rows and columns have these blocks.
     unsafe {
-        let mut sums = [vdupq_n_f32(0.0); C];
-        if first > 0 {
-            for (c, sums) in sums.iter_mut().enumerate() {
-                *sums = load(panel, row, column + c);
+        let mut products = [[vdupq_n_f32(0.0); ROWS]; F];
+        for first in (0..ROWS).step_by(K::ROWS_BY_FOURS) {
+            let start = Rows::of(panel, row + first);
+            let mut sums = [[vdupq_n_f32(0.0); ROWS]; F];
+            for at in 0..panel.layout.k / K::BLOCK_LEN {
+                let rows = start.skip(at * K::BLOCK_BYTES);
+                K::multiply_fours(&rows, &fours, at, &mut sums);
+            }
+            for (products, sums) in products.iter_mut().zip(sums) {
+                products[first..first + K::ROWS_BY_FOURS]
+                    .copy_from_slice(&sums[..K::ROWS_BY_FOURS]);
             }
         }
-        for block in 0..count {
-            let at = first + block;
-            let totals = K::multiply(tiles.add(block), &columns, at);
-            K::add(
-                &start.skip(at * K::BLOCK_BYTES),
-                totals,
-                &columns,
-                at,
-                &mut sums,
-            );
-        }
-        for (c, sums) in sums.into_iter().enumerate() {
-            store(panel, row, column + c, sums);
+        for (f, sums) in products.into_iter().enumerate() {
+            for (c, sums) in transposed(sums).into_iter().enumerate() {
+                store(panel, row, column + f * 4 + c, sums);
+            }
         }
     }
 }
@@ -236,24 +205,6 @@ unsafe fn store(panel: &Panel, row: usize, column: usize, sums: float32x4_t) {
             vst1q_f32(lanes.as_mut_ptr(), sums);
             output.copy_from_nonoverlapping(lanes.as_ptr(), panel.rows - row);
         }
-    }
-}
-
-/// # Safety
-/// As [`store`]; what is loaded was stored.
-#[inline(always)]
-unsafe fn load(panel: &Panel, row: usize, column: usize) -> float32x4_t {
-    let output = panel.output(row, column);
-    // SAFETY: by the caller's word, as many rows as there are.
-    unsafe {
-        if row + ROWS <= panel.rows {
-            return vld1q_f32(output);
-        }
-        let mut lanes = [0.0; ROWS];
-        lanes
-            .as_mut_ptr()
-            .copy_from_nonoverlapping(output, panel.rows - row);
-        vld1q_f32(lanes.as_ptr())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rows of weights: one, or four side by side.
+//! Four rows of weights.
 
 use std::arch::aarch64::*;
 
@@ -7,11 +7,11 @@ use crate::panel::Panel;
 /// Rows that are multiplied together: a register's lanes.
 pub(crate) const ROWS: usize = 4;
 
-/// Where the next blocks of `L` rows begin, one or four.
+/// Where the next blocks of four rows begin.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<const L: usize>(pub [*const u8; L]);
+pub(super) struct Rows(pub [*const u8; ROWS]);
 
-impl Rows<ROWS> {
+impl Rows {
     /// The panel's rows from `row` on. Beyond the panel's end, its last row again.
     #[inline(always)]
     pub fn of(panel: &Panel, row: usize) -> Self {
@@ -36,9 +36,7 @@ impl Rows<ROWS> {
         }
         floats(halves)
     }
-}
 
-impl<const L: usize> Rows<L> {
     /// The rows `bytes` bytes further on.
     #[inline(always)]
     pub fn skip(&self, bytes: usize) -> Self {
@@ -48,45 +46,21 @@ impl<const L: usize> Rows<L> {
         }
         Self(starts)
     }
-
-    /// Sixteen bytes from byte `at` on. Of four rows: the first four of each, then the next.
-    ///
-    /// # Safety
-    /// Each row is valid for reading these bytes.
-    #[inline(always)]
-    pub unsafe fn load(&self, at: usize) -> [uint8x16_t; L] {
-        // SAFETY: by the caller's word.
-        unsafe {
-            let mut pieces = [vdupq_n_u8(0); L];
-            for (piece, row) in pieces.iter_mut().zip(self.0) {
-                *piece = vld1q_u8(row.add(at));
-            }
-            if let [a, b, c, d] = pieces.as_mut_slice() {
-                side_by_side(a, b, c, d);
-            }
-            pieces
-        }
-    }
 }
 
-/// Turns four rows of four 32-bit numbers into columns.
+/// Turns four rows of four floats into columns.
 #[inline(always)]
-fn side_by_side(a: &mut uint8x16_t, b: &mut uint8x16_t, c: &mut uint8x16_t, d: &mut uint8x16_t) {
+pub(super) fn transposed([a, b, c, d]: [float32x4_t; ROWS]) -> [float32x4_t; 4] {
     // SAFETY: each arm64 CPU has NEON.
     unsafe {
-        let words = |x: &uint8x16_t| vreinterpretq_u32_u8(*x);
-        let (ac, ac_high) = (
-            vzip1q_u32(words(a), words(c)),
-            vzip2q_u32(words(a), words(c)),
-        );
-        let (bd, bd_high) = (
-            vzip1q_u32(words(b), words(d)),
-            vzip2q_u32(words(b), words(d)),
-        );
-        *a = vreinterpretq_u8_u32(vzip1q_u32(ac, bd));
-        *b = vreinterpretq_u8_u32(vzip2q_u32(ac, bd));
-        *c = vreinterpretq_u8_u32(vzip1q_u32(ac_high, bd_high));
-        *d = vreinterpretq_u8_u32(vzip2q_u32(ac_high, bd_high));
+        let (ac, ac_high) = (vzip1q_f32(a, c), vzip2q_f32(a, c));
+        let (bd, bd_high) = (vzip1q_f32(b, d), vzip2q_f32(b, d));
+        [
+            vzip1q_f32(ac, bd),
+            vzip2q_f32(ac, bd),
+            vzip1q_f32(ac_high, bd_high),
+            vzip2q_f32(ac_high, bd_high),
+        ]
     }
 }
 
@@ -113,20 +87,4 @@ fn floats(halves: u64) -> float32x4_t {
 pub(super) fn sums_of_lanes([a, b, c, d]: [int32x4_t; ROWS]) -> int32x4_t {
     // SAFETY: each arm64 CPU has NEON.
     unsafe { vpaddq_s32(vpaddq_s32(a, b), vpaddq_s32(c, d)) }
-}
-
-/// Turns four rows of eight 16-bit numbers into eight of four, two in each register.
-#[inline(always)]
-pub(super) fn transposed([a, b, c, d]: [int16x8_t; ROWS]) -> [int16x8_t; 4] {
-    // SAFETY: each arm64 CPU has NEON.
-    unsafe {
-        let (ac, ac_high) = (vzip1q_s16(a, c), vzip2q_s16(a, c));
-        let (bd, bd_high) = (vzip1q_s16(b, d), vzip2q_s16(b, d));
-        [
-            vzip1q_s16(ac, bd),
-            vzip2q_s16(ac, bd),
-            vzip1q_s16(ac_high, bd_high),
-            vzip2q_s16(ac_high, bd_high),
-        ]
-    }
 }
