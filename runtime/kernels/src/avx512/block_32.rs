@@ -117,14 +117,13 @@ impl<B: Block> Kernel for Of<B> {
             for from in (0..blocks).step_by(4) {
                 // Beyond the end, the last block again, which nobody looks at.
                 let four: [usize; 4] = from_fn(|i| (from + i).min(blocks - 1));
-                let at = four.map(|block| block * B::BYTES);
-                rows.prefetch(at[0], 4 * B::BYTES);
+                let at = four.map(|block| (block - from) * B::BYTES);
                 let places = four.map(|block| (first + block) * 32);
                 let values = [
                     gather(column.values, places),
                     gather(column.values, places.map(|at| at + 16)),
                 ];
-                let [totals] = totals(rows, 0, |row| {
+                let [totals] = totals(rows, from * B::BYTES, 4 * B::BYTES, |row| {
                     let [low, high] = B::four_blocks(row, at);
                     let sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), low, values[0]);
                     [_mm512_dpbusd_epi32(sum, high, values[1])]

@@ -107,7 +107,6 @@ impl<B: SuperBlock> Kernel for Of<B> {
     ) {
         for block in 0..blocks {
             let at = block * B::BYTES;
-            rows.prefetch(at, B::BYTES);
             // SAFETY: the rows and the column have this block; the tile has room for one.
             unsafe {
                 B::unpack_scales(rows, at, tile, 0);
@@ -292,7 +291,7 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
             bits[odd] = _mm512_inserti32x4::<2>(bits[odd], bit(2));
             bits[odd] = _mm512_inserti32x4::<3>(bits[odd], bit(3));
         }
-        let [even, odd] = totals(rows, at, |block| {
+        let [even, odd] = totals(rows, at, Self::BYTES, |block| {
             let mut sums = [_mm512_setzero_si512(); 2];
             for (half, values) in halves.iter().enumerate() {
                 // SAFETY: the weights are within the block.
@@ -415,7 +414,7 @@ impl SuperBlock for SixBit {
         // Bits 0 and 1 belong to the first 32 weights, the next two to the next 32, and so on.
         let up = _mm512_inserti64x4::<1>(_mm512_set1_epi16(4), _mm256_set1_epi16(2));
         let down = _mm512_inserti64x4::<1>(_mm512_setzero_si512(), _mm256_set1_epi16(2));
-        let groups = totals(rows, at, |block| {
+        let groups = totals(rows, at, Self::BYTES, |block| {
             let mut sums = [_mm512_setzero_si512(); 4];
             for half in 0..2 {
                 // SAFETY: the weights are within the block.

@@ -8,13 +8,14 @@ use std::arch::x86_64::*;
 
 use super::tile::Rows;
 
-/// Adds up each 128-bit lane of what `dot` gives for each row, from byte `at` of it on: in register `g` of the
+/// Adds up each 128-bit lane of what `dot` gives for each row, of its `bytes` bytes from byte `at` on: in register `g` of the
 /// result's entry `p`, lane `r` is the total of lane `g` of row `r`'s register `p`.
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) fn totals<const P: usize>(
     rows: &Rows,
     at: usize,
+    bytes: usize,
     dot: impl Fn(*const u8) -> [__m512i; P],
 ) -> [[__m512i; 4]; P] {
     // The library's functions that take closures are compiled for older CPUs, and would be called: loops.
@@ -22,7 +23,9 @@ pub(super) fn totals<const P: usize>(
     for four in 0..4 {
         let mut dots = [[_mm512_setzero_si512(); P]; 4];
         for (i, dots) in dots.iter_mut().enumerate() {
-            *dots = dot(rows.row(four * 4 + i).wrapping_add(at));
+            let row = four * 4 + i;
+            rows.prefetch_beside(row, at, bytes);
+            *dots = dot(rows.row(row).wrapping_add(at));
         }
         let [a, b, c, d] = dots;
         for (p, totals) in totals.iter_mut().enumerate() {

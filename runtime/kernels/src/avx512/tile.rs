@@ -126,8 +126,18 @@ impl Rows {
     /// reads nothing itself.
     #[inline(always)]
     pub fn prefetch(&self, at: usize, bytes: usize) {
+        for row in 0..ROWS {
+            self.prefetch_beside(row, at, bytes);
+        }
+    }
+
+    /// The sixteenth of [`Rows::prefetch`] that is asked for beside row `row`: asked for all at once, lines wait for
+    /// each other, and the arithmetic for them.
+    #[inline(always)]
+    pub fn prefetch_beside(&self, row: usize, at: usize, bytes: usize) {
         let share = self.ahead.wrapping_add(at * ROWS);
-        for line in 0..bytes * ROWS / 64 {
+        let lines = (bytes * ROWS).div_ceil(64);
+        for line in lines * row / ROWS..lines * (row + 1) / ROWS {
             // SAFETY: a prefetch never faults.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(share.wrapping_add(line * 64).cast()) };
         }
