@@ -7,7 +7,13 @@
 #include "traits.h"
 
 extern "C" {
-// One product; the mirror of `hook::Product` in hook.rs, which documents the fields.
+// The mirrors of `hook::Experts` and `hook::Product` in hook.rs, which documents the fields.
+struct cloister_experts {
+    uint64_t     count, stride;
+    const void * ids;
+    uint64_t     ids_stride, used, tokens, inputs, input_token_stride, output_token_stride;
+};
+
 struct cloister_product {
     int32_t      type;
     uint64_t     k, rows, columns;
@@ -17,6 +23,7 @@ struct cloister_product {
     uint64_t     input_stride;
     void *       output;
     uint64_t     output_stride;
+    cloister_experts experts;
 };
 
 // Bytes of work buffer; 0 declines. Looks at the type and the sizes only.
@@ -27,15 +34,20 @@ void   cloister_kernels_compute(const cloister_product * product, void * work, i
 
 namespace {
 
-// False for what no kernel could take: more than two dimensions, elements or rows out of order, other
-// element types. Decided from the shape alone, so that planning and computing decide alike.
+bool is_product(const ggml_tensor * op) {
+    return op->op == GGML_OP_MUL_MAT || op->op == GGML_OP_MUL_MAT_ID;
+}
+
+// False for what no kernel could take: more dimensions than there are experts and tokens, elements or rows out of
+// order, other element types. Decided from the shape alone, so that planning and computing decide alike.
 bool describe(const ggml_tensor * op, cloister_product & product) {
-    if (op->op != GGML_OP_MUL_MAT) {
+    if (!is_product(op)) {
         return false;
     }
     const ggml_tensor * weights = op->src[0];
     const ggml_tensor * input   = op->src[1];
-    const bool flat = weights->ne[2] == 1 && weights->ne[3] == 1 && input->ne[2] == 1 && input->ne[3] == 1;
+    const ggml_tensor * ids     = op->op == GGML_OP_MUL_MAT_ID ? op->src[2] : nullptr;
+    const bool flat = weights->ne[3] == 1 && input->ne[3] == 1 && (ids || (weights->ne[2] == 1 && input->ne[2] == 1));
     if (!flat || !weights->buffer || !ggml_backend_buft_is_host(weights->buffer->buft) ||
         input->type != GGML_TYPE_F32 || op->type != GGML_TYPE_F32 || input->nb[0] != sizeof(float) ||
         op->nb[0] != sizeof(float) || weights->nb[0] != ggml_type_size(weights->type)) {
@@ -43,7 +55,17 @@ bool describe(const ggml_tensor * op, cloister_product & product) {
     }
     product = { weights->type,     uint64_t(weights->ne[0]), uint64_t(weights->ne[1]), uint64_t(input->ne[1]),
                 weights->data,     weights->nb[1],           input->data,              input->nb[1],
-                op->data,          op->nb[1] };
+                op->data,          op->nb[1],                {} };
+    if (ids) {
+        if (ids->type != GGML_TYPE_I32 || ids->nb[0] != sizeof(int32_t) || ids->ne[2] != 1 || ids->ne[3] != 1 ||
+            ids->ne[1] != input->ne[2]) {
+            return false;
+        }
+        product.columns = uint64_t(input->ne[1] * input->ne[2]);
+        product.experts = { uint64_t(weights->ne[2]), weights->nb[2],          ids->data,
+                            ids->nb[1],               uint64_t(ids->ne[0]),    uint64_t(ids->ne[1]),
+                            uint64_t(input->ne[1]),   input->nb[2],            op->nb[2] };
+    }
     return true;
 }
 
@@ -82,7 +104,7 @@ struct extension : ggml::cpu::extra_buffer_type {
     bool supports_op(ggml_backend_dev_t, const ggml_tensor *) override { return false; }
 
     ggml::cpu::tensor_traits * get_tensor_traits(const ggml_tensor * op) override {
-        return op->op == GGML_OP_MUL_MAT ? &traits : nullptr;
+        return is_product(op) ? &traits : nullptr;
     }
 };
 

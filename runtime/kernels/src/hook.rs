@@ -8,11 +8,13 @@ use llama_cpp_sys_2 as sys;
 
 use crate::WeightType;
 use crate::activation::Layout;
+use crate::experts::{Experts, Groups};
 use crate::panel::Panel;
 use crate::simd::Simd;
 
 /// One product: `rows` rows of `k` weights with `columns` columns of `k` floats, giving `columns` columns of
-/// `rows` floats. Strides are in bytes, from a row or column to the next.
+/// `rows` floats; or, of each expert's rows, with the columns that go to it. Strides are in bytes, from a row or
+/// column to the next.
 #[repr(C)]
 pub(crate) struct Product {
     weight_type: i32,
@@ -25,6 +27,7 @@ pub(crate) struct Product {
     input_stride: u64,
     output: *mut u8,
     output_stride: u64,
+    experts: Experts,
 }
 
 unsafe extern "C" {
@@ -60,24 +63,30 @@ fn accepted(product: &Product) -> Option<(WeightType, Simd)> {
 #[unsafe(no_mangle)]
 extern "C" fn cloister_kernels_work_size(product: &Product) -> usize {
     accepted(product).map_or(0, |(weight_type, simd)| {
-        layout(simd, weight_type, product).column_bytes() * product.columns as usize
+        columns_bytes(layout(simd, weight_type, product), product) + product.experts.groups_bytes()
     })
 }
 
 fn layout(simd: Simd, weight_type: WeightType, product: &Product) -> Layout {
-    Layout::new(
-        simd,
-        weight_type,
-        product.k as usize,
-        product.columns as usize,
-    )
+    // Columns that are picked for experts have to lie alone.
+    let together = if product.experts.count == 0 {
+        product.columns as usize
+    } else {
+        0
+    };
+    Layout::new(simd, weight_type, product.k as usize, together)
+}
+
+/// Bytes of the quantized columns; what is kept of the experts comes after them.
+fn columns_bytes(layout: Layout, product: &Product) -> usize {
+    (layout.column_bytes() * product.columns as usize).next_multiple_of(8)
 }
 
 /// Thread `ith` of `nth`, all of which call this with the same product.
 ///
 /// # Safety
 /// The product's pointers and sizes are those of live tensors; `work` has the bytes that
-/// [`cloister_kernels_work_size`] asked for; `threadpool` is the one that these threads are of.
+/// [`cloister_kernels_work_size`] asked for, and is aligned to 8; `threadpool` is the one that these threads are of.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn cloister_kernels_compute(
     product: &Product,
@@ -90,47 +99,110 @@ unsafe extern "C" fn cloister_kernels_compute(
         return;
     };
     let layout = layout(simd, weight_type, product);
-    let (columns, rows) = (product.columns as usize, product.rows as usize);
+    let experts = &product.experts;
 
     // Each thread quantizes its share of every column's blocks.
     let blocks = layout.k / layout.block_len;
     let share = |i: i32| blocks * i as usize / nth as usize;
-    for column in 0..columns {
-        let input = product
-            .input
-            .wrapping_add(column * product.input_stride as usize);
+    for column in 0..product.columns as usize {
+        let place = experts.input(column, product.input_stride as usize);
+        let input = product.input.wrapping_add(place);
         // SAFETY: tensor and work buffer have this column; shares do not overlap.
         unsafe {
             layout.quantize(input.cast(), work, column, share(ith)..share(ith + 1));
         }
     }
+    let tables = work.wrapping_add(columns_bytes(layout, product));
     if ith == 0 {
-        // SAFETY: the threadpool lives. Each thread begins with the panel of its own number.
-        unsafe { ggml_threadpool_chunk_set(threadpool, nth) };
+        // SAFETY: the threadpool lives. Each thread begins with the panel of its own number. The tables are behind
+        // the columns, and nobody reads them before the barrier.
+        unsafe {
+            ggml_threadpool_chunk_set(threadpool, nth);
+            experts.group(tables, product.output_stride as usize);
+        }
     }
     // SAFETY: every thread comes here.
     unsafe { ggml_barrier(threadpool) };
 
-    let panel_rows = simd.panel_rows(rows, weight_type.row_bytes(layout.k), columns, nth as usize);
-    let mut next = ith as usize;
-    while next * panel_rows < rows {
-        let first = next * panel_rows;
-        let panel = Panel {
-            weights: product
-                .weights
-                .wrapping_add(first * product.weights_stride as usize),
-            weights_stride: product.weights_stride as usize,
-            rows: panel_rows.min(rows - first),
-            columns: work,
-            n_columns: columns,
-            layout,
-            output: product.output.cast::<f32>().wrapping_add(first),
-            output_stride: product.output_stride as usize,
-        };
-        // SAFETY: `accepted` looked at the CPU; each panel is taken by one thread.
-        unsafe {
-            simd.multiply(weight_type, &panel);
-            next = ggml_threadpool_chunk_add(threadpool, 1) as usize;
+    let mut whole = Panel {
+        weights: product.weights,
+        weights_stride: product.weights_stride as usize,
+        rows: product.rows as usize,
+        columns: work,
+        n_columns: product.columns as usize,
+        layout,
+        output: product.output.cast(),
+        output_stride: product.output_stride as usize,
+        picks: std::ptr::null(),
+    };
+    let mut queue = Queue {
+        simd,
+        weight_type,
+        threadpool,
+        nth: nth as usize,
+        next: ith as usize,
+        passed: 0,
+    };
+    if experts.count == 0 {
+        // SAFETY: `accepted` looked at the CPU; the tensors are as the product says.
+        unsafe { queue.compute(&whole) };
+        return;
+    }
+    // SAFETY: they were made before the barrier.
+    let groups = unsafe { Groups::read(experts, tables) };
+    for expert in 0..experts.count as usize {
+        let picks = groups.picks(expert);
+        whole.weights = product
+            .weights
+            .wrapping_add(expert * experts.stride as usize);
+        whole.n_columns = picks.len();
+        whole.picks = picks.as_ptr();
+        // SAFETY: as above; the tensor has these weights for each expert.
+        unsafe { queue.compute(&whole) };
+    }
+}
+
+/// One thread's way through the panels of a product, all of which are numbered in order.
+struct Queue {
+    simd: Simd,
+    weight_type: WeightType,
+    threadpool: *mut c_void,
+    nth: usize,
+    /// The number of the panel that this thread computes next.
+    next: usize,
+    /// Panels of those that have been passed to [`Queue::compute`].
+    passed: usize,
+}
+
+impl Queue {
+    /// Computes this thread's panels of `whole`.
+    ///
+    /// # Safety
+    /// The CPU has what `simd` needs, and `whole` keeps a panel's promises; all threads pass the same, in the same
+    /// order.
+    unsafe fn compute(&mut self, whole: &Panel) {
+        if whole.n_columns == 0 {
+            return;
         }
+        let row_bytes = self.weight_type.row_bytes(whole.layout.k);
+        let panel_rows = self
+            .simd
+            .panel_rows(whole.rows, row_bytes, whole.n_columns, self.nth);
+        let count = whole.rows.div_ceil(panel_rows);
+        while self.next < self.passed + count {
+            let first = (self.next - self.passed) * panel_rows;
+            let panel = Panel {
+                weights: whole.row(first),
+                rows: panel_rows.min(whole.rows - first),
+                output: whole.output.wrapping_add(first),
+                ..*whole
+            };
+            // SAFETY: by the caller's word; each panel is taken by one thread.
+            unsafe {
+                self.simd.multiply(self.weight_type, &panel);
+                self.next = ggml_threadpool_chunk_add(self.threadpool, 1) as usize;
+            }
+        }
+        self.passed += count;
     }
 }

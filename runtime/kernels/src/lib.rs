@@ -17,6 +17,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(all(feature = "ggml", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod experts;
+#[cfg(all(feature = "ggml", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod hook;
 #[cfg(target_arch = "aarch64")]
 mod neon;

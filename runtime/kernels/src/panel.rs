@@ -5,7 +5,7 @@ use crate::activation::{Column, Layout};
 /// Rows of weights, quantized columns, and where their products go.
 ///
 /// Whoever makes one promises that `weights` is valid for reading `rows` rows, `columns` for reading
-/// `n_columns` quantized columns, and that the output's places are valid and nobody else's.
+/// `n_columns` quantized columns or those that are picked, `picks`, if not null, `n_columns` picks, and that the output's places are valid and nobody else's.
 pub(crate) struct Panel {
     /// The first row.
     pub weights: *const u8,
@@ -19,6 +19,16 @@ pub(crate) struct Panel {
     pub output: *mut f32,
     /// Bytes from a column of the output to the next.
     pub output_stride: usize,
+    /// Null, or which columns these are, and where their products go.
+    pub picks: *const Pick,
+}
+
+/// A column of those that are quantized, picked for a panel.
+#[derive(Clone, Copy)]
+pub(crate) struct Pick {
+    pub column: usize,
+    /// Bytes from the output's beginning to where the column's products go.
+    pub output: usize,
 }
 
 impl Panel {
@@ -33,6 +43,7 @@ impl Panel {
     }
 
     pub fn column(&self, column: usize) -> Column {
+        let column = self.pick(column).map_or(column, |pick| pick.column);
         self.layout.column(self.columns, column)
     }
 
@@ -46,8 +57,16 @@ impl Panel {
     }
 
     pub fn output(&self, row: usize, column: usize) -> *mut f32 {
-        self.output
-            .wrapping_byte_add(column * self.output_stride)
-            .wrapping_add(row)
+        let place = match self.pick(column) {
+            Some(pick) => pick.output,
+            None => column * self.output_stride,
+        };
+        self.output.wrapping_byte_add(place).wrapping_add(row)
+    }
+
+    fn pick(&self, column: usize) -> Option<Pick> {
+        debug_assert!(column < self.n_columns);
+        // SAFETY: whoever made the panel promises as many picks as columns.
+        (!self.picks.is_null()).then(|| unsafe { *self.picks.add(column) })
     }
 }
