@@ -4,6 +4,9 @@
 //! A prompt is read in slices between the steps of running answers: for the time that a slice took, and a
 //! little more, the next steps are the answers' alone.
 
+mod assign;
+mod batch;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::sync::{Arc, Mutex};
@@ -13,51 +16,26 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
+use self::batch::{FIRST_SLICE, Planned, slice_at};
 use crate::draft_model::DraftModel;
-use crate::engine::{Client, Options, Request, Stats};
+use crate::engine::{Options, Stats};
 use crate::error::GenerateError;
 use crate::event::{Event, FinishReason};
-use crate::llama::{Batch, Context, DecodeError, Model, Token};
-use crate::prefix_store::{PrefixStore, WORTH_READING};
+use crate::llama::{Batch, Context, DecodeError, Model};
+use crate::prefix_store::PrefixStore;
 use crate::queue::{Admission, Job, Queue};
-use crate::restraint::{Pace, Restraint};
+use crate::restraint::Restraint;
 use crate::slot::{Slot, Work};
 use crate::speculation::{Costs, Outcome};
 
-/// How long a slice of a prompt may keep running answers waiting, and how many tokens the first one has, when
-/// it is not known yet how long they take.
-const SLICE: Duration = Duration::from_millis(150);
-const FIRST_SLICE: usize = 64;
-/// Fewer tokens at a time are not worth it, and more fill no larger part of a matrix.
-const SLICES: std::ops::RangeInclusive<usize> = 16..=512;
-/// ggml computes the attention of so many tokens at a time in tiles, and that of fewer at half the speed.
-const TILE: usize = 64;
-/// Where so many take as long as a slice may, a tile is tried.
-const TILE_WORTH: usize = TILE / 2;
-
 /// The time that a slice took, running answers get back times this.
 pub const OWED: f64 = 1.35;
-
-/// Tokens that a slot may compute in each step while it answers: the one that was drawn, and what had to follow.
-const MOST_PER_STEP: usize = 16;
 
 /// How often speeds are published while tokens flow.
 const STATS_EVERY: Duration = Duration::from_secs(1);
 
 /// The longest rest between two batches: a die cools within seconds.
 const LONGEST_REST: Duration = Duration::from_secs(2);
-
-/// What one slot has in the batch that is being computed.
-struct Planned {
-    slot: usize,
-    tokens: Vec<Token>,
-    /// Tokens behind them that may come next; each has its logits, after those of the last one of `tokens`.
-    draft: Vec<Token>,
-    /// Whether it is a slice of something long, a prompt for one.
-    prefill: bool,
-    /// Batch index of the logits to draw from, when the batch reaches the end of the prompt.
-    logits: Option<i32>,
-}
 
 /// A request of the batch that is being computed.
 struct InBatch {
@@ -243,114 +221,6 @@ impl Scheduler {
         }
     }
 
-    /// Whom the slots answer.
-    fn busy(&self) -> Vec<Client> {
-        let busy = self.slots.iter().filter(|slot| slot.work.is_some());
-        busy.filter_map(|slot| slot.owner.clone()).collect()
-    }
-
-    /// Moves requests from the queue into free slots, each into the one that knows most of it.
-    fn assign(&mut self) {
-        let mut changed = false;
-        while self.slots.iter().any(|slot| slot.work.is_none()) {
-            let Some(job) = self.queue.next(&self.busy()) else {
-                break;
-            };
-            self.waiting.leave(&job.request.client);
-            let i = self.slot_for(&job.request);
-            let slot = &mut self.slots[i];
-            let shared = slot.shared_prefix(&job.request);
-            let shared = self.context.truncate(slot.seq, shared);
-            slot.cached.truncate(shared);
-            slot.owner = Some(job.request.client.clone());
-            let work = Work::new(job, shared, &self.model);
-            work.report_prefill(shared);
-            slot.work = Some(work);
-            changed = true;
-        }
-        if changed || !self.queue.is_empty() {
-            self.announce_positions();
-        }
-    }
-
-    /// The free slot that knows most of a request, if need be after it was told what the disk knows.
-    fn slot_for(&mut self, request: &Request) -> usize {
-        // Of equals the last wins, so backwards: llama.cpp batches neighbours only, and low slots that work
-        // are neighbours.
-        let free = (0..self.slots.len()).rev();
-        let free = free.filter(|i| self.slots[*i].work.is_none());
-        let least = |slot: &Slot| usize::MAX - slot.cached.len();
-        // With nothing to share, the slot that holds least is the least loss.
-        let best = free.clone().max_by_key(|i| {
-            let slot = &self.slots[*i];
-            (slot.shared_prefix(request), least(slot))
-        });
-        let best = best.expect("one is free");
-        let known = self.slots[best].shared_prefix(request);
-        let prompt = &request.prompt.tokens;
-        let stored = self.prefixes.as_ref().and_then(|p| p.longest(prompt));
-        let Some((n, stored)) = stored.filter(|(n, _)| *n >= known + WORTH_READING) else {
-            return best;
-        };
-        let emptiest = free.max_by_key(|i| least(&self.slots[*i]));
-        let emptiest = emptiest.expect("one is free");
-        let prefixes = self.prefixes.clone().expect("it had one");
-        let Some(state) = prefixes.load(&stored) else {
-            return best;
-        };
-        let slot = &mut self.slots[emptiest];
-        slot.cached.clear();
-        slot.owner = Some(request.client.clone());
-        if self.context.restore(slot.seq, &state) {
-            tracing::debug!("{n} tokens of a stored prefix are used");
-            slot.cached.extend(&*stored.tokens);
-            return emptiest;
-        }
-        tracing::warn!("a stored prefix is not used: llama.cpp does not take it");
-        prefixes.forget(&stored);
-        emptiest
-    }
-
-    /// Stores what a slot holds, its request's prompt, and ends the request when that is on the disk.
-    fn store(&mut self, i: usize, work: Work) {
-        self.writers.retain(|writer| !writer.is_finished());
-        let seq = self.slots[i].seq;
-        let fits = match &self.prefixes {
-            None => Err("there is no place for it".to_owned()),
-            Some(prefixes) => prefixes.fits(self.context.state_size(seq)),
-        };
-        let state = fits.and_then(|()| {
-            let state = self.context.state_of(seq);
-            state.ok_or_else(|| "llama.cpp does not give its state".to_owned())
-        });
-        let (state, prefixes) = match (state, self.prefixes.clone()) {
-            (Ok(state), Some(prefixes)) => (state, prefixes),
-            (state, _) => {
-                let reason = state.err().unwrap_or_default();
-                let _ = work
-                    .events
-                    .send(Event::Failed(GenerateError::Store(reason)));
-                return;
-            }
-        };
-        self.stats.send_modify(|stats| stats.finished += 1);
-        // Nobody waits for the disk but who asked for this.
-        let write = move || match prefixes.save(&work.tokens, &state) {
-            Ok(()) => {
-                let (tokens, mib) = (work.tokens.len(), state.len().div_ceil(1 << 20));
-                tracing::info!("a template of {tokens} tokens is stored: {mib} MiB");
-                work.finish(FinishReason::Stop);
-            }
-            Err(reason) => {
-                tracing::warn!("a template could not be stored: {reason}");
-                let _ = work
-                    .events
-                    .send(Event::Failed(GenerateError::Store(reason)));
-            }
-        };
-        self.writers.push(std::thread::spawn(write));
-    }
-
     fn announce_positions(&mut self) {
         let busy = self.busy();
         self.queue.announce(&busy);
@@ -405,84 +275,6 @@ impl Scheduler {
                 }
             }
             Err(error) => self.repair(&planned, error),
-        }
-    }
-
-    /// Fills the batch: what every slot that answers has to compute, or slices of prompts. Not both: ggml would
-    /// compute them apart, and what is left of a slice no longer in tiles.
-    fn plan(&mut self) -> Vec<Planned> {
-        self.batch.clear();
-        let mut planned = Vec::new();
-        // Never more than all of them have room for together.
-        let most = (self.batch.capacity() / self.slots.len()).clamp(1, MOST_PER_STEP);
-        let answers = |slot: &Slot| {
-            let work = slot.work.as_ref();
-            work.is_some_and(|work| !work.reads_prompt() && slot.pending().len() <= most)
-        };
-        let working = self.slots.iter().filter(|slot| slot.work.is_some()).count();
-        let answering = self.slots.iter().filter(|slot| answers(slot)).count();
-        if answering > 0 && (answering == working || self.owed > Duration::ZERO) {
-            for i in 0..self.slots.len() {
-                if answers(&self.slots[i]) {
-                    planned.extend(self.plan_slot(i, most, false));
-                }
-            }
-            // Slots that answer together gain from each other already, and a draft of one would be computed apart.
-            if let ([plan], 1) = (&mut planned[..], working) {
-                self.plan_draft(plan);
-            }
-            return planned;
-        }
-        let mut room = self.batch.room();
-        if answering > 0 || self.restraint.pace() > Pace::Full {
-            room = room.min(self.slice);
-        } else {
-            self.owed = Duration::ZERO;
-        }
-        for i in 0..self.slots.len() {
-            if room > 0 && !answers(&self.slots[i]) {
-                let plan = self.plan_slot(i, room, true);
-                room -= plan.as_ref().map_or(0, |plan| plan.tokens.len());
-                planned.extend(plan);
-            }
-        }
-        planned
-    }
-
-    /// Puts the next tokens of a slot into the batch, at most `room`.
-    fn plan_slot(&mut self, i: usize, room: usize, prefill: bool) -> Option<Planned> {
-        let slot = &self.slots[i];
-        let pending = slot.pending();
-        let room = room.min(slot.at_once());
-        let tokens = pending[..room.min(pending.len())].to_vec();
-        let last = tokens.len().checked_sub(1)?;
-        let whole = tokens.len() == pending.len();
-        let mut index = 0;
-        for (k, &token) in tokens.iter().enumerate() {
-            let pos = slot.next_pos() + k as i32;
-            index = self.batch.push(token, pos, slot.seq, whole && k == last);
-        }
-        Some(Planned {
-            slot: i,
-            tokens,
-            prefill,
-            draft: Vec::new(),
-            logits: whole.then_some(index),
-        })
-    }
-
-    /// Puts behind what the only slot that works has in the batch what may come next.
-    fn plan_draft(&mut self, plan: &mut Planned) {
-        let slot = &mut self.slots[plan.slot];
-        let Some(work) = slot.work.as_mut().filter(|_| plan.logits.is_some()) else {
-            return;
-        };
-        let model = self.draft_model.as_mut();
-        plan.draft = work.draft(plan.tokens.len(), &self.costs, model);
-        plan.draft.truncate(self.batch.room());
-        let first = slot.cached.len() + plan.tokens.len();
-        for (pos, token) in (first..).zip(&plan.draft) {
-            self.batch.push(*token, pos as i32, slot.seq, true);
         }
     }
 
@@ -596,35 +388,6 @@ impl Scheduler {
                 since: Instant::now(),
                 tokens: 0,
             };
-        }
-    }
-}
-
-/// Tokens of the next slice where prompts are read at `speed`, in tokens per second.
-fn slice_at(speed: f64) -> usize {
-    let tokens = (speed * SLICE.as_secs_f64()) as usize;
-    let tokens = match tokens {
-        // Whole tiles. Half of one may be twice as fast if it was measured at less than one.
-        TILE_WORTH.. => (tokens + TILE / 2) / TILE * TILE,
-        _ => tokens,
-    };
-    tokens.clamp(*SLICES.start(), *SLICES.end())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slices_are_whole_tiles_where_a_tile_does_not_take_too_long() {
-        for (speed, tokens) in [
-            (40.0, 16),
-            (140.0, 21),
-            (220.0, 64),
-            (700.0, 128),
-            (1e5, 512),
-        ] {
-            assert_eq!(slice_at(speed), tokens, "{speed} tokens per second");
         }
     }
 }
