@@ -56,7 +56,7 @@ pub(crate) fn enabled() -> bool {
 /// Type and instruction set, if the kernels are to compute this product. Looks at the type and the sizes only.
 fn accepted(product: &Product) -> Option<(WeightType, Simd)> {
     let weight_type = WeightType::from_ggml(product.weight_type as sys::ggml_type)?;
-    let simd = Simd::best()?;
+    let simd = Simd::best().filter(|simd| simd.takes(weight_type))?;
     enabled().then_some((weight_type, simd))
 }
 

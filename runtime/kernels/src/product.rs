@@ -15,7 +15,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// Quantizes columns of `k` floats, one behind the other. Nothing where the CPU has no kernels.
+    /// Quantizes columns of `k` floats, one behind the other. Nothing where the CPU has no kernel for the type.
     ///
     /// # Panics
     /// When `k` fills no whole number of blocks, or `inputs` no whole number of columns.
@@ -24,7 +24,7 @@ impl Columns {
         let inputs = inputs.chunks_exact(k);
         assert!(inputs.remainder().is_empty(), "columns have {k} floats");
         let count = inputs.len();
-        let simd = Simd::best()?;
+        let simd = Simd::best().filter(|simd| simd.takes(weight_type))?;
         let layout = Layout::new(simd, weight_type, k, count);
         let mut bytes = vec![0; layout.column_bytes() * count];
         for (i, input) in inputs.enumerate() {

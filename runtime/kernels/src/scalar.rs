@@ -47,8 +47,46 @@ pub fn dequantize_block(weight_type: WeightType, bytes: &[u8]) -> Vec<f64> {
                 })
                 .collect()
         }
+        WeightType::Q2K => (0..256)
+            .map(|i| {
+                let (half, quarter, at) = (i / 128, i % 128 / 32, i % 32);
+                let value = bytes[16 + half * 32 + at] >> (quarter * 2) & 3;
+                let (scale, min) = (bytes[i / 16] & 15, bytes[i / 16] >> 4);
+                f16(80) * f64::from(scale) * f64::from(value) - f16(82) * f64::from(min)
+            })
+            .collect(),
+        WeightType::Q3K => {
+            let (third, low, scales) = (&bytes[..32], &bytes[32..96], &bytes[96..108]);
+            (0..256)
+                .map(|i| {
+                    let (half, quarter, at) = (i / 128, i % 128 / 32, i % 32);
+                    let two = low[half * 32 + at] >> (quarter * 2) & 3;
+                    let value = two | (third[at] >> (half * 4 + quarter) & 1) << 2;
+                    let group = i / 16;
+                    let scale = scales[group % 8] >> (group / 8 * 4) & 15
+                        | (scales[8 + group % 4] >> (group / 4 * 2) & 3) << 4;
+                    f16(108) * (f64::from(scale) - 32.0) * (f64::from(value) - 4.0)
+                })
+                .collect()
+        }
+        WeightType::Iq4Nl => one_of_32(&|i| f16(0) * IQ4[nibble(&bytes[2..], i) as usize]),
+        WeightType::Iq4Xs => (0..256)
+            .map(|i| {
+                let (group, at) = (i / 32, i % 32);
+                let upper = u16::from_le_bytes([bytes[2], bytes[3]]) >> (group * 2) & 3;
+                let scale = bytes[4 + group / 2] >> (group % 2 * 4) & 15 | (upper as u8) << 4;
+                let number = nibble(&bytes[8 + group * 16..], at) as usize;
+                f16(0) * (f64::from(scale) - 32.0) * IQ4[number]
+            })
+            .collect(),
     }
 }
+
+/// The weights that the four bits of IQ4_NL and IQ4_XS number.
+const IQ4: [f64; 16] = [
+    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0,
+    89.0, 113.0,
+];
 
 /// The six-bit scale and minimum of `group`, 0 to 7, from the twelve bytes of Q4_K and Q5_K.
 fn scale_and_min(packed: &[u8], group: usize) -> (u8, u8) {

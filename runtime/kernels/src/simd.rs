@@ -45,6 +45,19 @@ impl Simd {
         *BEST.get_or_init(|| Self::available().next())
     }
 
+    /// Whether it has a kernel for the type.
+    pub fn takes(self, weight_type: WeightType) -> bool {
+        match weight_type {
+            WeightType::Q2K | WeightType::Q3K | WeightType::Iq4Nl | WeightType::Iq4Xs => match self
+            {
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => true,
+                _ => false,
+            },
+            _ => true,
+        }
+    }
+
     /// How many of `columns` columns lie side by side in fours, and what of a block's sum is kept with them: see
     /// [`Layout`](crate::activation::Layout).
     pub fn fours(self, weight_type: WeightType, columns: usize) -> (usize, i32) {
@@ -59,6 +72,9 @@ impl Simd {
     }
 
     /// Computes `panel`.
+    ///
+    /// # Panics
+    /// When it does not [take](Simd::takes) the type.
     ///
     /// # Safety
     /// `self` is one of [`Simd::available`], and `panel` keeps its promises.

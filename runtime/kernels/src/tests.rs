@@ -15,6 +15,9 @@ fn row(weight_type: WeightType, k: usize, random: &mut impl FnMut() -> u8) -> Ve
     let halves: &[usize] = match weight_type {
         WeightType::Q4_0 | WeightType::Q5_0 | WeightType::Q8_0 => &[0],
         WeightType::Q6K => &[208],
+        WeightType::Q2K => &[80, 82],
+        WeightType::Q3K => &[108],
+        WeightType::Iq4Nl | WeightType::Iq4Xs => &[0],
         _ => &[0, 2],
     };
     for block in row.chunks_exact_mut(weight_type.block_bytes()) {
@@ -48,7 +51,7 @@ fn same_as_scalar(weight_type: WeightType, k: usize, rows: &[Vec<u8>], inputs: &
         Simd::best().is_some(),
         "this machine has no kernels to test"
     );
-    for simd in Simd::available() {
+    for simd in Simd::available().filter(|simd| simd.takes(weight_type)) {
         multiplies_as_scalar(simd, weight_type, k, rows, inputs);
     }
 }
@@ -230,8 +233,9 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state
     };
-    for (simd, weight_type) in
-        Simd::available().flat_map(|simd| WeightType::ALL.map(|weight_type| (simd, weight_type)))
+    for (simd, weight_type) in Simd::available()
+        .flat_map(|simd| WeightType::ALL.map(|weight_type| (simd, weight_type)))
+        .filter(|(simd, weight_type)| simd.takes(*weight_type))
     {
         let k = 11 * weight_type.block_len();
         let weights = row(weight_type, k, &mut || (next() >> 24) as u8);

@@ -15,11 +15,15 @@ pub enum WeightType {
     Q4K,
     Q5K,
     Q6K,
+    Q2K,
+    Q3K,
+    Iq4Nl,
+    Iq4Xs,
 }
 
 impl WeightType {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -28,6 +32,10 @@ impl WeightType {
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::Q2K,
+        Self::Q3K,
+        Self::Iq4Nl,
+        Self::Iq4Xs,
     ];
 
     /// ggml's number of the type.
@@ -42,6 +50,10 @@ impl WeightType {
             Self::Q4K => sys::GGML_TYPE_Q4_K,
             Self::Q5K => sys::GGML_TYPE_Q5_K,
             Self::Q6K => sys::GGML_TYPE_Q6_K,
+            Self::Q2K => sys::GGML_TYPE_Q2_K,
+            Self::Q3K => sys::GGML_TYPE_Q3_K,
+            Self::Iq4Nl => sys::GGML_TYPE_IQ4_NL,
+            Self::Iq4Xs => sys::GGML_TYPE_IQ4_XS,
         }
     }
 
@@ -54,7 +66,7 @@ impl WeightType {
     /// Weights in a block: 32, or 256 for the K-quants' super-blocks.
     pub fn block_len(self) -> usize {
         match self {
-            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Q4K | Self::Q5K | Self::Q6K | Self::Q2K | Self::Q3K | Self::Iq4Xs => 256,
             _ => 32,
         }
     }
@@ -70,6 +82,10 @@ impl WeightType {
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::Q2K => 84,
+            Self::Q3K => 110,
+            Self::Iq4Nl => 18,
+            Self::Iq4Xs => 136,
         }
     }
 

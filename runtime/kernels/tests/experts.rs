@@ -3,6 +3,7 @@
 
 use std::ptr::null_mut;
 
+use cloister_kernels::product::Columns;
 use cloister_kernels::{WeightType, enable};
 use llama_cpp_sys_2 as sys;
 
@@ -125,7 +126,8 @@ struct Shape {
 #[test]
 fn experts_multiply_as_plain_products_do_and_as_ggml_does() {
     const USED: usize = 3;
-    for weight_type in WeightType::ALL {
+    let taken = |weight_type: &WeightType| Columns::quantize(*weight_type, 256, &[]).is_some();
+    for weight_type in WeightType::ALL.into_iter().filter(taken) {
         let weights = Weights::new(weight_type, 512, 83, 5);
         for (tokens, inputs) in [(1, 1), (1, USED), (7, 1), (40, USED), (40, 1)] {
             let shape = Shape { tokens, inputs };

@@ -50,6 +50,7 @@ pub(crate) unsafe fn multiply(weight_type: WeightType, panel: &Panel) {
             WeightType::Q4K => multiply_with::<q4_k::Q4K>(panel),
             WeightType::Q5K => multiply_with::<q4_k::Q5K>(panel),
             WeightType::Q6K => multiply_with::<q6_k::Q6K>(panel),
+            other => unreachable!("no kernel takes {other:?}"),
         }
     }
 }

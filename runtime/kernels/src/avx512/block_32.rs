@@ -214,7 +214,7 @@ unsafe fn add_block<B: Block, const R: usize, const C: usize>(
 /// As [`Rows::load`].
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn nibbles(rows: &Rows, at: usize) -> [__m512i; 8] {
+pub(super) unsafe fn nibbles(rows: &Rows, at: usize) -> [__m512i; 8] {
     let nibble = _mm512_set1_epi8(15);
     // SAFETY: by the caller's word.
     let packed = unsafe { rows.load(at) };
@@ -260,7 +260,7 @@ unsafe fn add_fifth_bits(rows: &Rows, at: usize, weights: &mut [__m512i; 8]) {
 /// As [`gather`].
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn nibbles_of_four(row: *const u8, at: [usize; 4]) -> [__m512i; 2] {
+pub(super) unsafe fn nibbles_of_four(row: *const u8, at: [usize; 4]) -> [__m512i; 2] {
     let nibble = _mm512_set1_epi8(15);
     // SAFETY: by the caller's word.
     let packed = unsafe { gather(row, at) };

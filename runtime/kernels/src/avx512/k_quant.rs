@@ -15,6 +15,8 @@ pub(super) trait SuperBlock {
     const BYTES: usize;
     /// Weights that share a scale: 16 or 32.
     const GROUP: usize;
+    /// What an unpacked weight of zero stands at, for types of groups of 32 that have no offsets.
+    const ZERO: i32 = 0;
 
     /// Unpacks the scales and offsets of each row's super-block that begins at byte `at` to the tile's super-block
     /// `index`.
@@ -74,6 +76,14 @@ impl<B: SuperBlock> Kernel for Of<B> {
                 let mut scaled = [[_mm512_setzero_ps(); C]; R];
                 for group in 0..groups {
                     let mut totals = [[_mm512_setzero_si512(); C]; R];
+                    if B::ZERO != 0 {
+                        for (c, column) in columns.iter().enumerate() {
+                            let below = below_zero::<B>(column, first + block, group);
+                            for totals in &mut totals {
+                                totals[c] = below;
+                            }
+                        }
+                    }
                     for four in 0..B::GROUP / 4 {
                         let at = group * (B::GROUP / 4) + four;
                         let mut weights = [_mm512_setzero_si512(); R];
@@ -90,7 +100,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
                     }
                     add_group(tiles, block * groups + group, &totals, &mut scaled);
                 }
-                add_block(tiles, block, columns, first + block, &scaled, sums);
+                add_block::<B, R, C>(tiles, block, columns, first + block, &scaled, sums);
             }
         }
     }
@@ -112,13 +122,31 @@ impl<B: SuperBlock> Kernel for Of<B> {
                 B::unpack_scales(rows, at, tile, 0);
                 let totals = B::totals(rows, at, column.values.add((first + block) * 256));
                 let mut scaled = [[_mm512_setzero_ps()]];
-                for (group, total) in totals.into_iter().take(256 / B::GROUP).enumerate() {
+                for (group, mut total) in totals.into_iter().take(256 / B::GROUP).enumerate() {
+                    if B::ZERO != 0 {
+                        let below = below_zero::<B>(column, first + block, group);
+                        total = _mm512_add_epi32(total, below);
+                    }
                     add_group(tile, group, &[[total]], &mut scaled);
                 }
-                add_block(tile, 0, &[*column], first + block, &scaled, sums);
+                add_block::<B, 1, 1>(tile, 0, &[*column], first + block, &scaled, sums);
             }
         }
     }
+}
+
+/// What the total of a group of the columns' block `at` is too large by, as weights stand above zero; negative.
+///
+/// # Safety
+/// The CPU is available; the column has the block.
+#[target_feature(enable = "avx512f,avx512vnni")]
+#[inline]
+unsafe fn below_zero<B: SuperBlock>(column: &Column, at: usize, group: usize) -> __m512i {
+    const { assert!(B::ZERO == 0 || B::GROUP == 32) };
+    // SAFETY: by the caller's word.
+    let value_sums = unsafe { spread(column.sums.cast::<i16>().add(at * 16 + group * 2)) };
+    let zero = _mm512_set1_epi16(-B::ZERO as i16);
+    _mm512_dpwssd_epi32(_mm512_setzero_si512(), zero, value_sums)
 }
 
 /// Adds the totals of a group, the tiles' `index`th, to the sums of their super-block.
@@ -150,7 +178,7 @@ unsafe fn add_group<const R: usize, const C: usize>(
 /// The CPU is available; the tiles and the columns have the block.
 #[target_feature(enable = "avx512f,avx512vnni,fma")]
 #[inline]
-unsafe fn add_block<const R: usize, const C: usize>(
+unsafe fn add_block<B: SuperBlock, const R: usize, const C: usize>(
     tiles: *const Tile,
     block: usize,
     columns: &[Column; C],
@@ -161,7 +189,7 @@ unsafe fn add_block<const R: usize, const C: usize>(
     // SAFETY: by the caller's word.
     unsafe {
         let mut offsets = [[_mm512_setzero_si512(); C]; R];
-        for pair in 0..8 {
+        for pair in 0..if B::ZERO == 0 { 8 } else { 0 } {
             for (c, column) in columns.iter().enumerate() {
                 let value_sums = spread(column.sums.cast::<i16>().add(at * 16 + pair * 2));
                 for (r, offsets) in offsets.iter_mut().enumerate() {
@@ -171,10 +199,13 @@ unsafe fn add_block<const R: usize, const C: usize>(
             }
         }
         for r in 0..R {
-            let offset_scale = (*tiles.add(r)).offset_scales[block];
             for (c, column) in columns.iter().enumerate() {
-                let below = _mm512_cvtepi32_ps(offsets[r][c]);
-                let total = _mm512_fnmadd_ps(below, offset_scale, scaled[r][c]);
+                let mut total = scaled[r][c];
+                if B::ZERO == 0 {
+                    let below = _mm512_cvtepi32_ps(offsets[r][c]);
+                    let offset_scale = (*tiles.add(r)).offset_scales[block];
+                    total = _mm512_fnmadd_ps(below, offset_scale, total);
+                }
                 let scale = _mm512_castsi512_ps(spread(column.scales.add(at)));
                 sums[r][c] = _mm512_fmadd_ps(total, scale, sums[r][c]);
             }
@@ -322,6 +353,48 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
     }
 }
 
+/// Unpacks the `part`th four of the sixteen signed scales of the tile's super-block `index`, which are the offsets as
+/// well: a byte each in `scales`, to be multiplied with `scale`.
+///
+/// # Safety
+/// The CPU is available; the tile has the super-block.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+pub(super) unsafe fn unpack_signed_scales(
+    scales: __m512i,
+    scale: __m512,
+    tile: *mut Tile,
+    index: usize,
+    part: usize,
+) {
+    for j in 0..4i32 {
+        let up = _mm512_sll_epi32(scales, _mm_cvtsi32_si128(24 - 8 * j));
+        let small = _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(up));
+        // SAFETY: the tile has sixteen scales for each super-block.
+        unsafe {
+            (*tile).scales[index * 16 + part * 4 + j as usize] = _mm512_mul_ps(small, scale);
+        }
+    }
+    // Each of two bytes to the upper half of 16 bits, and down from there with its sign.
+    for pair in 0..2 {
+        let two = if pair == 0 {
+            scales
+        } else {
+            _mm512_srli_epi32::<16>(scales)
+        };
+        let first = _mm512_and_si512(_mm512_slli_epi32::<8>(two), _mm512_set1_epi32(0xff00));
+        let second = _mm512_and_si512(
+            _mm512_slli_epi32::<16>(two),
+            _mm512_set1_epi32(0xff00_0000_u32 as i32),
+        );
+        // SAFETY: the tile has eight pairs of offsets for each super-block.
+        unsafe {
+            (*tile).offsets[index * 8 + part * 2 + pair] =
+                _mm512_srai_epi16::<8>(_mm512_or_si512(first, second));
+        }
+    }
+}
+
 /// 128 bytes of low halves, 64 bytes of upper two bits, 16 scales, f16 scale; 32 is zero.
 pub(super) struct SixBit;
 
@@ -379,27 +452,7 @@ impl SuperBlock for SixBit {
             // An offset is 32 times the scale.
             (*tile).offset_scales[index] = _mm512_mul_ps(scale, _mm512_set1_ps(32.0));
             for (i, scales) in rows.load(at + 192).into_iter().enumerate() {
-                for j in 0..4i32 {
-                    let up = _mm512_sll_epi32(scales, _mm_cvtsi32_si128(24 - 8 * j));
-                    let small = _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(up));
-                    (*tile).scales[index * 16 + i * 4 + j as usize] = _mm512_mul_ps(small, scale);
-                }
-                // Each of two bytes to the upper half of 16 bits, and down from there with its sign.
-                for pair in 0..2 {
-                    let two = if pair == 0 {
-                        scales
-                    } else {
-                        _mm512_srli_epi32::<16>(scales)
-                    };
-                    let first =
-                        _mm512_and_si512(_mm512_slli_epi32::<8>(two), _mm512_set1_epi32(0xff00));
-                    let second = _mm512_and_si512(
-                        _mm512_slli_epi32::<16>(two),
-                        _mm512_set1_epi32(0xff00_0000_u32 as i32),
-                    );
-                    (*tile).offsets[index * 8 + i * 2 + pair] =
-                        _mm512_srai_epi16::<8>(_mm512_or_si512(first, second));
-                }
+                unpack_signed_scales(scales, scale, tile, index, i);
             }
         }
     }

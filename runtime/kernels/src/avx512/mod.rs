@@ -6,9 +6,11 @@
 //! rows at once. A tile is unpacked once for all columns; a lone column has a [way of its own](lone).
 
 mod block_32;
+mod iq4;
 mod k_quant;
 mod lone;
 mod tile;
+mod two_bit;
 
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
@@ -88,6 +90,10 @@ pub(crate) unsafe fn multiply(weight_type: WeightType, panel: &Panel) {
             WeightType::Q4K => multiply_with::<k_quant::Q4K>(panel),
             WeightType::Q5K => multiply_with::<k_quant::Q5K>(panel),
             WeightType::Q6K => multiply_with::<k_quant::Q6K>(panel),
+            WeightType::Q2K => multiply_with::<two_bit::Q2K>(panel),
+            WeightType::Q3K => multiply_with::<two_bit::Q3K>(panel),
+            WeightType::Iq4Nl => multiply_with::<block_32::Of<iq4::Iq4Nl>>(panel),
+            WeightType::Iq4Xs => multiply_with::<iq4::Iq4Xs>(panel),
         }
     }
 }

@@ -103,6 +103,7 @@ unsafe fn multiply_with<I: Isa>(weight_type: WeightType, panel: &Panel) {
             WeightType::Q4K => multiply_panel::<I, k_quant::Q4K>(panel),
             WeightType::Q5K => multiply_panel::<I, k_quant::Q5K>(panel),
             WeightType::Q6K => multiply_panel::<I, k_quant::Q6K>(panel),
+            other => unreachable!("no kernel takes {other:?}"),
         }
     }
 }

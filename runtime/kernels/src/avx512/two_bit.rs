@@ -1,0 +1,161 @@
+//! Q2_K and Q3_K: sixteen groups of weights of two bits, those of Q3_K with a third.
+
+use std::arch::x86_64::*;
+
+use super::k_quant::{Of, SuperBlock, unpack_signed_scales};
+use super::lone::totals;
+use super::tile::{Rows, Tile, floats, low_floats};
+
+/// Q2_K: 16 scales and minimums of four bits each, 64 bytes of four weights each, f16 scale, f16 minimum. Q3_K, if
+/// `THREE`: 32 bytes of third bits, 64 bytes of four weights each, 12 bytes of six-bit scales, f16 scale; 4 is zero.
+pub(super) struct TwoBit<const THREE: bool>;
+
+pub(super) type Q2K = Of<TwoBit<false>>;
+pub(super) type Q3K = Of<TwoBit<true>>;
+
+impl<const THREE: bool> TwoBit<THREE> {
+    /// Where the packed weights begin.
+    const PACKED: usize = if THREE { 32 } else { 16 };
+}
+
+impl<const THREE: bool> SuperBlock for TwoBit<THREE> {
+    const BYTES: usize = if THREE { 110 } else { 84 };
+    const GROUP: usize = 16;
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn unpack_scales(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
+        let nibble = _mm512_set1_epi8(15);
+        let four = |x| _mm512_and_si512(x, nibble);
+        // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
+        unsafe {
+            if THREE {
+                let scale = floats(rows.halves(at + 108));
+                (*tile).offset_scales[index] = _mm512_mul_ps(scale, _mm512_set1_ps(4.0));
+                let (a, b) = (rows.words(at + 96), rows.words(at + 100));
+                let upper = rows.words(at + 104);
+                let low = [
+                    four(a),
+                    four(b),
+                    four(_mm512_srli_epi32::<4>(a)),
+                    four(_mm512_srli_epi32::<4>(b)),
+                ];
+                for (i, low) in low.into_iter().enumerate() {
+                    let two = _mm512_srl_epi32(upper, _mm_cvtsi32_si128(i as i32 * 2));
+                    let two = _mm512_and_si512(two, _mm512_set1_epi8(3));
+                    let six = _mm512_or_si512(low, _mm512_slli_epi32::<4>(two));
+                    let scales = _mm512_sub_epi8(six, _mm512_set1_epi8(32));
+                    unpack_signed_scales(scales, scale, tile, index, i);
+                }
+                return;
+            }
+            let both = rows.words(at + 80);
+            let scale = low_floats(both);
+            (*tile).offset_scales[index] = low_floats(_mm512_srli_epi32::<16>(both));
+            let byte = |x, index: i32| {
+                let shifted = _mm512_srl_epi32(x, _mm_cvtsi32_si128(index * 8));
+                _mm512_and_si512(shifted, _mm512_set1_epi32(255))
+            };
+            for (i, packed) in rows.load(at).into_iter().enumerate() {
+                let (scales, mins) = (four(packed), four(_mm512_srli_epi32::<4>(packed)));
+                for j in 0..4 {
+                    let small = _mm512_cvtepi32_ps(byte(scales, j));
+                    (*tile).scales[index * 16 + i * 4 + j as usize] = _mm512_mul_ps(small, scale);
+                }
+                for pair in 0..2 {
+                    let second = _mm512_slli_epi32::<16>(byte(mins, pair * 2 + 1));
+                    (*tile).offsets[index * 8 + i * 2 + pair as usize] =
+                        _mm512_or_si512(byte(mins, pair * 2), second);
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn unpack_weights(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
+        // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
+        unsafe {
+            let weights = (&raw mut (*tile).weights).cast::<__m512i>().add(index * 64);
+            for side in 0..2 {
+                let third = if THREE {
+                    rows.load(at + side * 16)
+                } else {
+                    [_mm512_setzero_si512(); 4]
+                };
+                for half in 0..2 {
+                    let packed = rows.load(at + Self::PACKED + half * 32 + side * 16);
+                    for quarter in 0..4 {
+                        let group = half * 8 + quarter * 2 + side;
+                        let down = _mm_cvtsi32_si128(quarter as i32 * 2);
+                        let bit = _mm_cvtsi32_si128((half * 4 + quarter) as i32);
+                        for i in 0..4 {
+                            let mut unpacked = _mm512_and_si512(
+                                _mm512_srl_epi32(packed[i], down),
+                                _mm512_set1_epi8(3),
+                            );
+                            if THREE {
+                                let third = _mm512_and_si512(
+                                    _mm512_srl_epi32(third[i], bit),
+                                    _mm512_set1_epi8(1),
+                                );
+                                unpacked = _mm512_or_si512(unpacked, _mm512_slli_epi32::<2>(third));
+                            }
+                            weights.add(group * 4 + i).write(unpacked);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16] {
+        // SAFETY: they are within the 256 values.
+        let values = unsafe { values.cast::<[__m512i; 4]>().read_unaligned() };
+        // The first and the second quarter of a half side by side, or the third and the fourth.
+        let two =
+            |a: i16, b: i16| _mm512_inserti64x4::<1>(_mm512_set1_epi16(a), _mm256_set1_epi16(b));
+        let down = [two(0, 2), two(4, 6)];
+        let groups = totals(rows, at, Self::BYTES, |block| {
+            let mut sums = [_mm512_setzero_si512(); 4];
+            for half in 0..2 {
+                // SAFETY: the weights are within the block.
+                let packed = unsafe { load_twice(block.add(Self::PACKED + half * 32)) };
+                for (pair, down) in down.into_iter().enumerate() {
+                    let mut weights =
+                        _mm512_and_si512(_mm512_srlv_epi16(packed, down), _mm512_set1_epi8(3));
+                    if THREE {
+                        let bit = 0x0101 << (half * 4 + pair * 2);
+                        let bits = two(bit as i16, (bit << 1) as i16);
+                        // SAFETY: the third bits begin the block.
+                        let set = _mm512_test_epi8_mask(unsafe { load_twice(block) }, bits);
+                        let four = _mm512_set1_epi8(4);
+                        weights = _mm512_mask_add_epi8(weights, set, weights, four);
+                    }
+                    let zero = _mm512_setzero_si512();
+                    let at = half * 2 + pair;
+                    sums[at] = _mm512_dpbusd_epi32(zero, weights, values[at]);
+                }
+            }
+            sums
+        });
+        let mut all = [_mm512_setzero_si512(); 16];
+        for (all, groups) in all.chunks_exact_mut(4).zip(&groups) {
+            all.copy_from_slice(groups);
+        }
+        all
+    }
+}
+
+/// 32 bytes, twice.
+///
+/// # Safety
+/// They are valid for reading; the CPU has AVX-512.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn load_twice(from: *const u8) -> __m512i {
+    // SAFETY: by the caller's word.
+    _mm512_broadcast_i64x4(unsafe { _mm256_loadu_si256(from.cast()) })
+}
