@@ -5,7 +5,8 @@ use std::arch::aarch64::*;
 use std::marker::PhantomData;
 
 use super::Kernel;
-use super::isa::{Isa, WHOLE, four_by_four};
+use super::fours::{WHOLE, four_by_four};
+use super::isa::Isa;
 use super::rows::{ROWS, Rows, sums_of_lanes};
 use crate::activation::{self, Column};
 

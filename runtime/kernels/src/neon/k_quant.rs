@@ -1,10 +1,12 @@
-//! Q4_K, Q5_K and Q6_K: 256 weights in groups with small whole scales.
+//! Super-blocks: 256 weights in groups with small whole scales. A type says how they are unpacked; the rest is the same
+//! for all.
 
 use std::arch::aarch64::*;
 use std::marker::PhantomData;
 
 use super::Kernel;
-use super::isa::{Isa, ZERO, eight_by_four, group_of_16_by_four, group_of_32_by_four, insert};
+use super::fours::{ZERO, eight_by_four, group_of_16_by_four, group_of_32_by_four};
+use super::isa::Isa;
 use super::rows::{ROWS, Rows, sums_of_lanes};
 use crate::activation::Column;
 
@@ -289,145 +291,9 @@ unsafe fn sums_of_32(column: &Column, at: usize) -> int16x8_t {
     }
 }
 
-/// Q4_K, and Q5_K if `FIVE`: f16 scale, f16 minimum, 12 bytes of scales and minimums of six bits, of Q5_K 32 bytes of
-/// fifth bits, bit `g` for group `g`, then 128 bytes of two weights each.
-pub(super) struct FourBit<const FIVE: bool>;
-
-pub(super) type Q4K = Of<FourBit<false>>;
-pub(super) type Q5K = Of<FourBit<true>>;
-
-impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
-    const BYTES: usize = if FIVE { 176 } else { 144 };
-    const GROUP: usize = 32;
-    const SCALE: usize = 0;
-    const MIN: Option<usize> = Some(2);
-
-    #[inline(always)]
-    unsafe fn unpack(block: *const u8, quarter: usize) -> [int8x16_t; 4] {
-        // SAFETY: each read is within the super-block.
-        unsafe {
-            let low = block.add(if FIVE { 48 } else { 16 } + quarter * 32);
-            let side = |side: usize| {
-                let packed = vld1q_u8(low.add(side * 16));
-                let both = [vandq_u8(packed, vdupq_n_u8(15)), vshrq_n_u8::<4>(packed)];
-                if !FIVE {
-                    return both;
-                }
-                let bits = vld1q_u8(block.add(16 + side * 16));
-                // To bit 4, where a fifth bit belongs.
-                let bits = match quarter {
-                    0 => [vshlq_n_u8::<4>(bits), vshlq_n_u8::<3>(bits)],
-                    1 => [vshlq_n_u8::<2>(bits), vshlq_n_u8::<1>(bits)],
-                    2 => [bits, vshrq_n_u8::<1>(bits)],
-                    _ => [vshrq_n_u8::<2>(bits), vshrq_n_u8::<3>(bits)],
-                };
-                [
-                    insert::<16>(both[0], bits[0]),
-                    insert::<16>(both[1], bits[1]),
-                ]
-            };
-            let ([a, c], [b, d]) = (side(0), side(1));
-            signed([a, b, c, d])
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn scales(block: *const u8) -> [int16x8_t; 2] {
-        // SAFETY: by the caller's word.
-        let [a, _, c] = unsafe { small_numbers(block) };
-        let upper = c & 0x0f0f_0f0f | (a >> 6 & 0x0303_0303) << 4;
-        let scales = wide(bytes(a & 0x3f3f_3f3f, upper));
-        // SAFETY: each arm64 CPU has NEON.
-        [scales, unsafe { vextq_s16::<4>(scales, scales) }]
-    }
-
-    #[inline(always)]
-    unsafe fn mins(block: *const u8) -> uint8x8_t {
-        // SAFETY: by the caller's word.
-        let [_, b, c] = unsafe { small_numbers(block) };
-        let upper = c >> 4 & 0x0f0f_0f0f | (b >> 6 & 0x0303_0303) << 4;
-        bytes(b & 0x3f3f_3f3f, upper)
-    }
-}
-
-/// The twelve bytes of scales and minimums.
-///
-/// # Safety
-/// `block` is valid for reading a super-block.
-#[inline(always)]
-unsafe fn small_numbers(block: *const u8) -> [u32; 3] {
-    // SAFETY: by the caller's word.
-    [0, 1, 2].map(|i| unsafe { block.add(4).cast::<u32>().add(i).read_unaligned() })
-}
-
-/// Eight bytes.
-#[inline(always)]
-fn bytes(low: u32, high: u32) -> uint8x8_t {
-    // SAFETY: each arm64 CPU has NEON.
-    unsafe { vcreate_u8(u64::from(high) << 32 | u64::from(low)) }
-}
-
 /// Eight bytes as 16-bit numbers.
 #[inline(always)]
-fn wide(bytes: uint8x8_t) -> int16x8_t {
+pub(super) fn wide(bytes: uint8x8_t) -> int16x8_t {
     // SAFETY: each arm64 CPU has NEON.
     unsafe { vreinterpretq_s16_u16(vmovl_u8(bytes)) }
-}
-
-/// 128 bytes of low halves, 64 bytes of upper two bits, 16 scales, f16 scale; 32 is zero.
-pub(super) struct SixBit;
-
-pub(super) type Q6K = Of<SixBit>;
-
-impl SuperBlock for SixBit {
-    const BYTES: usize = 210;
-    const GROUP: usize = 16;
-    const SCALE: usize = 208;
-    const MIN: Option<usize> = None;
-
-    #[inline(always)]
-    unsafe fn unpack(block: *const u8, quarter: usize) -> [int8x16_t; 4] {
-        // SAFETY: each read is within the super-block.
-        unsafe {
-            let nibble = vdupq_n_u8(15);
-            let (half, side) = (quarter / 2, quarter % 2);
-            let high = vld1q_u8(block.add(128 + half * 32 + side * 16));
-            let even = vld1q_u8(block.add(half * 64 + side * 16));
-            let odd = vld1q_u8(block.add(half * 64 + 32 + side * 16));
-            signed([
-                insert::<0x30>(vandq_u8(even, nibble), vshlq_n_u8::<4>(high)),
-                insert::<0x30>(vandq_u8(odd, nibble), vshlq_n_u8::<2>(high)),
-                insert::<0x30>(vshrq_n_u8::<4>(even), high),
-                insert::<0x30>(vshrq_n_u8::<4>(odd), vshrq_n_u8::<2>(high)),
-            ])
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn scales(block: *const u8) -> [int16x8_t; 2] {
-        // SAFETY: by the caller's word.
-        unsafe {
-            let scales = vld1q_s8(block.add(192).cast());
-            [vmovl_s8(vget_low_s8(scales)), vmovl_high_s8(scales)]
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn mins(_: *const u8) -> uint8x8_t {
-        // SAFETY: each arm64 CPU has NEON.
-        unsafe { vdup_n_u8(0) }
-    }
-}
-
-#[inline(always)]
-fn signed([a, b, c, d]: [uint8x16_t; 4]) -> [int8x16_t; 4] {
-    // SAFETY: each arm64 CPU has NEON.
-    unsafe {
-        [
-            vreinterpretq_s8_u8(a),
-            vreinterpretq_s8_u8(b),
-            vreinterpretq_s8_u8(c),
-            vreinterpretq_s8_u8(d),
-        ]
-    }
 }

@@ -6,16 +6,20 @@
 //! column's product has the same bits either way. No sum can overflow, whatever the bytes of a file say.
 
 mod block_32;
+mod dot_product;
+mod fours;
 mod isa;
 mod k_quant;
 mod rows;
+mod super_blocks;
 
 use std::arch::aarch64::*;
 
 use crate::WeightType;
 use crate::activation::Column;
 use crate::panel::Panel;
-use isa::{DotProduct, Isa, Plain};
+use dot_product::DotProduct;
+use isa::{Isa, Plain};
 pub(crate) use rows::ROWS;
 use rows::{Rows, transposed};
 
@@ -100,9 +104,9 @@ unsafe fn multiply_with<I: Isa>(weight_type: WeightType, panel: &Panel) {
             WeightType::Q5_0 => multiply_panel::<I, block_32::Of<block_32::Q5_0>>(panel),
             WeightType::Q5_1 => multiply_panel::<I, block_32::Of<block_32::Q5_1>>(panel),
             WeightType::Q8_0 => multiply_panel::<I, block_32::Of<block_32::Q8_0>>(panel),
-            WeightType::Q4K => multiply_panel::<I, k_quant::Q4K>(panel),
-            WeightType::Q5K => multiply_panel::<I, k_quant::Q5K>(panel),
-            WeightType::Q6K => multiply_panel::<I, k_quant::Q6K>(panel),
+            WeightType::Q4K => multiply_panel::<I, super_blocks::Q4K>(panel),
+            WeightType::Q5K => multiply_panel::<I, super_blocks::Q5K>(panel),
+            WeightType::Q6K => multiply_panel::<I, super_blocks::Q6K>(panel),
             other => unreachable!("no kernel takes {other:?}"),
         }
     }
@@ -149,10 +153,24 @@ unsafe fn multiply_rows<I: Isa, K: Kernel, const C: usize>(
     // SAFETY: rows and columns have these blocks.
     unsafe {
         let mut sums = [vdupq_n_f32(0.0); C];
-        for at in 0..panel.layout.k / K::BLOCK_LEN {
-            let rows = start.skip(at * K::BLOCK_BYTES);
+        let mut add = |at: usize, rows: Rows| {
             let totals = K::multiply_rows::<I, C>(&rows, &columns, at);
             K::add(&rows, totals, &columns, at, &mut sums);
+        };
+        let blocks = panel.layout.k / K::BLOCK_LEN;
+        let mut at = 0;
+        // Of short blocks four at a time, as each turn of a loop has its cost; more columns have not the registers.
+        while K::BLOCK_LEN == 32 && C == 1 && at + 4 <= blocks {
+            let rows = start.skip(at * K::BLOCK_BYTES);
+            add(at, rows);
+            add(at + 1, rows.skip(K::BLOCK_BYTES));
+            add(at + 2, rows.skip(2 * K::BLOCK_BYTES));
+            add(at + 3, rows.skip(3 * K::BLOCK_BYTES));
+            at += 4;
+        }
+        while at < blocks {
+            add(at, start.skip(at * K::BLOCK_BYTES));
+            at += 1;
         }
         for (c, sums) in sums.into_iter().enumerate() {
             store(panel, row, column + c, sums);
