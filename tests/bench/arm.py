@@ -5,6 +5,9 @@ One product each is run under qemu, which writes down every instruction of the k
 llvm-mca says how many cycles a Cortex-A72, or a Neoverse N1, which is a Cortex-A76 for servers, takes for them with
 everything in the first-level cache and each branch foreseen.
 
+llvm-mca takes a multiplication by element for as cheap as an addition on the N1; here it costs what llvm-mca says of one
+by a whole register.
+
 ggml's loops are those inside the pinned sys crate's package, compiled for the CPU: as stored (`vec_dot`, a column at
 a time), and where ggml has it repacked (`gemv`, or `gemm` from four columns on). Its sgemm for blocks of 32 is not here.
 
@@ -40,6 +43,7 @@ TYPES = {
     'Q4_0': ('q4_0', 'q8_0', '4x4', 18, 32),
     'Q4_1': ('q4_1', 'q8_1', None, 20, 32),
     'Q5_0': ('q5_0', 'q8_0', None, 22, 32),
+    'Iq4Nl': ('iq4_nl', 'q8_0', '4x4', 18, 32),
     'Q5_1': ('q5_1', 'q8_1', None, 24, 32),
 }
 ROWS, K, COLUMNS = 8, 1024, (1, 2, 4, 8)

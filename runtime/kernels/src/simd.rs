@@ -48,6 +48,7 @@ impl Simd {
     /// Whether it has a kernel for the type.
     pub fn takes(self, weight_type: WeightType) -> bool {
         match weight_type {
+            WeightType::Iq4Nl if cfg!(target_arch = "aarch64") => true,
             WeightType::Q2K | WeightType::Q3K | WeightType::Iq4Nl | WeightType::Iq4Xs => match self
             {
                 #[cfg(target_arch = "x86_64")]

@@ -170,6 +170,26 @@ fn signed([low, high]: [uint8x16_t; 2]) -> [int8x16_t; 2] {
     unsafe { [vreinterpretq_s8_u8(low), vreinterpretq_s8_u8(high)] }
 }
 
+/// f16 scale, 16 bytes of two numbers each of weights in a table.
+pub(super) struct Iq4Nl;
+
+impl Block for Iq4Nl {
+    const BYTES: usize = 18;
+
+    #[inline(always)]
+    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+        static TABLE: [i8; 16] = [
+            -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
+        ];
+        // SAFETY: the weights begin after the scale; there are as many in the table as there are numbers.
+        unsafe {
+            let table = vld1q_s8(TABLE.as_ptr());
+            let [low, high] = nibbles(block.add(2));
+            [vqtbl1q_s8(table, low), vqtbl1q_s8(table, high)]
+        }
+    }
+}
+
 /// f16 scale, 16 bytes of two weights each; 8 is zero.
 pub(super) struct Q4_0;
 

@@ -104,6 +104,7 @@ unsafe fn multiply_with<I: Isa>(weight_type: WeightType, panel: &Panel) {
             WeightType::Q5_0 => multiply_panel::<I, block_32::Of<block_32::Q5_0>>(panel),
             WeightType::Q5_1 => multiply_panel::<I, block_32::Of<block_32::Q5_1>>(panel),
             WeightType::Q8_0 => multiply_panel::<I, block_32::Of<block_32::Q8_0>>(panel),
+            WeightType::Iq4Nl => multiply_panel::<I, block_32::Of<block_32::Iq4Nl>>(panel),
             WeightType::Q4K => multiply_panel::<I, super_blocks::Q4K>(panel),
             WeightType::Q5K => multiply_panel::<I, super_blocks::Q5K>(panel),
             WeightType::Q6K => multiply_panel::<I, super_blocks::Q6K>(panel),
