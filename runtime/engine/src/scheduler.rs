@@ -60,6 +60,8 @@ pub struct Scheduler {
     /// Threads that may compute, and that do.
     n_threads: usize,
     computing: usize,
+    /// Requests that got a slot so far.
+    assigned: u64,
     /// Whom a cancel may interrupt: the requests in the batch, while it is one worth interrupting.
     interruptible: Arc<Mutex<Vec<InBatch>>>,
     stats: watch::Sender<Stats>,
@@ -121,6 +123,7 @@ impl Scheduler {
             restraint,
             n_threads,
             computing: n_threads,
+            assigned: 0,
             interruptible,
             stats,
             window: Window {

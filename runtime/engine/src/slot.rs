@@ -26,6 +26,10 @@ pub struct Slot {
     pub cached: Vec<Token>,
     /// Whose tokens they are: nobody else may build on them.
     pub owner: Option<Client>,
+    /// Tokens of the last prompt, of which these are a beginning: what was answered is seldom asked again.
+    pub asked: usize,
+    /// When it was asked last: it counts the requests.
+    pub used: u64,
     pub work: Option<Work>,
 }
 
@@ -35,6 +39,8 @@ impl Slot {
             seq,
             cached: Vec::new(),
             owner: None,
+            asked: 0,
+            used: 0,
             work: None,
         }
     }
@@ -320,8 +326,10 @@ impl Work {
 
     /// Takes tokens that are not drawn.
     fn force(&mut self, tokens: Vec<Token>, model: &Model) -> Option<FinishReason> {
-        self.forced += tokens.len();
-        tokens.into_iter().find_map(|token| self.take(token, model))
+        tokens.into_iter().find_map(|token| {
+            self.forced += 1;
+            self.take(token, model)
+        })
     }
 
     /// Takes one token: its text goes out, and it is to be computed. Gives the reason when it was the last.

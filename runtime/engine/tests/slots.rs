@@ -123,6 +123,56 @@ async fn a_conversations_next_turn_takes_over_what_its_client_computed() {
 }
 
 #[tokio::test]
+async fn two_conversations_of_one_client_do_not_forget_each_other() {
+    let engine = engine(&Options {
+        n_ctx: Some(512),
+        n_slots: 3,
+        ..Options::default()
+    });
+    let [sea, fire] = ["sea", "fire"].map(|word| format!("{word} is what I know. ").repeat(20));
+    let hear = async |text: &str| {
+        let request = ask(&engine, text, 4, "a");
+        let tokens = request.prompt.tokens.len();
+        let heard = listen(engine.submit(request).expect("room")).await;
+        (heard.cached, tokens, heard.text)
+    };
+    let (_, _, first) = hear(&sea).await;
+    hear(&fire).await;
+    for _ in 0..2 {
+        let (cached, tokens, text) = hear(&sea).await;
+        assert_eq!((cached, text), (tokens - 1, first.clone()));
+        let (cached, tokens, _) = hear(&fire).await;
+        assert_eq!(cached, tokens - 1);
+    }
+    // What begins alike is taken over, and what it was taken from stays.
+    let (cached, ..) = hear(&format!("{sea} And now?")).await;
+    assert!(cached > 60, "{cached}");
+    for text in [&sea, &fire] {
+        let (cached, tokens, _) = hear(text).await;
+        assert!(cached + 16 > tokens, "{cached} of {tokens}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_running_request_has_read_is_taken_over_by_its_client_alone() {
+    let engine = engine(&Options {
+        n_ctx: Some(512),
+        n_slots: 4,
+        ..Options::default()
+    });
+    let sea = "The sea is what I know. ".repeat(20);
+    let mut running = engine.submit(ask(&engine, &sea, 300, "a")).expect("room");
+    while !matches!(running.next().await, Some(Event::Text { .. })) {}
+    let mut cached = Vec::new();
+    for client in ["a", "b"] {
+        let request = ask(&engine, &format!("{sea} And now?"), 4, client);
+        cached.push(listen(engine.submit(request).expect("room")).await.cached);
+    }
+    assert!(cached[0] > 60 && cached[1] == 0, "{cached:?}");
+    drop(running);
+}
+
+#[tokio::test]
 async fn a_dropped_request_frees_its_slot_even_while_its_prompt_is_read() {
     let engine = engine(&Options {
         n_ctx: Some(2048),

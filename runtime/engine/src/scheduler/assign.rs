@@ -4,6 +4,7 @@ use super::Scheduler;
 use crate::engine::{Client, Request};
 use crate::error::GenerateError;
 use crate::event::{Event, FinishReason};
+use crate::llama::Token;
 use crate::prefix_store::WORTH_READING;
 use crate::slot::{Slot, Work};
 
@@ -14,7 +15,7 @@ impl Scheduler {
         busy.filter_map(|slot| slot.owner.clone()).collect()
     }
 
-    /// Moves requests from the queue into free slots, each into the one that knows most of it.
+    /// Moves requests from the queue into free slots, each into the one that knows most of it or can be told.
     pub(super) fn assign(&mut self) {
         let mut changed = false;
         while self.slots.iter().any(|slot| slot.work.is_none()) {
@@ -28,6 +29,9 @@ impl Scheduler {
             let shared = self.context.truncate(slot.seq, shared);
             slot.cached.truncate(shared);
             slot.owner = Some(job.request.client.clone());
+            slot.asked = job.request.prompt.tokens.len();
+            self.assigned += 1;
+            slot.used = self.assigned;
             let work = Work::new(job, shared, &self.model);
             work.report_prefill(shared);
             slot.work = Some(work);
@@ -38,42 +42,65 @@ impl Scheduler {
         }
     }
 
-    /// The free slot that knows most of a request, if need be after it was told what the disk knows.
+    /// The free slot for a request: the one that knows most of it, if that loses nothing else worth keeping; or else the
+    /// one whose loss is least, after it was told what another slot or the disk knows.
     fn slot_for(&mut self, request: &Request) -> usize {
-        // Of equals the last wins, so backwards: llama.cpp batches neighbours only, and low slots that work
-        // are neighbours.
-        let free = (0..self.slots.len()).rev();
-        let free = free.filter(|i| self.slots[*i].work.is_none());
-        let least = |slot: &Slot| usize::MAX - slot.cached.len();
-        // With nothing to share, the slot that holds least is the least loss.
-        let best = free.clone().max_by_key(|i| {
+        let known = |slot: &Slot| slot.shared_prefix(request);
+        let all = 0..self.slots.len();
+        let is_free = |i: &usize| self.slots[*i].work.is_none();
+        // Of equals the lowest: llama.cpp batches neighbours only, and low slots that work are neighbours. An empty one
+        // first, and then the one that was asked longest ago.
+        let oldest = all.clone().filter(is_free).min_by_key(|i| {
             let slot = &self.slots[*i];
-            (slot.shared_prefix(request), least(slot))
+            (!slot.cached.is_empty(), slot.used)
         });
-        let best = best.expect("one is free");
-        let known = self.slots[best].shared_prefix(request);
+        let oldest = oldest.expect("one is free");
+        let own = all.clone().filter(is_free).rev();
+        let own = own.max_by_key(|i| known(&self.slots[*i]));
+        let own = own.expect("one is free");
+        let source = all.rev().max_by_key(|i| known(&self.slots[*i]));
+        let source = source.expect("there is a slot");
+
         let prompt = &request.prompt.tokens;
+        let most = known(&self.slots[source]);
         let stored = self.prefixes.as_ref().and_then(|p| p.longest(prompt));
-        let Some((n, stored)) = stored.filter(|(n, _)| *n >= known + WORTH_READING) else {
-            return best;
-        };
-        let emptiest = free.max_by_key(|i| least(&self.slots[*i]));
-        let emptiest = emptiest.expect("one is free");
-        let prefixes = self.prefixes.clone().expect("it had one");
-        let Some(state) = prefixes.load(&stored) else {
-            return best;
-        };
-        let slot = &mut self.slots[emptiest];
+        if let Some((_, stored)) = stored.filter(|(n, _)| *n >= most + WORTH_READING) {
+            let prefixes = self.prefixes.clone().expect("it had one");
+            if let Some(state) = prefixes.load(&stored) {
+                if !self.tell(oldest, request, &stored.tokens, &state) {
+                    tracing::warn!("a stored prefix is not used: llama.cpp does not take it");
+                    prefixes.forget(&stored);
+                }
+                return oldest;
+            }
+        }
+        let slot = &self.slots[own];
+        let lost = slot.asked.min(slot.cached.len());
+        let lost = lost.saturating_sub(known(slot));
+        if known(slot) + WORTH_READING > most && (lost < WORTH_READING || own == oldest) {
+            return own;
+        }
+        if most >= WORTH_READING && source != oldest {
+            let tokens = self.slots[source].cached.clone();
+            let seq = self.slots[source].seq;
+            if let Some(state) = self.context.state_of(seq) {
+                let _ = self.tell(oldest, request, &tokens, &state);
+            }
+        }
+        oldest
+    }
+
+    /// Gives a free slot what the model has made of `tokens`. Whether llama.cpp takes it; else the slot is empty.
+    #[must_use]
+    fn tell(&mut self, i: usize, request: &Request, tokens: &[Token], state: &[u8]) -> bool {
+        let slot = &mut self.slots[i];
         slot.cached.clear();
         slot.owner = Some(request.client.clone());
-        if self.context.restore(slot.seq, &state) {
-            tracing::debug!("{n} tokens of a stored prefix are used");
-            slot.cached.extend(&*stored.tokens);
-            return emptiest;
+        let taken = self.context.restore(slot.seq, state);
+        if taken {
+            slot.cached.extend(tokens);
         }
-        tracing::warn!("a stored prefix is not used: llama.cpp does not take it");
-        prefixes.forget(&stored);
-        emptiest
+        taken
     }
 
     /// Stores what a slot holds, its request's prompt, and ends the request when that is on the disk.
