@@ -6,6 +6,7 @@
 
 use std::ffi::CStr;
 use std::io::{self, PipeReader, PipeWriter, Read};
+use std::os::fd::{AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use anyhow::Context;
@@ -33,6 +34,7 @@ impl Helper {
                 .with_context(|| format!("cannot start the helper {}", name.to_string_lossy())),
             0 => {
                 drop((requests, answers));
+                keep_open([their_requests.as_raw_fd(), their_answers.as_raw_fd()]);
                 // SAFETY: prctl copies the name.
                 unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
                 as_a_child(|| {
@@ -44,6 +46,23 @@ impl Helper {
                 })
             }
             _ => Ok(Self { requests, answers }),
+        }
+    }
+}
+
+/// Closes all files but these two and the three standard ones: the port that `serve` may have been passed is not a
+/// helper's business. Where the kernel cannot, it refuses a helper to accept connections all the same.
+fn keep_open(mut files: [RawFd; 2]) {
+    files.sort_unstable();
+    let [first, second] = files.map(RawFd::unsigned_abs);
+    for (from, to) in [
+        (libc::STDERR_FILENO.unsigned_abs() + 1, first - 1),
+        (first + 1, second - 1),
+        (second + 1, u32::MAX),
+    ] {
+        if from <= to {
+            // SAFETY: it takes numbers only. Nothing in this child uses what is closed: it ends without dropping it.
+            unsafe { libc::close_range(from, to, 0) };
         }
     }
 }

@@ -64,7 +64,7 @@ fn main() -> std::process::ExitCode {
         )
         .init();
     let result = match cli.command {
-        Command::Up(args) => runtime().and_then(|rt| rt.block_on(up::run(args))),
+        Command::Up(args) => one_thread().and_then(|rt| rt.block_on(up::run(args))),
         Command::Serve(args) => serve::run(args),
         Command::Warm(args) => serve::warm(args.serve, &args.files),
         Command::Pair(args) => access::commands::pair(&args),
@@ -87,6 +87,13 @@ fn main() -> std::process::ExitCode {
             std::process::ExitCode::from(code)
         }
     }
+}
+
+/// What has one thread may do more in a child before that becomes another program, and can be sealed.
+fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
 }
 
 /// Two threads carry the HTTP side; the cores belong to the model.

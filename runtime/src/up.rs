@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cloister_program::output;
+use cloister_sandbox::processes;
 
 pub use children::Ended;
 use children::{Children, Started, StopSignals};
@@ -177,6 +178,11 @@ async fn start_and_watch(
         output::print(endpoints.json())?;
     } else {
         output::print(endpoints.instructions())?;
+    }
+    // All is started: what is left is to wait, and to end it.
+    let seal = processes::up().seal()?;
+    if !seal.gaps().is_empty() {
+        eprintln!("cloister: up: {}", seal.line());
     }
     children.watch(stop).await
 }

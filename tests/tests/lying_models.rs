@@ -2,9 +2,11 @@
 //! most of them; the box must not.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use cloister_tests::http::Answer;
-use cloister_tests::parts::smollm2;
+use cloister_tests::http::{Answer, Http};
+use cloister_tests::parts::{program, smollm2};
+use cloister_tests::process::{Process, children_of, free_port, lives, until};
 use cloister_tests::serve::{Serve, engine_turn, question, refusal};
 use serde_json::json;
 
@@ -179,4 +181,52 @@ fn a_template_that_would_fill_the_memory_is_an_error_and_who_is_answered_does_no
     });
     let grown = serve.most_memory() - before;
     assert!(grown < 100 << 20, "{} MiB", grown >> 20);
+}
+
+/// A `serve` that has just begun a trial, with its helper and the trial, which is held where it is; none where it was over
+/// before it was seen.
+fn caught_in_a_trial(state: &Path) -> Option<(Process, u32, u32)> {
+    let port = free_port();
+    let mut serve = Process::spawn(
+        Command::new(program("cloister"))
+            .args(["serve", "--ctx", "256", "--listen"])
+            .arg(format!("127.0.0.1:{port}"))
+            .arg("--model")
+            .arg(smollm2())
+            .arg("--state")
+            .arg(state)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null()),
+    );
+    let (id, http) = (serve.0.id(), Http::default());
+    let helper = until("it has its helper", || {
+        let all = children_of(id);
+        all.into_iter().find(|(_, name)| name == "model-trial")
+    });
+    let health = format!("http://127.0.0.1:{port}/health");
+    loop {
+        assert!(serve.runs(), "serve ended while it started");
+        if let Some((trial, _)) = children_of(helper.0).pop() {
+            // SAFETY: kill takes two numbers.
+            unsafe { libc::kill(trial as libc::pid_t, libc::SIGSTOP) };
+            return lives(trial).then_some((serve, helper.0, trial));
+        }
+        if http.get(&health, &[]).is_ok_and(|it| it.status == 200) {
+            return None;
+        }
+    }
+}
+
+#[test]
+fn a_trial_ends_with_serve_when_that_is_killed_in_the_middle_of_it() {
+    let _turn = engine_turn();
+    let state = tempfile::tempdir().unwrap();
+    let caught = (0..20).find_map(|_| caught_in_a_trial(state.path()));
+    let (mut serve, helper, trial) = caught.expect("a trial takes long enough to be seen");
+    serve.end();
+    for (process, what) in [(trial, "the trial"), (helper, "its helper")] {
+        until(&format!("{what} has ended"), || {
+            (!lives(process)).then_some(())
+        });
+    }
 }

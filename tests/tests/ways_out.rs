@@ -75,7 +75,6 @@ const KNOWN: [(&str, &[(&str, &str)]); 4] = [
                 "socketpair",
                 "tokio wakes itself by one; the standard library's start of a child",
             ),
-            ("getifaddrs", "`up` says by which addresses it is reached"),
             (
                 "dlopen",
                 "ggml's, for backends that are built apart: there are none",

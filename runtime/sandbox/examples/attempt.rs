@@ -1,7 +1,8 @@
 //! Seals itself as one of the processes, or not at all, then tries one thing and says how that went: `done`, or
 //! the number of the error. For `tests/refused.rs`.
 //!
-//!     attempt WHO WHAT    WHO: serve, model-trial, templates, bridge, panel, quantize, bench, or `open` for no seal
+//!     attempt WHO WHAT    WHO: serve, model-trial, templates, bridge, panel, quantize, bench, up,
+//!                          `foreign` for a program of others that listens, or `open` for no seal
 
 use std::ffi::CString;
 use std::io::{self, Read, Write};
@@ -54,6 +55,11 @@ fn main() {
             Some(&place("state/out.gguf")),
         )),
         "bench" => Some(processes::bench(&place("models"))),
+        "up" => Some(processes::up()),
+        "foreign" => {
+            cloister_sandbox::listens_only(&[0]).expect("it can be confined");
+            None
+        }
         other => panic!("{other} is nobody"),
     };
     if std::env::var_os("NO_NAMESPACES").is_some() {
@@ -102,6 +108,7 @@ fn attempt(what: &str, listener: TcpListener, parent: u32) -> io::Result<()> {
         }
         "look a name up" => ("localhost", 1).to_socket_addrs().map(drop),
         "listen" => TcpListener::bind("127.0.0.1:0").map(drop),
+        "listen on a port of others" => TcpListener::bind(("127.0.0.1", port("FREE"))).map(drop),
         "listen on a Unix socket" => UnixListener::bind(place("state/listening")).map(drop),
         "multipath TCP" => socket(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP),
         "a raw socket" => socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_ICMP),

@@ -193,8 +193,8 @@ const ACCEPTING: &[c_long] = &[
     libc::SYS_accept,
 ];
 
-/// Children that end with their parent's word.
-const CHILDREN: &[c_long] = &[libc::SYS_kill, libc::SYS_pidfd_open];
+/// Processes that end with this one's word.
+const ENDING: &[c_long] = &[libc::SYS_kill, libc::SYS_pidfd_open];
 
 /// What `prctl` may be asked for: names of threads, and questions. Not to be dumpable again.
 const PRCTL: [libc::c_int; 10] = [
@@ -244,10 +244,10 @@ const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET) as u64;
 
-type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
+pub type Rules = BTreeMap<c_long, Vec<SeccompRule>>;
 
 /// A condition on an argument, counted from 0.
-type Condition = (u8, SeccompCmpArgLen, SeccompCmpOp, u64);
+pub type Condition = (u8, SeccompCmpArgLen, SeccompCmpOp, u64);
 
 /// Filters the calls of this thread and all that it starts. False where the kernel has no filters.
 pub fn filter(policy: &Policy) -> Result<bool, Error> {
@@ -262,7 +262,7 @@ pub fn filter(policy: &Policy) -> Result<bool, Error> {
 }
 
 /// False where the kernel has no filters.
-fn apply(program: &BpfProgram) -> Result<bool, Error> {
+pub fn apply(program: &BpfProgram) -> Result<bool, Error> {
     match seccompiler::apply_filter(program) {
         Ok(()) => Ok(true),
         Err(seccompiler::Error::Seccomp(error))
@@ -275,7 +275,7 @@ fn apply(program: &BpfProgram) -> Result<bool, Error> {
 }
 
 /// A rule of which all conditions have to hold.
-fn rule(conditions: &[Condition]) -> Result<SeccompRule, Error> {
+pub fn rule(conditions: &[Condition]) -> Result<SeccompRule, Error> {
     let conditions = conditions.iter().map(|(argument, length, is, value)| {
         SeccompCondition::new(*argument, length.clone(), is.clone(), *value)
     });
@@ -285,7 +285,7 @@ fn rule(conditions: &[Condition]) -> Result<SeccompRule, Error> {
         .map_err(|error| Error::Rules(format!("seccomp: {error}")))
 }
 
-fn program(
+pub fn program(
     rules: Rules,
     otherwise: SeccompAction,
     matched: SeccompAction,
@@ -309,6 +309,7 @@ fn rules(policy: &Policy) -> Result<Rules, Error> {
     let Policy {
         sockets,
         children,
+        ends_others,
         devices,
         ..
     } = *policy;
@@ -326,8 +327,8 @@ fn rules(policy: &Policy) -> Result<Rules, Error> {
     if sockets == Sockets::Accepted {
         always(ACCEPTING);
     }
-    if children {
-        always(CHILDREN);
+    if children || ends_others {
+        always(ENDING);
     }
 
     let mut when = |call: c_long, conditions: &[Condition]| -> Result<(), Error> {

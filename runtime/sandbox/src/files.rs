@@ -64,7 +64,10 @@ fn restricted(policy: &Policy) -> Result<RestrictionStatus, RulesetError> {
         rules = rules.handle_access(access)?;
     }
     for scope in Scope::from_all(known) {
-        rules = rules.scope(scope)?;
+        // The processes that it ends are under other rules, or none.
+        if scope != Scope::Signal || !policy.ends_others {
+            rules = rules.scope(scope)?;
+        }
     }
     let mut rules = rules.create()?;
     let read = AccessFs::ReadFile | AccessFs::ReadDir;

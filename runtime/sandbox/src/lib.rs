@@ -7,6 +7,7 @@
 
 mod calls;
 mod files;
+mod foreign;
 mod namespace;
 mod privileges;
 pub mod processes;
@@ -15,6 +16,7 @@ mod status;
 
 use std::path::{Path, PathBuf};
 
+pub use foreign::listens_only;
 pub use status::{Socket, Status};
 
 /// Which sockets a process may use once it is sealed.
@@ -22,6 +24,8 @@ pub use status::{Socket, Status};
 pub enum Sockets {
     /// None at all.
     None,
+    /// Those that it has opened before and that are connected, as by its own two ends, by which tokio hears of signals.
+    Connected,
     /// Those that it has opened before, and the connections that others make to these.
     Accepted,
     /// Streams that it opens: to Unix sockets, and over TCP to this port of any address.
@@ -39,6 +43,7 @@ pub enum Sockets {
 pub struct Policy {
     sockets: Sockets,
     children: bool,
+    ends_others: bool,
     devices: bool,
     landlock: u32,
     read: Vec<PathBuf>,
@@ -52,6 +57,7 @@ impl Policy {
         Self {
             sockets,
             children: false,
+            ends_others: false,
             devices: false,
             landlock: files::NEWEST,
             read: Vec::new(),
@@ -86,6 +92,13 @@ impl Policy {
         self
     }
 
+    /// May end processes that it has started before, under whichever user: it may send signals, and as root it keeps
+    /// the one capability for that, `CAP_KILL`.
+    pub fn ends_others(mut self) -> Self {
+        self.ends_others = true;
+        self
+    }
+
     /// May use the GPIO lines and I2C buses that it has opened before.
     pub fn devices(mut self) -> Self {
         self.devices = true;
@@ -110,10 +123,12 @@ impl Policy {
         let namespace = match self.sockets {
             Sockets::Accepted => namespace::enter_an_empty_one(),
             // Who connects to others needs the machine's own network; who has no sockets needs none.
-            Sockets::Broker { .. } | Sockets::Unix | Sockets::None => Namespace::Shared,
+            Sockets::Broker { .. } | Sockets::Unix | Sockets::Connected | Sockets::None => {
+                Namespace::Shared
+            }
         };
         privileges::no_new_privileges()?;
-        privileges::drop_capabilities()?;
+        privileges::drop_capabilities(self.ends_others)?;
         let files = files::restrict(&self)?;
         // After the capabilities, whose change would set it back.
         no_core_dumps()?;
@@ -139,7 +154,7 @@ pub fn no_core_dumps() -> Result<(), Error> {
 /// In which network namespace a sealed process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Namespace {
-    /// One of its own, without any interface.
+    /// One of its own, without any interface but loopback.
     Empty,
     /// One of its own without any interface, in a namespace of users where it sees itself and, in place of each
     /// other user, 65534.

@@ -4,9 +4,14 @@
 use std::io;
 
 use crate::Namespace;
+use crate::status::{Socket, interfaces, sockets};
 
-/// Enters one, as root or, where the kernel lets users make namespaces, as any user.
+/// Enters one, as root or, where the kernel lets users make namespaces, as any user; unless who started this process
+/// has put it into one.
 pub fn enter_an_empty_one() -> Namespace {
+    if is_in_an_empty_one() {
+        return Namespace::Empty;
+    }
     // SAFETY: unshare takes a number only; the caller has one thread.
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } == 0 {
         return Namespace::Empty;
@@ -22,6 +27,12 @@ pub fn enter_an_empty_one() -> Namespace {
         eprintln!("cloister: this process cannot be named in its namespace of users: {error}");
     }
     Namespace::EmptyWithOneUser
+}
+
+/// Whether this process has sockets of another network than its own, and its own has loopback alone: so systemd starts
+/// one with `PrivateNetwork=` that it passes sockets to.
+fn is_in_an_empty_one() -> bool {
+    interfaces() == Some(0) && sockets().contains_key(&Socket::OpenedBefore)
 }
 
 /// Keeps this user's and group's numbers in the new namespace of users.

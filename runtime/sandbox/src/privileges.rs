@@ -30,8 +30,15 @@ struct CapabilitySet {
     inheritable: u32,
 }
 
-/// Gives away every capability, from every set.
-pub fn drop_capabilities() -> Result<(), Error> {
+/// The capability to send signals to processes of other users.
+const CAP_KILL: u32 = 5;
+
+/// Gives away every capability, from every set, but `CAP_KILL` where that is to be kept and is there.
+pub fn drop_capabilities(keep_kill: bool) -> Result<(), Error> {
+    let kept = match keep_kill && crate::status::has_capability(CAP_KILL) {
+        true => 1 << CAP_KILL,
+        false => 0,
+    };
     // Refused to who has none, and then there is nothing to give away either.
     for capability in 0..64 {
         // SAFETY: prctl takes numbers only here.
@@ -51,10 +58,12 @@ pub fn drop_capabilities() -> Result<(), Error> {
         version: CAPABILITY_VERSION_3,
         pid: 0,
     };
-    let none = [CapabilitySet::default(); 2];
+    let mut sets = [CapabilitySet::default(); 2];
+    sets[0].effective = kept;
+    sets[0].permitted = kept;
     // SAFETY: header and sets have the layout of the kernel's `cap_user_header_t` and of two
     // `cap_user_data_t`, as this version wants, and live for the call.
-    match unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) } {
+    match unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) } {
         0 => Ok(()),
         // Whoever started this process may have taken the call away, and the capabilities with it.
         _ if crate::status::no_capabilities() => Ok(()),

@@ -51,6 +51,11 @@ pub fn panel(socket: &Path) -> Policy {
         .devices()
 }
 
+/// `cloister up` once everything is started: waits, and ends it.
+pub fn up() -> Policy {
+    Policy::new(Sockets::Connected).ends_others()
+}
+
 /// `cloister bench`: reads the model.
 pub fn bench(model: &Path) -> Policy {
     Policy::new(Sockets::None).read(model)

@@ -61,6 +61,13 @@ pub fn no_capabilities() -> bool {
     field(&own, "CapPrm:").is_some_and(none)
 }
 
+/// Whether this process may use the capability of this number.
+pub fn has_capability(number: u32) -> bool {
+    let own = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = field(&own, "CapPrm:").and_then(|set| u64::from_str_radix(set, 16).ok());
+    set.is_some_and(|set| set >> number & 1 == 1)
+}
+
 impl Status {
     /// As it is now.
     pub fn now() -> Self {
@@ -72,11 +79,6 @@ impl Status {
             .filter(|task| field(&read(&task.join("status")), "Seccomp:") == Some("2"));
         // SAFETY: prctl takes numbers only here.
         let dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) };
-        let interfaces = read(Path::new("/proc/self/net/dev"));
-        let interfaces = interfaces
-            .lines()
-            .skip(2)
-            .filter(|line| !line.trim_start().starts_with("lo:"));
         Self {
             pid: std::process::id(),
             threads: tasks.len(),
@@ -84,13 +86,22 @@ impl Status {
             no_new_privs: field(&own, "NoNewPrivs:") == Some("1"),
             no_capabilities: no_capabilities(),
             no_core_dumps: dumpable == 0,
-            network_interfaces: interfaces.count(),
+            network_interfaces: interfaces().unwrap_or(0),
             sockets: sockets(),
         }
     }
 }
 
-fn sockets() -> BTreeMap<Socket, usize> {
+/// How many interfaces its network has beside loopback; none where the kernel does not tell.
+pub fn interfaces() -> Option<usize> {
+    let all = std::fs::read_to_string("/proc/self/net/dev").ok()?;
+    let names = || all.lines().skip(2).map(str::trim_start);
+    let loopback = names().filter(|name| name.starts_with("lo:")).count();
+    (loopback == 1).then(|| names().count() - 1)
+}
+
+/// How many sockets it has of each kind.
+pub fn sockets() -> BTreeMap<Socket, usize> {
     let inodes = |tables: &[&str], column: usize| -> Vec<String> {
         let texts = tables
             .iter()

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-const EVERYBODY: [&str; 7] = [
+const EVERYBODY: [&str; 8] = [
     "serve",
     "model-trial",
     "templates",
@@ -19,10 +19,11 @@ const EVERYBODY: [&str; 7] = [
     "panel",
     "quantize",
     "bench",
+    "up",
 ];
 
 /// Nobody may do this.
-const FORBIDDEN: [&str; 35] = [
+const FORBIDDEN: [&str; 34] = [
     "send over UDP",
     "look a name up",
     "listen",
@@ -39,7 +40,6 @@ const FORBIDDEN: [&str; 35] = [
     "become a program",
     "be traced",
     "read another process",
-    "signal another process",
     "write a model",
     "cut a model short",
     "remove a model",
@@ -191,7 +191,7 @@ fn the_same_attempts_go_through_without_a_seal() {
 fn everybody_may_do_what_they_need_and_the_others_may_not() {
     let place = Place::new();
     let all = |names: &'static [&'static str]| names;
-    let needs: [(&str, &[&str]); 11] = [
+    let needs: [(&str, &[&str]); 12] = [
         (
             "read a model",
             all(&["serve", "model-trial", "quantize", "bench"]),
@@ -211,7 +211,11 @@ fn everybody_may_do_what_they_need_and_the_others_may_not() {
         ("read a certificate again", all(&["bridge"])),
         ("use a device", all(&["panel"])),
         ("have a child", all(&["model-trial", "templates"])),
-        ("a process's descriptor", all(&["model-trial", "templates"])),
+        (
+            "a process's descriptor",
+            all(&["model-trial", "templates", "up"]),
+        ),
+        ("signal another process", all(&["up"])),
     ];
     for (what, may) in needs {
         assert_eq!(place.outcome("open", what), "done", "{what}");
@@ -355,4 +359,45 @@ fn without_a_namespace_of_its_own_serve_says_so_and_opens_no_connection() {
     assert!(said.contains("network namespace shared"), "{said}");
     assert!(said.contains("no network namespace of its own"), "{said}");
     assert_eq!(output.stdout, format!("{}\n", libc::EPERM).as_bytes());
+}
+
+#[test]
+fn a_program_of_others_listens_where_it_is_told_and_opens_no_connection() {
+    // Nobody's again at once.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let free = free.unwrap().port().to_string();
+    let outcome = |who: &str, what: &str| {
+        let place = Place::new();
+        let output = place
+            .command(who, what)
+            .env("FREE", &free)
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(outcome("foreign", "listen"), "done");
+    for what in [
+        "listen on a port of others",
+        "connect to another port",
+        "connect to serve's socket",
+        "connect to an abstract Unix socket",
+        "send over UDP",
+        "send a message",
+        "send to an address",
+        "a raw socket",
+        "a netlink socket",
+        "io_uring",
+        "write elsewhere",
+        "remove a model",
+        "signal another process",
+        "read another process",
+        "be traced",
+    ] {
+        if is_root() || !OF_ROOT.contains(&what) {
+            assert_eq!(outcome("open", what), "done", "{what}");
+        }
+        let refusals = [libc::EPERM, libc::EACCES].map(|number| number.to_string());
+        let refused = outcome("foreign", what);
+        assert!(refusals.contains(&refused), "{what}: {refused}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Reads a JSON object field by field: every field is checked, and one that nobody knows is an
 //! error, so that no request is answered other than it was asked.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::api_error::ApiError;
@@ -10,13 +11,44 @@ pub struct Fields(Map<String, Value>);
 
 type Result<T> = std::result::Result<T, ApiError>;
 
+/// The most values that a body may have, at any depth: three bytes of a body can become hundreds in memory. A
+/// conversation has four for each message.
+const MOST_VALUES: usize = 1 << 17;
+
+/// Reads a request body that is JSON; what it is not, otherwise, is told in these words.
+///
+/// # Errors
+/// It is none, or has more values than anything that is asked here.
+pub fn parsed<T: DeserializeOwned>(body: &[u8], otherwise: &str) -> Result<T> {
+    if values(body) > MOST_VALUES {
+        return Err(ApiError::too_large(format!(
+            "the body has more than {MOST_VALUES} values"
+        )));
+    }
+    serde_json::from_slice(body).map_err(|error| ApiError::invalid(format!("{otherwise}: {error}")))
+}
+
+/// The places of a text before which values can stand, as far as it is JSON; an object's values count with their keys.
+fn values(json: &[u8]) -> usize {
+    let (mut values, mut in_text, mut escaped) = (0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b'[' | b'{' if !in_text => values += 1,
+            _ => {}
+        }
+    }
+    values
+}
+
 impl Fields {
     /// Parses a request body.
     pub fn parse(body: &[u8]) -> Result<Self> {
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
-            Ok(_) => Err(ApiError::invalid("the body must be a JSON object")),
-            Err(error) => Err(ApiError::invalid(format!("the body is no JSON: {error}"))),
+        match parsed(body, "the body is no JSON")? {
+            Value::Object(fields) => Ok(Self(fields)),
+            _ => Err(ApiError::invalid("the body must be a JSON object")),
         }
     }
 
@@ -128,5 +160,30 @@ impl Fields {
                 format!("there is no request field {name:?}"),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_wherever_they_stand_and_text_is_not() {
+        for (text, n) in [
+            (r#"{"a": [1, {"b": null}], "c": "d"}"#, 5),
+            (r#""[[[,,,{{{""#, 0),
+            (r#"["\\", "\",,,", ","]"#, 3),
+            ("[[[]]]", 3),
+            ("", 0),
+        ] {
+            assert_eq!(values(text.as_bytes()), n, "{text}");
+        }
+    }
+
+    #[test]
+    fn as_many_values_as_nobody_needs_are_refused_before_they_are_read() {
+        let body = |n: usize| format!(r#"{{"a": [{}0]}}"#, "0,".repeat(n - 3));
+        assert!(Fields::parse(body(MOST_VALUES).as_bytes()).is_ok());
+        assert!(Fields::parse(body(MOST_VALUES + 1).as_bytes()).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! The two listeners, with errors that say what to do.
+//! The two listeners, opened here or by who started this process, with errors that say what to do.
 
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,33 @@ pub fn tcp(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
     let_more_wait(&listener)?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// The port that who started this process has opened for it, by the protocol of `sd_listen_fds(3)`, if it has one.
+///
+/// # Errors
+/// What was passed is not one TCP socket that listens.
+pub fn passed() -> anyhow::Result<Option<std::net::TcpListener>> {
+    let mut passed = sd_notify::listen_fds().context("LISTEN_PID and LISTEN_FDS do not agree")?;
+    let socket = passed.next();
+    if passed.len() > 0 {
+        bail!(
+            "{} sockets were passed to this process (LISTEN_FDS), and it takes one: leave one ListenStream= in its unit",
+            passed.len() + 1
+        );
+    }
+    let Some(socket) = socket else {
+        return Ok(None);
+    };
+    // SAFETY: it was opened for this process, and nobody else here uses it.
+    let listener = unsafe { std::net::TcpListener::from_raw_fd(socket) };
+    listener
+        .local_addr()
+        .context("the socket that was passed to this process is no TCP socket")?;
+    let_more_wait(&listener)
+        .context("the socket that was passed to this process does not listen")?;
+    listener.set_nonblocking(true)?;
+    Ok(Some(listener))
 }
 
 fn let_more_wait(listener: &impl AsRawFd) -> std::io::Result<()> {

@@ -54,6 +54,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access::Access;
 use crate::settings::{self, WrongUse};
+use crate::up::home_network;
 use crate::{rehearsal, renderer};
 use bodies::Bodies;
 use gate::Gate;
@@ -258,7 +259,7 @@ pub struct Certificate(Names);
 impl Certificate {
     /// The folder of the certificate and its key, made if there is none.
     pub fn in_folder(&self, state: &Path) -> anyhow::Result<PathBuf> {
-        Tls::of(state, self.0.clone())?;
+        Tls::of(state, self.0.clone(), &home_network::addresses())?;
         Ok(state.join("tls"))
     }
 }
@@ -355,10 +356,20 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         .with_reasoning_budget(options.reasoning_budget)
         .with_idle_unload(options.stay()?)
         .with_templates(templates);
+    let passed = listen::passed()?;
+    if passed.is_some() && (options.listen.is_some() || options.lan) {
+        return Err(WrongUse(
+            "listen and lan say where to listen, and so does the unit that this process was started by: leave it to ListenStream= of cloister-serve.socket, or start it without that unit".to_owned(),
+        )
+        .into());
+    }
     rehearsal::start_helper(&models.reads())?;
     renderer::start_helper()?;
-    let place = place(options.listen, options.lan)?;
-    let tcp = listen::tcp(place)?;
+    let tcp = match passed {
+        Some(tcp) => tcp,
+        None => listen::tcp(place(options.listen, options.lan)?)?,
+    };
+    let place = tcp.local_addr()?;
     let (unix, socket) = listen::unix(
         options
             .socket
@@ -366,7 +377,8 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     )?;
     let names = Names::new(options.hostnames.as_deref().unwrap_or_default());
     let encrypts = options.tls.unwrap_or(!place.ip().is_loopback());
-    let tls = encrypts.then(|| Tls::of(&state, names.clone()));
+    let addresses = home_network::addresses_of(&tcp);
+    let tls = encrypts.then(|| Tls::of(&state, names.clone(), &addresses));
     let tls = tls.transpose()?.map(Arc::new);
     let readiness = Readiness::prepare().unwrap_or_else(|error| {
         tracing::warn!("cannot tell when this is ready: {error}");

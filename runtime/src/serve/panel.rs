@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 
 use super::api_error::ApiError;
 use super::ask::body;
+use super::fields::parsed;
 use super::models::Models;
 use super::peer::Peer;
 use super::privacy::Ledger;
@@ -224,8 +225,7 @@ pub async fn tell(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, ApiError> {
     panel.check(&peer, &headers)?;
-    let report: PanelReport = serde_json::from_slice(&body(&headers, bytes)?)
-        .map_err(|error| ApiError::invalid(format!("this is no report of a panel: {error}")))?;
+    let report: PanelReport = parsed(&body(&headers, bytes)?, "this is no report of a panel")?;
     let turned = report.private.map(|private| panel.turn(private));
     panel.restraint.set_pace(match report.throttle.step() {
         0 => Some(Pace::Full),

@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::api_error::ApiError;
 use super::ask::body;
+use super::fields::parsed;
 use super::models::Models;
 use super::peer::Peer;
 
@@ -145,8 +146,7 @@ pub async fn report(
             "only the box's own programs report, over its Unix socket",
         ));
     }
-    let report: Report = serde_json::from_slice(&body(&headers, bytes)?)
-        .map_err(|error| ApiError::invalid(format!("this is no report: {error}")))?;
+    let report: Report = parsed(&body(&headers, bytes)?, "this is no report")?;
     if report.name == Name::Serve {
         return Err(ApiError::field("name", "serve reports by itself"));
     }
@@ -176,7 +176,7 @@ pub async fn erase(
         return Err(ApiError::forbidden(message));
     }
     // With a content type that no form of another site can send.
-    let sent: Value = serde_json::from_slice(&body(&headers, bytes)?).unwrap_or_default();
+    let sent: Value = parsed(&body(&headers, bytes)?, "").unwrap_or_default();
     if sent != json!({"everything": true}) {
         return Err(ApiError::field("everything", "say {\"everything\": true}"));
     }

@@ -7,7 +7,7 @@
 use std::fmt::Write as _;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -35,15 +35,15 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// With what lies in the state folder, made if nothing does.
+    /// With what lies in the state folder, made for these names and addresses if nothing does.
     ///
     /// # Errors
     /// The folder cannot be read or written; what lies there is no certificate with its key.
-    pub fn of(state: &Path, names: Names) -> anyhow::Result<Self> {
+    pub fn of(state: &Path, names: Names, addresses: &[Ipv4Addr]) -> anyhow::Result<Self> {
         let folder = state.join("tls");
         let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
         if !certificate.exists() || !key.exists() {
-            make(&folder, &names).context("cannot make a certificate")?;
+            make(&folder, &names, addresses).context("cannot make a certificate")?;
         }
         let wrong = |file: &Path| format!("{}: remove it, and another is made", file.display());
         let chain = CertificateDer::from_pem_file(&certificate)
@@ -99,12 +99,14 @@ pub fn fingerprint(state: &Path) -> anyhow::Result<String> {
 
 /// Good from 2020, as the clock of a board without a battery may be years behind, until 2100, as nobody is there to
 /// renew it, and a new one would have to be compared again.
-fn make(folder: &Path, names: &Names) -> anyhow::Result<()> {
-    let own = crate::up::home_network::addresses();
-    let own = own.into_iter().map(IpAddr::V4);
+fn make(folder: &Path, names: &Names, addresses: &[Ipv4Addr]) -> anyhow::Result<()> {
     let loopback = ["127.0.0.1", "::1"].map(str::to_owned);
     let mut all: Vec<String> = names.all().to_vec();
-    all.extend(loopback.into_iter().chain(own.map(|ip| ip.to_string())));
+    all.extend(
+        loopback
+            .into_iter()
+            .chain(addresses.iter().map(Ipv4Addr::to_string)),
+    );
     let mut params = CertificateParams::new(all)?;
     params
         .distinguished_name
@@ -146,7 +148,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let state = tempfile::tempdir().unwrap();
         assert!(fingerprint(state.path()).is_err());
-        let tls = || Tls::of(state.path(), Names::new(&[]));
+        let tls = || Tls::of(state.path(), Names::new(&[]), &[]);
         tls().unwrap();
         let first = fingerprint(state.path()).unwrap();
         assert_eq!(first.len(), 32 * 3 - 1, "{first}");

@@ -4,13 +4,24 @@
 //! Must never send anything to find out.
 
 use std::ffi::CStr;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// The most addresses that are looked at.
+const MOST: usize = 64;
 
 /// The IPv4 addresses of the interfaces that lead to the rest of the network: those of the default route,
 /// which leaves out the bridges of containers; without such a route, of all interfaces but loopback.
 pub fn addresses() -> Vec<Ipv4Addr> {
+    // To nobody: the kernel answers about the network that a socket is in.
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+    socket.map_or_else(|_| Vec::new(), |socket| addresses_of(&socket))
+}
+
+/// The same of the network that this socket is in, which need not be this process's own.
+pub fn addresses_of(socket: &impl AsFd) -> Vec<Ipv4Addr> {
     let routes = std::fs::read_to_string("/proc/net/route").unwrap_or_default();
-    reachable(&default_interfaces(&routes), &own_addresses())
+    reachable(&default_interfaces(&routes), &own_addresses(socket.as_fd()))
 }
 
 fn reachable(default: &[&str], own: &[(String, Ipv4Addr)]) -> Vec<Ipv4Addr> {
@@ -34,32 +45,34 @@ fn default_interfaces(routes: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The IPv4 addresses of this machine with the names of their interfaces.
-fn own_addresses() -> Vec<(String, Ipv4Addr)> {
-    let mut list = std::ptr::null_mut();
-    // SAFETY: getifaddrs writes the head of its list to `list` and keeps no pointer to it.
-    if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
+/// The IPv4 addresses of the network that a socket is in, with the names of their interfaces (`SIOCGIFCONF`).
+fn own_addresses(socket: BorrowedFd<'_>) -> Vec<(String, Ipv4Addr)> {
+    // SAFETY: zeros are a valid `ifreq`.
+    let mut found: [libc::ifreq; MOST] = unsafe { std::mem::zeroed() };
+    let mut request = libc::ifconf {
+        ifc_len: size_of_val(&found) as libc::c_int,
+        ifc_ifcu: libc::__c_anonymous_ifc_ifcu {
+            ifcu_req: found.as_mut_ptr(),
+        },
+    };
+    // SAFETY: the kernel writes at most so many bytes into the list, and how many into the request; both live for the call.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFCONF, &raw mut request) } != 0 {
         return Vec::new();
     }
-    let mut found = Vec::new();
-    let mut entry = list;
-    // SAFETY: each entry of the list is null, at its end, or valid until freeifaddrs below.
-    while let Some(this) = unsafe { entry.as_ref() } {
-        entry = this.ifa_next;
-        // SAFETY: an address is null or a valid socket address of some family.
-        let family = unsafe { this.ifa_addr.as_ref() }.map(|address| address.sa_family);
-        if family == Some(libc::AF_INET as libc::sa_family_t) {
-            // SAFETY: an address of this family is a sockaddr_in; it may be less aligned than one.
-            let address = unsafe { this.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned() };
-            // SAFETY: the name is a C string, valid as long as the entry.
-            let name = unsafe { CStr::from_ptr(this.ifa_name) };
-            let address = Ipv4Addr::from(address.sin_addr.s_addr.to_ne_bytes());
-            found.push((name.to_string_lossy().into_owned(), address));
-        }
-    }
-    // SAFETY: `list` came from getifaddrs, and no entry is used after this.
-    unsafe { libc::freeifaddrs(list) };
-    found
+    let n = request.ifc_len.unsigned_abs() as usize / size_of::<libc::ifreq>();
+    let of = |entry: &libc::ifreq| {
+        // SAFETY: the kernel ends a name with a zero.
+        let name = unsafe { CStr::from_ptr(entry.ifr_name.as_ptr()) };
+        // SAFETY: it gives addresses of this family alone; one may be less aligned than the structure.
+        let address = unsafe {
+            (&raw const entry.ifr_ifru.ifru_addr)
+                .cast::<libc::sockaddr_in>()
+                .read_unaligned()
+        };
+        let address = Ipv4Addr::from(address.sin_addr.s_addr.to_ne_bytes());
+        (name.to_string_lossy().into_owned(), address)
+    };
+    found.iter().take(n).map(of).collect()
 }
 
 #[cfg(test)]
@@ -91,6 +104,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_its_loopback_address() {
-        assert!(own_addresses().contains(&("lo".into(), Ipv4Addr::LOCALHOST)));
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        assert!(own_addresses(socket.as_fd()).contains(&("lo".into(), Ipv4Addr::LOCALHOST)));
     }
 }

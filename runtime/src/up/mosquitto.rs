@@ -1,6 +1,7 @@
 //! A Mosquitto of our own: on loopback, for this machine's programs, keeping nothing; for the house where it is wanted.
 //!
 //! In: the state folder, a port, and maybe what the house needs. Out: the command that starts it.
+//! It opens no connection and writes no file: the kernel refuses it.
 //! Must never listen on another interface without a login, and must never touch a Mosquitto that runs already.
 
 use std::fs::File;
@@ -49,6 +50,10 @@ pub fn command(state: &Path, port: u16, house: Option<&HouseBroker>) -> Result<C
     let root = unsafe { libc::geteuid() } == 0;
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let user = own_user(&passwd).filter(|_| root);
+    let ports: Vec<u16> = [Some(port), house.map(|house| house.port)]
+        .into_iter()
+        .flatten()
+        .collect();
     let house = house.map(|house| house.hand_to(&mut command, user));
     let house = house.transpose()?.unwrap_or_default();
     let path = state.join("mosquitto.conf");
@@ -69,6 +74,13 @@ pub fn command(state: &Path, port: u16, house: Option<&HouseBroker>) -> Result<C
     // die with its parent. So it is started as that user.
     if let Some((user, group)) = user {
         command.uid(user).gid(group);
+    }
+    // SAFETY: this process has one thread, so that its child may allocate before it becomes Mosquitto.
+    unsafe {
+        command.pre_exec(move || {
+            cloister_sandbox::listens_only(&ports)
+                .map_err(|error| std::io::Error::other(error.to_string()))
+        });
     }
     Ok(command)
 }
