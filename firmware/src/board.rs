@@ -89,6 +89,8 @@ pub struct Board {
     pub privacy_switch: Option<Box<dyn Contact>>,
     /// The hardware watchdog.
     pub watchdog: Option<Guard>,
+    /// What the owner has wired, of the devices of which there is one.
+    pub wired: Vec<&'static str>,
     /// What was looked for, for `probe`, in the order of the looking.
     pub findings: Vec<Finding>,
     /// Files and folders that drivers open again while they run, to read; whatever else they need is open already.
@@ -113,10 +115,26 @@ impl Board {
             button: None,
             privacy_switch: None,
             watchdog: None,
+            wired: Vec::new(),
             findings: Vec::new(),
             reads: Vec::new(),
             writes: Vec::new(),
         }
+    }
+
+    /// What the owner has wired and what is not used all the same, as it is not there or refused. What a board's own table
+    /// names may well be missing: kernels differ. Contacts are bound in any case, and say themselves what is wrong.
+    pub fn unbound(&self) -> impl Iterator<Item = &'static str> {
+        let has = |what: &str| match what {
+            "light" => self.light.is_some(),
+            "display" => self.display.is_some(),
+            "power" => self.power.is_some(),
+            "fan" => self.fan.is_some(),
+            "watchdog" => self.watchdog.is_some(),
+            "temperature" => false,
+            _ => true,
+        };
+        self.wired.iter().copied().filter(move |what| !has(what))
     }
 
     /// Opens the hardware watchdog, if there is one, which starts it; from then on it has to be fed. To be called before
@@ -244,8 +262,9 @@ pub fn find_wired(
         (None, Some(named)) => return Err(TableError::unknown(named, &tables)),
         (None, None) => tables.pop().expect("the generic one is always there"),
     };
-    table.devices = wired.or(table.devices);
     let mut board = Board::bare(&table);
+    board.wired = wired.single();
+    table.devices = wired.or(table.devices);
     bind(machine, &table, &mut board);
     Ok(board)
 }

@@ -1,17 +1,18 @@
-//! The loop: reads the board, has the laws decide, does what they say, and sleeps until something happens.
+//! The loop: reads the board, has the laws decide, has done what they say, and sleeps until something happens.
 //!
-//! In: a [`Board`], what `serve` says. Out: light, fan, display, watchdog, wishes to `serve`.
+//! In: a [`Board`], what `serve` says. Out: what `hands` does, wishes to `serve`.
 //! Must never decide anything itself, and must never wake without need: it has 0.3 % of a core.
+
+mod hands;
+mod screens;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloister_control::device::Fault;
-use cloister_control::display::{Page, View};
-use cloister_control::light::Rgb;
 use cloister_control::thermal::{MAX_SENSORS, Measured, Sample};
-use cloister_control::units::{Celsius, Duty, Millis, Watts};
+use cloister_control::units::{Millis, Watts};
 use cloister_control::{Engine, Inputs, Options, Outputs, Panel};
 use cloister_program::panel::PanelReport;
 use cloister_program::readiness::Readiness;
@@ -19,39 +20,28 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::board::{Board, Contact, Screen};
+use crate::board::{Board, Contact};
 use crate::link::{Heard, Link};
 use crate::report::{Readings, report};
-
-/// systemd's watchdog of this process is told so often that it runs.
-const ALIVE_EVERY: Duration = Duration::from_secs(10);
+use hands::Hands;
+use screens::Screens;
 
 /// All that the loop works with.
 pub struct Desk {
     board: Board,
     panel: Panel,
+    hands: Hands,
+    screens: Screens,
     /// What is made to shut the machine down; none on a box that does not.
     shutdown: Option<PathBuf>,
     began: Instant,
-    done: Done,
+    measure_at: Millis,
     readings: Readings,
     samples: Vec<Sample>,
-    fan: Option<Result<(), Fault>>,
+    /// What is wrong, as it was logged last.
+    problems: Vec<String>,
     alive: (Readiness, Instant),
     reports: watch::Sender<PanelReport>,
-}
-
-/// What was done last, so that it is not done again.
-#[derive(Default)]
-struct Done {
-    light: Option<Rgb>,
-    screen: Option<Option<Screen>>,
-    light_fault: Option<Fault>,
-    display_fault: Option<Fault>,
-    watchdog_fault: Option<Fault>,
-    fed: Option<Instant>,
-    measure_at: Millis,
-    problems: Vec<String>,
 }
 
 impl Desk {
@@ -62,15 +52,17 @@ impl Desk {
         });
         Self {
             panel,
+            hands: Hands::default(),
+            screens: Screens::default(),
             shutdown,
             began: Instant::now(),
-            done: Done::default(),
+            measure_at: Millis(0),
             readings: Readings {
                 has_fan: board.fan.is_some(),
                 ..Readings::default()
             },
             samples: Vec::with_capacity(MAX_SENSORS),
-            fan: board.fan.is_some().then_some(Ok(())),
+            problems: Vec::new(),
             board,
             alive: (readiness, Instant::now()),
             reports: watch::Sender::default(),
@@ -85,15 +77,18 @@ impl Desk {
     /// Works until `end` comes. Then the fan is full and the light dark: nobody watches any more.
     pub async fn run(mut self, link: Arc<Link>, end: impl Future<Output = ()>) {
         let (heard_by, mut heard) = watch::channel(None);
-        let listener = link.clone();
+        let (tests_by, tests) = watch::channel(0);
+        let (listener, tester) = (link.clone(), link.clone());
         tokio::spawn(async move { listener.listen(heard_by).await });
+        tokio::spawn(async move { tester.test(tests_by).await });
         let mut first = true;
         if let Err(error) = self.alive.0.tell() {
             warn!("cannot tell that the panel is ready: {error}");
         }
         tokio::pin!(end);
         loop {
-            let outputs = self.step(heard.borrow_and_update().as_ref());
+            let news = self.screens.news();
+            let outputs = self.step(heard.borrow_and_update().as_ref(), *tests.borrow(), &link);
             let report = self.report(&outputs);
             self.reports.send_if_modified(|before| {
                 let changed = *before != report;
@@ -117,51 +112,54 @@ impl Desk {
             tokio::select! {
                 () = sleep_until(again) => {}
                 _ = heard.changed() => {}
+                () = news => {}
                 () = changed(&mut self.board.button) => {}
                 () = changed(&mut self.board.privacy_switch) => {}
                 () = &mut end => break,
             }
         }
-        if let Some(fan) = &mut self.board.fan {
-            let _ = fan.set(Duty::FULL);
-        }
-        if let Some(light) = &mut self.board.light {
-            let _ = light.set(Rgb::BLACK);
-        }
-        if let Some(display) = &mut self.board.display {
-            let _ = display.show(None);
-        }
+        self.hands.let_go(&mut self.board);
     }
 
     fn report(&self, outputs: &Outputs) -> PanelReport {
         let sensors: Vec<&str> = self.board.thermometers.iter().map(|of| &*of.name).collect();
-        report(outputs, &self.readings, &sensors)
+        report(outputs, &self.readings, &sensors, &self.faults())
+    }
+
+    /// What is wrong that the laws do not see by themselves.
+    fn faults(&self) -> Vec<(&'static str, &'static str)> {
+        let mut faults = self.hands.faults();
+        let unbound = self.board.unbound();
+        faults.extend(unbound.map(|what| (what, "missing")));
+        faults
     }
 
     fn now(&self) -> Millis {
         Millis(self.began.elapsed().as_millis() as u64)
     }
 
-    fn step(&mut self, heard: Option<&Heard>) -> Outputs {
+    fn step(&mut self, heard: Option<&Heard>, tests: u64, link: &Arc<Link>) -> Outputs {
         let now = self.now();
         let engine = heard.map_or(Engine::Away, Heard::engine);
         let works = matches!(engine, Engine::Serving { phase, .. } if phase != Default::default());
-        let due = now >= self.done.measure_at;
+        let due = now >= self.measure_at;
         let mut power = None;
         let mut measured = None;
         if due {
             power = self.board.power.as_mut().map(|meter| meter.read());
             measured = Some(self.measure(power, works));
         }
+        let other_fault = !self.faults().is_empty();
+        let board = &mut self.board;
         let outputs = self.panel.step(
             now,
             &Inputs {
                 engine,
                 tokens: heard.map(Heard::generated),
                 steps: heard.map(Heard::steps),
-                button: self.board.button.as_mut().map(|button| button.is_closed()),
-                privacy_switch: self
-                    .board
+                tests,
+                button: board.button.as_mut().map(|button| button.is_closed()),
+                privacy_switch: board
                     .privacy_switch
                     .as_mut()
                     .map(|switch| switch.is_closed()),
@@ -170,13 +168,21 @@ impl Desk {
                     ..of
                 }),
                 power,
-                other_fault: self.done.light_fault.is_some()
-                    || self.done.display_fault.is_some()
-                    || self.done.watchdog_fault.is_some(),
+                other_fault,
             },
         );
-        self.done.measure_at = outputs.measure_at;
-        self.act(&outputs, heard, due);
+        self.measure_at = outputs.measure_at;
+        self.screens.turn_to(outputs.view.page, link);
+        let size = board.display.as_ref().map(|display| display.size());
+        let screen = size.and_then(|size| {
+            let screens = &self.screens;
+            screens.screen(outputs.view, outputs.temperature, heard, size)
+        });
+        self.hands.act(board, &outputs, screen, due);
+        if due {
+            self.tell_who_started_it();
+            self.log(&outputs);
+        }
         outputs
     }
 
@@ -195,50 +201,23 @@ impl Desk {
         self.readings.fan = tachometer.and_then(Result::ok);
         Measured {
             sensors: &[],
-            fan: self.fan,
+            fan: self.hands.fan(board),
             tachometer,
             soc_throttles: board.soc.as_mut().and_then(|soc| soc.read().ok()),
             working,
         }
     }
 
-    fn act(&mut self, outputs: &Outputs, heard: Option<&Heard>, measured: bool) {
-        let (board, done) = (&mut self.board, &mut self.done);
-        if measured && let Some(fan) = &mut board.fan {
-            self.fan = Some(fan.set(outputs.fan));
-        }
-        // A light that failed is tried again with each measurement.
-        let again = measured && done.light_fault.is_some();
-        if let Some(light) = &mut board.light
-            && (done.light != Some(outputs.light) || again)
+    fn tell_who_started_it(&mut self) {
+        let (readiness, told) = &mut self.alive;
+        // A measurement, each second or two, comes at the latest.
+        if readiness
+            .alive_every()
+            .is_some_and(|every| told.elapsed() >= every)
         {
-            done.light_fault = light.set(outputs.light).err();
-            done.light = Some(outputs.light);
-        }
-        if let Some(display) = &mut board.display {
-            let size = display.size();
-            let screen = screen(outputs.view, outputs.temperature, heard, size);
-            let again = measured && done.display_fault.is_some();
-            if done.screen.as_ref() != Some(&screen) || again {
-                done.display_fault = display.show(screen.as_ref()).err();
-                done.screen = Some(screen);
-            }
-        }
-        if let Some(guard) = &mut board.watchdog {
-            let now = Instant::now();
-            let due = done.fed.is_none_or(|fed| now - fed >= guard.timeout / 4);
-            if outputs.feed && due {
-                done.watchdog_fault = guard.device.feed().err();
-                done.fed = Some(now);
-            }
-        }
-        if self.alive.1.elapsed() >= ALIVE_EVERY {
             // Nobody who listens is not there.
-            let _ = self.alive.0.alive();
-            self.alive.1 = Instant::now();
-        }
-        if measured {
-            self.log(outputs);
+            let _ = readiness.alive();
+            *told = Instant::now();
         }
     }
 
@@ -249,16 +228,13 @@ impl Desk {
         let problems: Vec<String> = problems
             .map(|of| format!("{}: {}", of.what.as_str(), of.why.as_str()))
             .collect();
-        for new in problems
-            .iter()
-            .filter(|of| !self.done.problems.contains(of))
-        {
+        for new in problems.iter().filter(|of| !self.problems.contains(of)) {
             warn!("{new}");
         }
-        if problems.is_empty() && !self.done.problems.is_empty() {
+        if problems.is_empty() && !self.problems.is_empty() {
             info!("all is well again");
         }
-        self.done.problems = problems;
+        self.problems = problems;
     }
 
     fn shut_down(&self) {
@@ -279,42 +255,4 @@ async fn changed(contact: &mut Option<Box<dyn Contact>>) {
         Some(contact) => contact.changed().await,
         None => std::future::pending().await,
     }
-}
-
-/// What the display shows.
-fn screen(
-    view: View,
-    temperature: Option<Celsius>,
-    heard: Option<&Heard>,
-    (columns, rows): (usize, usize),
-) -> Option<Screen> {
-    let mut lines = match view.page {
-        Page::Dark => return None,
-        Page::Figures => vec![
-            heard
-                .and_then(|of| of.model.clone())
-                .unwrap_or_else(|| "no model".to_owned()),
-            format!("{:.1} tokens/s", heard.map_or(0.0, Heard::speed)),
-            temperature.map_or_else(
-                || "? °C".to_owned(),
-                |degrees| format!("{:.0} °C", degrees.0),
-            ),
-            format!("{} waiting", heard.map_or(0, Heard::waiting)),
-        ],
-        Page::Address => {
-            let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-            vec![
-                "open in a browser:".to_owned(),
-                format!("{}.local", name.trim()),
-            ]
-        }
-    };
-    lines.truncate(rows);
-    for line in &mut lines {
-        *line = line.chars().take(columns).collect();
-    }
-    Some(Screen {
-        lines,
-        moved: view.moved,
-    })
 }

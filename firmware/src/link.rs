@@ -1,7 +1,7 @@
 //! The panel's side of the HTTP API: hears what `serve` says of itself, and says what is to hold.
 //!
 //! In: `/api/events`; reports that change. Out: the last word of `serve`, none while it is not there; `PUT /api/panel`,
-//! `POST /api/panel/stop`. Must never take an old word for a new one: a `serve` that is silent for too long is not there.
+//! `POST /api/panel/stop`; answers to what the display is to show, and whether the engine computes. Must never take an old word for a new one: a `serve` that is silent for too long is not there.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use cloister_program::panel::PanelReport;
 use cloister_sandbox::Seal;
 use cloister_sandbox::report::{Name, Report};
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
@@ -26,6 +27,20 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const FIGURES_EVERY: Duration = Duration::from_secs(5);
 /// Told again even if nothing changes: `serve` forgets a panel that says nothing for 30 s.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
+
+/// Whether the engine still computes is tried so often; that takes one token.
+const TESTS_EVERY: Duration = Duration::from_secs(60);
+/// A slice of a prompt may be before it.
+const COMPUTES_WITHIN: Duration = Duration::from_secs(120);
+
+/// How one gets in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Door {
+    /// The page's address.
+    pub url: String,
+    /// Of the certificate there, in pairs of digits; none where it is not encrypted.
+    pub fingerprint: Option<String>,
+}
 
 /// What `serve` says of itself, as far as the panel cares.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -162,7 +177,7 @@ impl Link {
                 () = sleep_until(due) => {
                     let body = serde_json::to_string(&wish).expect("a report serializes");
                     match self.ask(Method::PUT, "/api/panel", body).await {
-                        Ok(()) => said = Some((wish, Instant::now())),
+                        Ok(_) => said = Some((wish, Instant::now())),
                         // One that comes back hears all of it again.
                         Err(_) => {
                             said = None;
@@ -185,6 +200,40 @@ impl Link {
         }
     }
 
+    /// Counts the tests that the engine passes, until dropped.
+    pub async fn test(&self, passed: watch::Sender<u64>) {
+        loop {
+            let asked = self.ask_within(
+                COMPUTES_WITHIN,
+                Method::POST,
+                "/api/panel/test",
+                String::new(),
+            );
+            if matches!(asked.await, Ok(answer) if answer["computes"] == true) {
+                passed.send_modify(|passed| *passed += 1);
+            }
+            sleep(TESTS_EVERY).await;
+        }
+    }
+
+    /// How one gets in, if `serve` says it.
+    pub async fn door(&self) -> Option<Door> {
+        let asked = self.ask(Method::GET, "/api/panel/door", String::new());
+        let answer = asked
+            .await
+            .inspect_err(|error| warn!("the address is not known: {error}"));
+        serde_json::from_value(answer.ok()?).ok()
+    }
+
+    /// A new pairing code, if `serve` makes one.
+    pub async fn new_code(&self) -> Option<String> {
+        let asked = self.ask(Method::POST, "/api/panel/pair", String::new());
+        let answer = asked
+            .await
+            .inspect_err(|error| warn!("there is no pairing code: {error}"));
+        answer.ok()?["code"].as_str().map(str::to_owned)
+    }
+
     /// Tells for the page what this process may do, until dropped.
     pub async fn report(&self, seal: Seal) {
         loop {
@@ -196,14 +245,19 @@ impl Link {
         }
     }
 
-    async fn ask(&self, method: Method, path: &str, body: String) -> Result<(), Error> {
-        let asked = async {
-            let answer = self.send(method, path, body).await?;
-            answer.json().await.map(drop)
-        };
-        timeout(ANSWERS_WITHIN, asked)
-            .await
-            .unwrap_or(Err(Error::Closed))
+    async fn ask(&self, method: Method, path: &str, body: String) -> Result<Value, Error> {
+        self.ask_within(ANSWERS_WITHIN, method, path, body).await
+    }
+
+    async fn ask_within(
+        &self,
+        time: Duration,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Value, Error> {
+        let asked = async { self.send(method, path, body).await?.json().await };
+        timeout(time, asked).await.unwrap_or(Err(Error::Closed))
     }
 
     async fn send(

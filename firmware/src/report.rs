@@ -18,7 +18,13 @@ pub struct Readings {
 }
 
 /// As `serve` takes it.
-pub fn report(outputs: &Outputs, readings: &Readings, sensors: &[&str]) -> PanelReport {
+/// `faults` is what is wrong besides: what with, and why.
+pub fn report(
+    outputs: &Outputs,
+    readings: &Readings,
+    sensors: &[&str],
+    faults: &[(&str, &str)],
+) -> PanelReport {
     let tenths = |figure: f64| (figure * 10.0).round() / 10.0;
     PanelReport {
         private: outputs.private,
@@ -36,12 +42,12 @@ pub fn report(outputs: &Outputs, readings: &Readings, sensors: &[&str]) -> Panel
                 .joules_per_token
                 .map(|of| (of.0 * 100.0).round() / 100.0),
             watt_hours: outputs.last_day.map(|of| tenths(of.0)),
-            problems: problems(&outputs.problems, sensors),
+            problems: problems(&outputs.problems, sensors, faults),
         },
     }
 }
 
-fn problems(problems: &Problems, sensors: &[&str]) -> Vec<Problem> {
+fn problems(problems: &Problems, sensors: &[&str], faults: &[(&str, &str)]) -> Vec<Problem> {
     let is = |wrong: bool, why: &'static str| wrong.then_some(why);
     let named = sensors.iter().zip(&problems.sensors);
     let doubts = named.filter_map(|(name, doubt)| Some((*name, doubt.as_ref()?.name())));
@@ -56,13 +62,13 @@ fn problems(problems: &Problems, sensors: &[&str]) -> Vec<Problem> {
         ("button", is(problems.button_stuck, "stuck")),
         ("fan", problems.fan.map(|fault| fault.name())),
         ("power", problems.power.map(|fault| fault.name())),
-        ("other", is(problems.other, "fault")),
     ];
     let others = others
         .into_iter()
         .filter_map(|(what, why)| Some((what, why?)));
     doubts
         .chain(others)
+        .chain(faults.iter().copied())
         .map(|(what, why)| Problem {
             what: word(what),
             why: word(why),

@@ -90,6 +90,7 @@ impl Simulation {
                 Some(self.state.clone()),
             ))),
             watchdog: None,
+            wired: Vec::new(),
             findings: Vec::new(),
             reads: Vec::new(),
             writes: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use cloister_control::device::Fault;
 use cloister_control::units::Celsius;
 use cloister_panel::board::devices::Devices;
 use cloister_panel::board::{Board, Machine, Outcome, find, find_wired};
@@ -214,7 +215,7 @@ fn what_the_owner_has_wired_takes_the_place_of_what_the_table_names() {
         privacy-switch = { chip = "pinctrl-rp1", line = 6 }
         "#,
     );
-    assert!(board.light.is_none() && board.privacy_switch.is_none());
+    assert!(board.light.is_none());
     for what in ["light", "privacy switch"] {
         let said = said(&board, what);
         assert!(
@@ -235,4 +236,28 @@ fn a_word_too_much_in_what_is_wired_is_wrong() {
     ] {
         assert!(toml::from_str::<Devices>(wrong).is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn what_is_wired_and_cannot_be_used_is_a_fault_and_what_a_table_alone_names_is_none() {
+    let (_root, machine) = machine(&[]);
+    let board = find(&machine, Some("raspberry-pi-5")).unwrap();
+    assert!(board.fan.is_none() && board.unbound().next().is_none());
+    let mut board = wired(
+        &machine,
+        r#"
+        privacy-switch = { chip = "pinctrl-rp1", line = 6 }
+        display = { driver = "ssd1306", bus = "i2c1", address = 0x3C, size = "128x64" }
+        light = { driver = "ws2812", device = "spidev0.0" }
+        [[temperature]]
+        driver = "tmp102"
+        bus = "i2c1"
+        address = 0x48
+        "#,
+    );
+    let unbound: Vec<_> = board.unbound().collect();
+    assert_eq!(unbound, ["light", "display", "temperature"]);
+    // And nobody takes a switch that cannot be read for one that is off.
+    let switch = board.privacy_switch.as_mut().expect("it was wired");
+    assert_eq!(switch.is_closed(), Err(Fault::Absent));
 }

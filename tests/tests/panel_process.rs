@@ -67,6 +67,19 @@ impl Simulated {
         self.keys.flush().unwrap();
     }
 
+    /// The pairing code on the display.
+    fn code(&self) -> Option<String> {
+        let screen = self.screen.lock().unwrap().clone();
+        let is_code = |text: &&str| {
+            text.len() == 9
+                && text
+                    .bytes()
+                    .all(|byte| byte == b' ' || byte.is_ascii_digit())
+        };
+        let mut shown = screen.lines().filter_map(|line| line.split('│').nth(1));
+        shown.find_map(|text| Some(text.trim()).filter(is_code).map(str::to_owned))
+    }
+
     /// Waits until a line that begins so says this.
     fn says(&self, line: &str, word: &str) {
         until(&format!("{line} says {word}"), || {
@@ -97,6 +110,18 @@ fn the_simulated_panel_shows_what_serve_does_and_its_keys_are_obeyed() {
     let last: Value = serde_json::from_str(&last).unwrap();
     assert_eq!(last["error"]["code"], "stopped");
     panel.says("light", "ready");
+
+    // Pressed while nothing is answered, the button asks for what the display can say.
+    panel.key(" ");
+    panel.says("display", "open http://");
+    panel.says("", serve.url.trim_start_matches("http://"));
+    panel.key(" ");
+    panel.says("display", "pairing code:");
+    let code = until("there is a code", || panel.code());
+    let paired = serve.post("/pair", &json!({"code": code}).to_string());
+    assert_eq!(paired.status, 204, "{}", paired.body);
+    panel.key(" ");
+    panel.says("display", "no certificate:");
 
     panel.key("p");
     panel.says("light", "private");
@@ -160,6 +185,40 @@ fn the_panel_of_this_machine_is_sealed_reports_and_survives_serve() {
     });
     serve.restart(&smollm2(), &[]);
     until("the next serve hears of it", || light(&serve));
+    panel.signal(libc::SIGTERM);
+    assert!(panel.0.wait().unwrap().success());
+}
+
+#[test]
+fn what_is_wired_and_not_there_is_told_and_a_switch_that_cannot_be_read_is_on() {
+    let serve = Serve::start(&smollm2(), &[]);
+    let config = serve.state().join("panel.toml");
+    let wired = r#"
+        [panel.devices]
+        display = { driver = "ssd1306", bus = "none", address = 0x3C, size = "128x64" }
+        privacy-switch = { chip = "none", line = 1 }
+    "#;
+    std::fs::write(&config, wired).unwrap();
+    let mut panel = Process::spawn(
+        Command::new(program("cloister-panel"))
+            .arg("--config")
+            .arg(config)
+            .arg("--socket")
+            .arg(serve.socket())
+            .stdin(Stdio::null()),
+    );
+    until("serve hears what is wrong", || {
+        let mut events = serve.http.events(&format!("{}/api/events", serve.url));
+        let state: Value = serde_json::from_str(&events.next().unwrap()).unwrap();
+        let problems = state["panel"]["problems"].as_array()?.clone();
+        let has = |what: &str, why: &str| problems.contains(&json!({"what": what, "why": why}));
+        (has("display", "missing") && has("privacy_switch", "absent") && state["private"] == true)
+            .then_some(())
+    });
+    assert_eq!(
+        serve.chat(&question("Hello?", 4)).json()["error"]["code"],
+        "privacy"
+    );
     panel.signal(libc::SIGTERM);
     assert!(panel.0.wait().unwrap().success());
 }

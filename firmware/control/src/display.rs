@@ -1,6 +1,6 @@
 //! What a small display shows, and how it is kept from burning in.
 //!
-//! In: that somebody touched the box, or that it works. Out: a page, and by how much it is moved. OLEDs age where they
+//! In: that somebody pressed the button, or that the box works. Out: a page, and by how much it is moved. OLEDs age where they
 //! shine: nothing stays in its place for longer than a minute, and a box that nobody looks at is dark.
 
 use crate::units::Millis;
@@ -20,8 +20,26 @@ pub enum Page {
     Dark,
     /// Model, tokens per second, temperature, queue.
     Figures,
-    /// The address to open, and the fingerprint of the certificate there.
+    /// The address to open.
     Address,
+    /// A new pairing code.
+    Code,
+    /// The first half of the fingerprint of the certificate at that address.
+    FingerprintBegin,
+    /// The second half.
+    FingerprintEnd,
+}
+
+impl Page {
+    /// What the next press shows, of who looks at this one.
+    const fn next(self) -> Self {
+        match self {
+            Self::Address => Self::Code,
+            Self::Code => Self::FingerprintBegin,
+            Self::FingerprintBegin => Self::FingerprintEnd,
+            Self::Dark | Self::Figures | Self::FingerprintEnd => Self::Address,
+        }
+    }
 }
 
 /// A page and where it begins.
@@ -36,27 +54,30 @@ pub struct View {
 /// The display's law.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pages {
-    touched: Option<Millis>,
+    /// What somebody asked for by pressing, and when.
+    asked: Option<(Page, Millis)>,
     worked: Option<Millis>,
 }
 
 impl Pages {
-    /// Takes whether a button was pressed just now, and whether the box works; says what to show and when that changes
-    /// by itself.
-    pub fn update(&mut self, now: Millis, touched: bool, working: bool) -> (View, Millis) {
-        if touched {
-            self.touched = Some(now);
-        }
+    /// Takes whether the button was pressed for a moment just now, and whether the box works; says what to show and when
+    /// that changes by itself. Who presses it while the box works stops an answer, and asks for nothing.
+    pub fn update(&mut self, now: Millis, pressed: bool, working: bool) -> (View, Millis) {
         if working {
-            self.worked = Some(now);
+            (self.asked, self.worked) = (None, Some(now));
         }
-        let ends = |since: Option<Millis>, lasts: Millis| {
-            since.map(|since| since + lasts).filter(|end| now < *end)
-        };
-        let (page, end) = match (ends(self.touched, LOOKS_FOR), ends(self.worked, AFTER_WORK)) {
-            (Some(end), _) if !working => (Page::Address, Some(end)),
-            (_, Some(end)) => (Page::Figures, Some(end)),
-            _ => (Page::Dark, None),
+        self.asked = self
+            .asked
+            .filter(|(_, since)| now.since(*since) < LOOKS_FOR);
+        if pressed && !working {
+            let before = self.asked.map_or(Page::Dark, |(page, _)| page);
+            self.asked = Some((before.next(), now));
+        }
+        let worked = self.worked.map(|since| since + AFTER_WORK);
+        let (page, end) = match (self.asked, worked.filter(|end| now < *end)) {
+            (Some((page, since)), _) => (page, Some(since + LOOKS_FOR)),
+            (None, Some(end)) => (Page::Figures, Some(end)),
+            (None, None) => (Page::Dark, None),
         };
         let step = now.0 / MOVES_EVERY.0;
         let moved = PLACES[(step % PLACES.len() as u64) as usize];

@@ -12,7 +12,7 @@ use crate::light::{Rgb, pattern};
 use crate::privacy::PrivacySwitch;
 use crate::thermal::{Cooling, Doubt, FanFault, Law, Limits, MAX_SENSORS, Measured, Throttle};
 use crate::units::{Celsius, Duty, JoulesPerToken, Millis, WattHours, Watts};
-use crate::watchdog::Pulse;
+use crate::watchdog::{Pulse, Signs};
 
 /// How long `serve` may be away until that is a fault: it starts, or is started again.
 pub const STARTS_WITHIN: Millis = Millis::seconds(90);
@@ -116,6 +116,8 @@ pub struct Inputs<'a> {
     pub tokens: Option<u64>,
     /// Steps that it has computed since its start, if it says so.
     pub steps: Option<u64>,
+    /// How many of its self-tests have passed since the panel's start.
+    pub tests: u64,
     /// The button, closed when pressed; none on a board that has none.
     pub button: Option<Result<bool, Fault>>,
     /// The privacy switch, closed for private; none on a board that has none.
@@ -279,7 +281,8 @@ impl Panel {
             self.shown = (shown, now);
         }
         let (light, changes) = pattern(shown).at(now.since(self.shown.1));
-        let (view, turns) = self.pages.update(now, heard.press.is_some(), working);
+        let pressed = heard.press == Some(Press::Short);
+        let (view, turns) = self.pages.update(now, pressed, working);
         let again = earliest([
             Some(self.measure_at),
             Some(turns),
@@ -294,11 +297,17 @@ impl Panel {
             fan: self.cooling.duty,
             throttle: self.cooling.throttle,
             private: decided.map(|decided| decided.private),
-            stop_answers: heard.press == Some(Press::Short),
+            stop_answers: pressed,
             shut_down: heard.press == Some(Press::Long),
-            feed: self
-                .pulse
-                .update(now, inputs.engine != Engine::Away, working, inputs.steps),
+            feed: self.pulse.update(
+                now,
+                Signs {
+                    answers: inputs.engine != Engine::Away,
+                    working,
+                    steps: inputs.steps,
+                    tests: inputs.tests,
+                },
+            ),
             temperature: self.cooling.temperature,
             joules_per_token: self.account.per_token(),
             last_day: self.account.last_day(),

@@ -44,6 +44,8 @@ struct Desk {
     degrees: Result<f32, Fault>,
     rpm: u32,
     tokens: u64,
+    /// Whether `serve` passes a self-test each minute.
+    computes: bool,
 }
 
 impl Desk {
@@ -57,6 +59,7 @@ impl Desk {
             degrees: Ok(45.0),
             rpm: 3000,
             tokens: 0,
+            computes: true,
         }
     }
 
@@ -72,6 +75,7 @@ impl Desk {
                 engine: self.engine,
                 tokens: Some(self.tokens),
                 steps: Some(self.tokens),
+                tests: if self.computes { self.now.0 / 60_000 } else { 0 },
                 button: self.button,
                 privacy_switch: self.switch,
                 measured: Some(Measured {
@@ -285,6 +289,99 @@ fn the_watchdog_is_fed_unless_serve_is_gone_for_long_or_computes_nothing() {
         "it may be starting again"
     );
     assert!(!desk.after(Millis::seconds(120)).feed, "gone");
+}
+
+#[test]
+fn an_idle_or_private_serve_that_computes_nothing_any_more_is_not_fed_for() {
+    for idle in [READY, PRIVATE] {
+        let mut desk = Desk::new();
+        desk.engine = idle;
+        assert!(desk.after(Millis::seconds(3600)).feed);
+        desk.computes = false;
+        assert!(
+            desk.after(Millis::seconds(290)).feed,
+            "it may be a test that was missed"
+        );
+        assert!(!desk.after(Millis::seconds(20)).feed, "dead");
+        desk.computes = true;
+        assert!(desk.after(Millis::seconds(60)).feed, "alive again");
+    }
+}
+
+#[test]
+fn a_serve_that_was_never_there_has_no_machine_reset() {
+    let mut desk = Desk::new();
+    desk.engine = Engine::Away;
+    let outputs = desk.after(Millis::seconds(3600));
+    assert!(outputs.feed && outputs.shown == Shown::Broken);
+}
+
+#[test]
+fn a_clock_that_jumps_leaves_nothing_lying_and_starts_nothing() {
+    let mut desk = Desk::new();
+    desk.engine = working(Phase::Answering);
+    let before = desk.step();
+    for (jump, back) in [(86_400, false), (3600, true)] {
+        let now = desk.now.0;
+        desk.now = Millis(if back {
+            now.saturating_sub(jump * 1000)
+        } else {
+            now + jump * 1000
+        });
+        desk.tokens += 1;
+        let after = desk.step();
+        assert_eq!(
+            (after.shown, after.throttle, after.private, after.feed),
+            (before.shown, before.throttle, before.private, true),
+            "{jump} s, back: {back}"
+        );
+        assert!(!after.stop_answers && !after.shut_down && !after.problems.any());
+        assert!(
+            after
+                .joules_per_token
+                .is_none_or(|joules| joules.0 < 1000.0)
+        );
+        // And goes on: what is pressed then is pressed.
+        desk.engine = READY;
+        desk.button = Some(Ok(true));
+        desk.after(Millis(200));
+        desk.button = Some(Ok(false));
+        desk.step();
+        desk.now = desk.now + Millis(30);
+        assert!(desk.step().stop_answers);
+        desk.engine = working(Phase::Answering);
+    }
+}
+
+#[test]
+fn presses_ask_for_address_code_and_fingerprint_one_after_the_other() {
+    fn press(desk: &mut Desk) -> Page {
+        desk.button = Some(Ok(true));
+        desk.after(Millis(100));
+        desk.button = Some(Ok(false));
+        desk.after(Millis(100)).view.page
+    }
+    let mut desk = Desk::new();
+    desk.after(Millis::seconds(1));
+    let pages = [(); 5].map(|()| press(&mut desk));
+    let round = [
+        Page::Address,
+        Page::Code,
+        Page::FingerprintBegin,
+        Page::FingerprintEnd,
+        Page::Address,
+    ];
+    assert_eq!(pages, round);
+    // Who has looked away begins anew.
+    press(&mut desk);
+    assert_eq!(desk.after(Millis::seconds(61)).view.page, Page::Dark);
+    assert_eq!(press(&mut desk), Page::Address);
+    // Who stops an answer asks for nothing.
+    desk.engine = working(Phase::Answering);
+    assert_eq!(press(&mut desk), Page::Figures);
+    desk.engine = READY;
+    assert_eq!(desk.after(Millis(100)).view.page, Page::Figures);
+    assert_eq!(press(&mut desk), Page::Address);
 }
 
 #[test]

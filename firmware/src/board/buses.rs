@@ -71,7 +71,11 @@ impl<'a> Buses<'a> {
                 let device = Box::new(driver(bus, at.address));
                 board.thermometer(&place, place.clone(), at.limit, false, device);
             }
-            Err(why) => board.missing("temperature", &place, &why),
+            // No board's table names one on a bus: the owner has wired it.
+            Err(why) => {
+                board.missing("temperature", &place, &why);
+                board.wired.push("temperature");
+            }
         }
     }
 

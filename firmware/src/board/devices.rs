@@ -27,6 +27,19 @@ pub struct Devices {
 }
 
 impl Devices {
+    /// Which of those are named of which a board has one.
+    pub fn single(&self) -> Vec<&'static str> {
+        let named = [
+            ("light", self.light.is_some()),
+            ("display", self.display.is_some()),
+            ("power", self.power.is_some()),
+            ("fan", self.fan.is_some()),
+            ("watchdog", self.watchdog.is_some()),
+        ];
+        let named = named.into_iter().filter(|(_, named)| *named);
+        named.map(|(what, _)| what).collect()
+    }
+
     /// These, and of others what is not among them. Thermometers of both count.
     pub fn or(mut self, others: Self) -> Self {
         self.temperature.extend(others.temperature);

@@ -3,6 +3,7 @@
 //! In: the devices of a table. Out: drivers and findings of a [`Board`].
 
 use std::fs::File;
+use std::pin::Pin;
 
 use cloister_control::device::{Fault, StatusLight};
 use cloister_control::light::Rgb;
@@ -82,7 +83,7 @@ fn contact(
         Ok(chip) => chip,
         Err(fault) => {
             no_chip(board, what, &place, &line.chip, fault);
-            return None;
+            return Some(Box::new(Unreachable(fault)));
         }
     };
     let user = user_of(&chip, line.line);
@@ -94,6 +95,20 @@ fn contact(
         (closed, _) => board.tried(what, &place, closed.map(does)),
     }
     Some(Box::new(contact))
+}
+
+/// A contact that was wired and cannot be reached until the panel is started again: a privacy switch of which nobody
+/// knows that it is off is on.
+struct Unreachable(Fault);
+
+impl Contact for Unreachable {
+    fn is_closed(&mut self) -> Result<bool, Fault> {
+        Err(self.0)
+    }
+
+    fn changed(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>> {
+        Box::pin(std::future::pending())
+    }
 }
 
 fn user_of(chip: &File, line: u32) -> Option<String> {

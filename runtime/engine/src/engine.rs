@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub use self::request::{Client, Generation, Phase, Priority, Prompt, Request, Stats};
 
@@ -22,6 +22,7 @@ use crate::model::ModelInfo;
 use crate::prefix_store::{PrefixFolder, PrefixStore};
 use crate::queue::{Admission, Job};
 use crate::restraint::Restraint;
+use crate::scheduler::Incoming;
 use crate::shape::Shape;
 use crate::tools::{self, Hold, Tool, ToolChoice};
 
@@ -95,7 +96,7 @@ pub struct Engine {
     tokenizing: Mutex<()>,
     /// Made when the first request asks for one.
     grammars: OnceLock<Grammars>,
-    jobs: Option<std::sync::mpsc::Sender<Job>>,
+    inbox: Option<std::sync::mpsc::Sender<Incoming>>,
     waiting: Arc<Admission>,
     prefixes: Option<Arc<PrefixStore>>,
     restraint: Arc<Restraint>,
@@ -200,8 +201,21 @@ impl Engine {
         let (sender, events) = mpsc::unbounded_channel();
         let job = Job::new(request, sender, self.restraint.submit());
         // Should the scheduler be gone, the job's sender is dropped with it and the receiver ends.
-        let _ = self.jobs.as_ref().expect("taken only on drop").send(job);
+        self.send(Incoming::Job(Box::new(job)));
         Ok(Generation { events })
+    }
+
+    fn send(&self, incoming: Incoming) {
+        let inbox = self.inbox.as_ref().expect("taken only on drop");
+        let _ = inbox.send(incoming);
+    }
+
+    /// Whether it computes, tried out: past the queue and whatever holds it back. Waits for the batch that is being
+    /// computed; the engine need not be held meanwhile.
+    pub fn computes(&self) -> impl Future<Output = bool> + Send + use<> {
+        let (question, answer) = oneshot::channel();
+        self.send(Incoming::Test(question));
+        async { answer.await.is_ok() }
     }
 
     /// Whether it still answers: not once it has been stopped, or its thread has failed.
@@ -219,7 +233,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop();
-        drop(self.jobs.take());
+        drop(self.inbox.take());
         if let Some(thread) = self.thread.take() {
             // A panic of the scheduler was printed where it happened.
             let _ = thread.join();

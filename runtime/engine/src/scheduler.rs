@@ -6,6 +6,7 @@
 
 mod assign;
 mod batch;
+mod self_test;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
@@ -37,6 +38,14 @@ const STATS_EVERY: Duration = Duration::from_secs(1);
 /// The longest rest between two batches: a die cools within seconds.
 const LONGEST_REST: Duration = Duration::from_secs(2);
 
+/// What comes to the scheduler.
+pub enum Incoming {
+    /// A request.
+    Job(Box<Job>),
+    /// Whether it still computes.
+    Test(self_test::Question),
+}
+
 /// A request of the batch that is being computed.
 struct InBatch {
     number: u64,
@@ -49,7 +58,9 @@ pub struct Scheduler {
     batch: Batch,
     slots: Vec<Slot>,
     queue: Queue,
-    inbox: Receiver<Job>,
+    inbox: Receiver<Incoming>,
+    /// Who asks whether it still computes.
+    tests: Vec<self_test::Question>,
     /// Shared with the front, which admits by it: jobs sent and not yet in a slot.
     waiting: Arc<Admission>,
     prefixes: Option<Arc<PrefixStore>>,
@@ -86,7 +97,7 @@ impl Scheduler {
     pub fn new(
         mut context: Context,
         options: &Options,
-        inbox: Receiver<Job>,
+        inbox: Receiver<Incoming>,
         waiting: Arc<Admission>,
         prefixes: Option<Arc<PrefixStore>>,
         stats: watch::Sender<Stats>,
@@ -116,6 +127,7 @@ impl Scheduler {
             owed: Duration::ZERO,
             slice: FIRST_SLICE,
             inbox,
+            tests: Vec::new(),
             waiting,
             prefixes,
             writers: Vec::new(),
@@ -146,7 +158,8 @@ impl Scheduler {
             self.assign();
             self.publish();
             let began = Instant::now();
-            self.step();
+            let computed = self.step();
+            self.answer_tests(computed);
             self.rest_after(began.elapsed());
         }
         for slot in &mut self.slots {
@@ -169,7 +182,7 @@ impl Scheduler {
         if idle {
             self.publish();
             match self.inbox.recv() {
-                Ok(job) => self.queue.push(job),
+                Ok(incoming) => self.take(incoming),
                 Err(_) => return false,
             }
             self.window = Window {
@@ -179,10 +192,17 @@ impl Scheduler {
         }
         loop {
             match self.inbox.try_recv() {
-                Ok(job) => self.queue.push(job),
+                Ok(incoming) => self.take(incoming),
                 Err(TryRecvError::Empty) => return !self.stopping.load(Ordering::Relaxed),
                 Err(TryRecvError::Disconnected) => return false,
             }
+        }
+    }
+
+    fn take(&mut self, incoming: Incoming) {
+        match incoming {
+            Incoming::Job(job) => self.queue.push(*job),
+            Incoming::Test(question) => self.tests.push(question),
         }
     }
 
@@ -229,11 +249,11 @@ impl Scheduler {
         self.queue.announce(&busy);
     }
 
-    /// Computes one batch of all slots and deals out its results.
-    fn step(&mut self) {
+    /// Computes one batch of all slots and deals out its results; whether there was one, and no error.
+    fn step(&mut self) -> bool {
         let planned = self.plan();
         if planned.is_empty() {
-            return;
+            return false;
         }
         let drafted = planned.iter().any(|plan| !plan.draft.is_empty());
         let slices = planned.iter().filter(|plan| plan.prefill);
@@ -276,8 +296,12 @@ impl Scheduler {
                 for plan in planned {
                     self.advance(plan, took);
                 }
+                true
             }
-            Err(error) => self.repair(&planned, error),
+            Err(error) => {
+                self.repair(&planned, error);
+                false
+            }
         }
     }
 

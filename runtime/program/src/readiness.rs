@@ -1,6 +1,7 @@
-//! Tells whoever started a process that it is ready, by the protocol of `sd_notify(3)`.
+//! Tells whoever started a process that it is ready and that it still runs, by the protocol of `sd_notify(3)`.
 //!
-//! In: `NOTIFY_SOCKET` from the environment. Out: datagrams.
+//! In: `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID` from the environment. Out: datagrams. Not by a crate: those that
+//! there are open the socket for each datagram, and a sealed process opens none.
 //! Must never fail the service: where nobody asked, there is nobody to tell.
 
 use std::ffi::OsStr;
@@ -8,9 +9,14 @@ use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 /// The way to whoever wants to know, opened before the process is sealed: afterwards it opens no sockets.
-pub struct Readiness(Option<UnixDatagram>);
+pub struct Readiness {
+    socket: Option<UnixDatagram>,
+    /// Who started it ends it when it has not told for so long that it runs.
+    watchdog: Option<Duration>,
+}
 
 impl Readiness {
     /// Opens the way that `NOTIFY_SOCKET` names, if it does.
@@ -18,12 +24,22 @@ impl Readiness {
     /// # Errors
     /// Nobody listens there; the service may go on.
     pub fn prepare() -> io::Result<Self> {
-        std::env::var_os("NOTIFY_SOCKET").map_or(Ok(Self(None)), |socket| Self::to(&socket))
+        let said = |name| std::env::var(name).ok();
+        match std::env::var_os("NOTIFY_SOCKET") {
+            None => Ok(Self::to_nobody()),
+            Some(socket) => Ok(Self {
+                watchdog: watchdog(said("WATCHDOG_USEC"), said("WATCHDOG_PID")),
+                ..Self::to(&socket)?
+            }),
+        }
     }
 
     /// To nobody.
     pub fn to_nobody() -> Self {
-        Self(None)
+        Self {
+            socket: None,
+            watchdog: None,
+        }
     }
 
     /// To a path, or with a leading `@` to a name in the abstract namespace.
@@ -34,7 +50,10 @@ impl Readiness {
         };
         let open = UnixDatagram::unbound()?;
         open.connect_addr(&address)?;
-        Ok(Self(Some(open)))
+        Ok(Self {
+            socket: Some(open),
+            watchdog: None,
+        })
     }
 
     /// Sends `READY=1`.
@@ -43,6 +62,11 @@ impl Readiness {
     /// Nobody listens any more; the service may go on.
     pub fn tell(&self) -> io::Result<()> {
         self.say(b"READY=1")
+    }
+
+    /// How often to tell that it still runs, if anybody watches for that: twice in the time after which it is ended.
+    pub fn alive_every(&self) -> Option<Duration> {
+        self.watchdog.map(|watchdog| watchdog / 2)
     }
 
     /// Sends `WATCHDOG=1`: it still runs.
@@ -54,11 +78,21 @@ impl Readiness {
     }
 
     fn say(&self, what: &[u8]) -> io::Result<()> {
-        if let Self(Some(open)) = self {
+        if let Some(open) = &self.socket {
             open.send(what)?;
         }
         Ok(())
     }
+}
+
+/// `WATCHDOG_USEC`, unless it is meant for another process.
+fn watchdog(microseconds: Option<String>, process: Option<String>) -> Option<Duration> {
+    let own = std::process::id().to_string();
+    if process.is_some_and(|process| process != own) {
+        return None;
+    }
+    let microseconds = microseconds?.parse().ok().filter(|n| *n > 0)?;
+    Some(Duration::from_micros(microseconds))
 }
 
 #[cfg(test)]
@@ -78,6 +112,20 @@ mod tests {
         let socket = UnixDatagram::bind(&path).unwrap();
         Readiness::to(path.as_os_str()).unwrap().tell().unwrap();
         assert_eq!(received(&socket), b"READY=1");
+    }
+
+    #[test]
+    fn a_watchdog_counts_for_the_process_that_it_names() {
+        let says = |time: &str, process: Option<&str>| {
+            watchdog(Some(time.to_owned()), process.map(str::to_owned))
+        };
+        let own = std::process::id().to_string();
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(says("60000000", Some(&own)), minute);
+        assert_eq!(says("60000000", None), minute);
+        assert_eq!(says("60000000", Some("1")), None);
+        assert_eq!((says("0", None), says("soon", None)), (None, None));
+        assert_eq!(watchdog(None, None), None);
     }
 
     #[test]

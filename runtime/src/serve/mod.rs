@@ -390,6 +390,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
 
     let runtime = crate::runtime()?;
     let models = Arc::new(models);
+    let url = names.url(encrypts, tcp.local_addr()?);
     let gate = Gate {
         names,
         access: Access::of(&state),
@@ -400,11 +401,18 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     };
     let ledger = Arc::new(Ledger::new(models.clone(), seal.clone(), &state));
     let restraint = models.restraint().clone();
+    let fingerprint = encrypts.then(|| tls::fingerprint(&state));
+    let door = panel::Door {
+        url,
+        fingerprint: fingerprint.transpose()?,
+        access: Access::of(&state),
+    };
     let panel = Panel::new(
         models.clone(),
         ledger.clone(),
         restraint,
         &state,
+        door,
         panel_users,
     );
     let panel = Arc::new(panel);
@@ -483,9 +491,24 @@ impl Served {
             () = stopped => {}
             () = models.rest_when_idle() => {}
             () = self.panel.outlive() => {}
+            () = still_computes(&models, &self.readiness) => {}
         }
         models.unload().await;
         Ok(())
+    }
+}
+
+/// Tells whoever started this that it still runs, for as long as it also computes.
+async fn still_computes(models: &Models, readiness: &Readiness) {
+    let Some(every) = readiness.alive_every() else {
+        return std::future::pending().await;
+    };
+    loop {
+        if models.computes().await {
+            // Nobody who listens is not there.
+            let _ = readiness.alive();
+        }
+        tokio::time::sleep(every).await;
     }
 }
 
@@ -505,6 +528,18 @@ fn router(models: Arc<Models>, ledger: Arc<Ledger>, panel: Arc<Panel>, gate: Arc
         .route("/metrics", get(metrics::metrics).with_state(panel.clone()))
         .route("/api/events", get(events::events).with_state(panel.clone()))
         .route("/api/panel", put(panel::tell).with_state(panel.clone()))
+        .route(
+            "/api/panel/test",
+            post(panel::test).with_state(panel.clone()),
+        )
+        .route(
+            "/api/panel/door",
+            get(panel::door).with_state(panel.clone()),
+        )
+        .route(
+            "/api/panel/pair",
+            post(panel::pair).with_state(panel.clone()),
+        )
         .route("/api/panel/stop", post(panel::stop).with_state(panel))
         .route("/api/render", post(page::render))
         .route(

@@ -375,6 +375,20 @@ impl Models {
         }
     }
 
+    /// Whether what is loaded still computes, tried out, whatever the privacy switch says; it may take as long as a batch.
+    /// Where nothing is loaded, or a model is on its way, nothing need compute.
+    pub async fn computes(&self) -> bool {
+        // Holding the engine would keep its model loaded.
+        let tried = self.current().map(|engine| engine.computes());
+        match tried {
+            Some(tried) if self.condition() == Condition::Well => {
+                // One that was freed meanwhile has not answered either.
+                tried.await || !self.current().is_some_and(|engine| engine.runs())
+            }
+            _ => true,
+        }
+    }
+
     /// Ends what is running and frees the model.
     pub async fn unload(&self) {
         let engine = self.current.write().expect("no panic while held").take();

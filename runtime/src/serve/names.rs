@@ -4,7 +4,7 @@
 //! A page of another site can make its own name point at this box (DNS rebinding); then its requests come
 //! from the same origin as they go to, and only the name tells that they are not the box's own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::http::uri::Authority;
 
@@ -29,6 +29,16 @@ impl Names {
         }
         names.extend(given.iter().map(|name| name.to_ascii_lowercase()));
         Self(names)
+    }
+
+    /// The page's address, for who types it: by this machine's name in `.local` unless one address alone is listened on.
+    pub fn url(&self, encrypts: bool, listens: SocketAddr) -> String {
+        let scheme = if encrypts { "https" } else { "http" };
+        let local = self.0.iter().find(|name| name.ends_with(".local"));
+        match local.filter(|_| listens.ip().is_unspecified()) {
+            Some(name) => format!("{scheme}://{name}:{}", listens.port()),
+            None => format!("{scheme}://{listens}"),
+        }
     }
 
     /// All of them.

@@ -25,6 +25,7 @@ use super::fields::parsed;
 use super::models::Models;
 use super::peer::Peer;
 use super::privacy::Ledger;
+use crate::access::{Access, Scope};
 
 /// A panel that has said nothing for so long is not there: its figures are old, and nobody cools by its word.
 const SILENT: Duration = Duration::from_secs(30);
@@ -41,11 +42,22 @@ pub struct Panel {
     ledger: Arc<Ledger>,
     restraint: Arc<Restraint>,
     mark: PathBuf,
+    door: Door,
     /// The users whose programs may speak as the panel.
     users: Vec<u32>,
     told: Mutex<Option<Told>>,
     /// Held while the switch is obeyed, so that on and off do not overtake each other.
     turning: Mutex<()>,
+}
+
+/// How one gets in from outside, for who stands before the box.
+pub struct Door {
+    /// The page's address.
+    pub url: String,
+    /// Of the certificate there; none without encryption.
+    pub fingerprint: Option<String>,
+    /// Where pairing codes are made.
+    pub access: Access,
 }
 
 struct Told {
@@ -72,6 +84,7 @@ impl Panel {
         ledger: Arc<Ledger>,
         restraint: Arc<Restraint>,
         state: &Path,
+        door: Door,
         users: Vec<u32>,
     ) -> Self {
         let mark = state.join(MARK);
@@ -86,6 +99,7 @@ impl Panel {
             ledger,
             restraint,
             mark,
+            door,
             users,
             told: Mutex::default(),
             turning: Mutex::default(),
@@ -246,6 +260,44 @@ pub async fn tell(
         "private": panel.closed() == Some(Closed::Private),
         "throttle": panel.throttle(),
     })))
+}
+
+/// `GET /api/panel/door`: the page's address, and the fingerprint of the certificate there.
+pub async fn door(
+    State(panel): State<Arc<Panel>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    panel.check(&peer, &headers)?;
+    let Door {
+        url, fingerprint, ..
+    } = &panel.door;
+    Ok(Json(json!({"url": url, "fingerprint": fingerprint})))
+}
+
+/// `POST /api/panel/pair`: a new pairing code, for the display of the box.
+pub async fn pair(
+    State(panel): State<Arc<Panel>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    panel.check(&peer, &headers)?;
+    let code = panel.door.access.new_code(Scope::Ask).map_err(|error| {
+        tracing::error!("nobody can be paired: {error:#}");
+        ApiError::failed("the box cannot write down who is let in; see its log")
+    })?;
+    tracing::info!("the box shows a pairing code: its button was pressed");
+    Ok(Json(json!({"code": code})))
+}
+
+/// `POST /api/panel/test`: whether the loaded model computes, tried out, past the queue and the privacy switch.
+pub async fn test(
+    State(panel): State<Arc<Panel>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, ApiError> {
+    panel.check(&peer, &headers)?;
+    Ok(Json(json!({"computes": panel.models.computes().await})))
 }
 
 /// `POST /api/panel/stop`: ends every answer that runs or waits.

@@ -175,6 +175,21 @@ fn a_board_that_measures_itself_has_sensors_and_another_has_none() {
         let state = states.next().json();
         ((&state["temperature"], &state["power"]) == (&json!(51), &json!(6.1))).then_some(())
     });
+    // A panel measures what energy is for.
+    engine.told_by_panel(&json!({
+        "temperature": 48.0, "power": 5.5, "joules_per_token": 0.31, "watt_hours": 61.2
+    }));
+    eventually("energy is announced", || {
+        let components = &heard.next_on(CONFIG).json()["components"];
+        let units = ["joules_per_token", "watt_hours"]
+            .map(|name| components[name]["unit_of_measurement"].clone());
+        (units == [json!("J"), json!("Wh")]).then_some(())
+    });
+    eventually("energy is shown", || {
+        let state = states.next().json();
+        let figures = ["power", "joules_per_token", "watt_hours"].map(|name| state[name].clone());
+        (figures == [json!(5.5), json!(0.31), json!(61.2)]).then_some(())
+    });
     // Without an engine nothing is measured, and no old figure stands.
     drop(engine);
     eventually("they are shown no longer", || {

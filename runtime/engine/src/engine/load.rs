@@ -103,7 +103,7 @@ impl Engine {
                 Some(Arc::new(PrefixStore::new(folder.clone(), identity)))
             }
         };
-        let (jobs, inbox) = std::sync::mpsc::channel();
+        let (sender, inbox) = std::sync::mpsc::channel();
         let (stats_sender, stats) = watch::channel(Stats::default());
         let stopping = Arc::new(AtomicBool::new(false));
         let waiting = Arc::new(Admission::new(options.queue));
@@ -128,7 +128,7 @@ impl Engine {
             model,
             template,
             info,
-            jobs: Some(jobs),
+            inbox: Some(sender),
             waiting,
             prefixes,
             restraint: options.restraint.clone(),

@@ -111,6 +111,21 @@ fn get(socket: &Path, path: &str) -> Option<String> {
 }
 
 impl Engine {
+    /// Tells it what its panel measures.
+    pub fn told_by_panel(&self, board: &serde_json::Value) {
+        let body = serde_json::json!({"board": board}).to_string();
+        let mut stream = UnixStream::connect(&self.socket).unwrap();
+        write!(
+            stream,
+            "PUT /api/panel HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
     /// Starts it with SmolLM2, its socket in `folder`, and waits until it is ready.
     pub fn start(folder: &Path) -> Self {
         Self::start_with(&smollm2(), folder)
