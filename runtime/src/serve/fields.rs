@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn as_many_values_as_nobody_needs_are_refused_before_they_are_read() {
-        let body = |n: usize| format!(r#"{{"a": [{}0]}}"#, "0,".repeat(n - 3));
+        let body = |n: usize| format!(r#"{{"a": [{}0]}}"#, "0,".repeat(n - 2));
         assert!(Fields::parse(body(MOST_VALUES).as_bytes()).is_ok());
         assert!(Fields::parse(body(MOST_VALUES + 1).as_bytes()).is_err());
     }
