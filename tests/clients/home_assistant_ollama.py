@@ -1,6 +1,6 @@
 """The requests of Home Assistant's Ollama integration, in its order. Arguments: URL, model.
 
-Setting up: `list`; a model that is not listed is pulled. Then it asks, with a window larger than this one's,
+Setting up: `list` and `ps`; a model that is not listed is pulled. Then it asks, with a window larger than this one's,
 and reads each chunk's role, content and thinking as its `_transform_stream` does. Last, an AI task.
 """
 import asyncio
@@ -15,6 +15,8 @@ async def main():
     client = ollama.AsyncClient(host=url, headers=None, verify=False)
     listed = {model["model"] for model in (await client.list()).get("models", [])}
     assert listed == {f"{name}:latest"}, listed
+    loaded = [model["model"] for model in (await client.ps())["models"]]
+    assert set(loaded) <= listed, loaded
     for model in sorted(listed):
         assert (await client.pull(model)).status == "success"
 

@@ -76,6 +76,7 @@ fn a_request_that_is_not_answered_by_its_deadline_ends() {
     let answer = serve.chat(&late);
     assert_eq!(answer.status, 408, "{}", answer.body);
     assert_eq!(answer.json()["error"]["code"], "deadline_exceeded");
+    assert_eq!(answer.header("x-should-retry"), Some("false"));
     let last = serve.open_chat_stream(&late).last().expect("an event");
     let last: Value = serde_json::from_str(&last).expect("an event is JSON");
     assert_eq!(last["error"]["code"], "deadline_exceeded", "{last}");

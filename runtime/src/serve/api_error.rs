@@ -212,6 +212,11 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.status == StatusCode::REQUEST_TIMEOUT {
+            // The openai packages ask again after a 408, and what came too late would be computed once more.
+            let never = HeaderValue::from_static("false");
+            response.headers_mut().insert("x-should-retry", never);
+        }
         response
     }
 }
