@@ -56,6 +56,9 @@ pub struct Key {
     pub name: String,
     /// What it may do.
     pub scope: Scope,
+    /// Whether it is a program that can wait while a person does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub automation: bool,
     /// When it was let in, in seconds since 1970.
     pub added: u64,
     sha256: Hash,
@@ -124,12 +127,12 @@ impl Access {
     }
 
     /// Makes a key. What is given is kept nowhere.
-    pub fn add(&self, name: &str, scope: Scope) -> anyhow::Result<String> {
+    pub fn add(&self, name: &str, scope: Scope, automation: bool) -> anyhow::Result<String> {
         self.change(|book| {
             if book.keys.iter().any(|key| key.name == name) {
                 bail!("there is a key {name:?}; revoke it, or take another name");
             }
-            book.add(name, scope)
+            book.add(name, scope, automation)
         })
     }
 
@@ -171,7 +174,7 @@ impl Access {
             };
             book.codes.clear();
             let name = book.free_name(name);
-            book.add(&name, code.scope).map(Some)
+            book.add(&name, code.scope, false).map(Some)
         })
     }
 
@@ -240,7 +243,7 @@ impl Access {
 }
 
 impl Book {
-    fn add(&mut self, name: &str, scope: Scope) -> anyhow::Result<String> {
+    fn add(&mut self, name: &str, scope: Scope, automation: bool) -> anyhow::Result<String> {
         if self.keys.len() >= MOST_KEYS {
             bail!(
                 "{MOST_KEYS} keys are there already: revoke some with `cloister keys revoke NAME`"
@@ -250,6 +253,7 @@ impl Book {
         self.keys.push(Key {
             name: name.to_owned(),
             scope,
+            automation,
             added: now(),
             sha256: Hash::of(&key),
         });
@@ -299,8 +303,8 @@ mod tests {
     fn a_key_is_known_until_it_is_revoked_and_kept_nowhere() {
         let (folder, access) = access();
         assert!(access.whose("").unwrap().is_none());
-        let key = access.add("attic", Scope::Ask).unwrap();
-        let other = access.add("cellar", Scope::Admin).unwrap();
+        let key = access.add("attic", Scope::Ask, false).unwrap();
+        let other = access.add("cellar", Scope::Admin, false).unwrap();
         assert_eq!(access.whose(&key).unwrap().unwrap().scope, Scope::Ask);
         assert_eq!(access.whose(&other).unwrap().unwrap().name, "cellar");
         assert!(access.whose(&key[..key.len() - 1]).unwrap().is_none());
@@ -309,7 +313,7 @@ mod tests {
             !kept.contains(&key) && !kept.contains(&key[9..20]),
             "{kept}"
         );
-        assert!(access.add("attic", Scope::Ask).is_err());
+        assert!(access.add("attic", Scope::Ask, false).is_err());
         // By another process, as `cloister keys` is one.
         assert!(Access::of(folder.path()).revoke("attic").unwrap());
         assert!(access.whose(&key).unwrap().is_none());
@@ -352,7 +356,7 @@ mod tests {
     fn the_file_is_the_owners_alone_and_a_damaged_one_lets_nobody_in() {
         use std::os::unix::fs::PermissionsExt;
         let (folder, access) = access();
-        let key = access.add("attic", Scope::Ask).unwrap();
+        let key = access.add("attic", Scope::Ask, false).unwrap();
         let file = folder.path().join("access.json");
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::write(&file, "{").unwrap();

@@ -136,6 +136,30 @@ fn a_key_is_shown_once_and_holds_from_when_it_is_made_until_it_is_revoked() {
 }
 
 #[test]
+fn each_key_is_a_client_of_its_own_from_whatever_address() {
+    let (serve, open) = Serve::start_open(&["--tls", "false", "--ctx", "256"]);
+    let http = Http::default();
+    let url = format!("http://{open}{CHAT}");
+    let request = question("Tell me of the sea and of all that swims in it.", 2).to_string();
+    let add = |more: &[&str]| {
+        let key = serve.command(&[&["keys", "add"], more].concat());
+        format!("Bearer {}", key.trim())
+    };
+    let (attic, robot) = (add(&["attic"]), add(&["robot", "--automation"]));
+    let listed = serve.command(&["keys", "list"]);
+    assert!(listed.contains("robot  (automation)"), "{listed}");
+    let cached = |key: &str| {
+        let answer = http.post_with(&url, &request, &[("authorization", key)]);
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.json()["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64()
+    };
+    assert_eq!(cached(&attic), Some(0));
+    assert_eq!(cached(&robot), Some(0));
+    assert!(cached(&attic) > Some(10));
+}
+
+#[test]
 fn a_code_pairs_one_browser_once_and_guesses_are_few() {
     let (serve, open) = Serve::start_open(&["--tls", "false", "--ctx", "256"]);
     let said = serve.command(&["pair"]);

@@ -66,6 +66,9 @@ enum KeysCommand {
         /// What it may do.
         #[arg(long, value_enum, default_value = "ask")]
         scope: Scope,
+        /// What it asks can wait while a person does, unless it says otherwise.
+        #[arg(long)]
+        automation: bool,
     },
     /// List who was let in: programs with keys, and paired browsers.
     List,
@@ -103,9 +106,13 @@ pub fn spaced(code: &str) -> String {
 pub fn keys(args: &KeysArgs) -> anyhow::Result<()> {
     let access = args.place.access()?;
     match &args.command {
-        KeysCommand::Add { name, scope } => {
+        KeysCommand::Add {
+            name,
+            scope,
+            automation,
+        } => {
             check_name(name).map_err(WrongUse)?;
-            output::print(access.add(name, *scope)?)?;
+            output::print(access.add(name, *scope, *automation)?)?;
             eprintln!(
                 "Kept nowhere: write it down now. Programs send it as `Authorization: Bearer ...`, as their API key."
             );
@@ -114,8 +121,9 @@ pub fn keys(args: &KeysArgs) -> anyhow::Result<()> {
             for key in access.keys()? {
                 let added = std::time::UNIX_EPOCH + std::time::Duration::from_secs(key.added);
                 let added = humantime::format_rfc3339_seconds(added);
+                let waits = if key.automation { "  (automation)" } else { "" };
                 output::print(format_args!(
-                    "{:5}  {added}  {}",
+                    "{:5}  {added}  {}{waits}",
                     key.scope.name(),
                     key.name
                 ))?;

@@ -87,7 +87,11 @@ async fn wait_after(error: &std::io::Error) {
 }
 
 async fn connection(stream: TcpStream, ip: IpAddr, app: Router, tls: Option<Arc<Tls>>) {
-    let peer = |encrypted| Peer::Address { ip, encrypted };
+    let peer = |encrypted| Peer::Address {
+        ip,
+        encrypted,
+        key: None,
+    };
     let Some(tls) = tls else {
         return serve(stream, peer(false), app, Some(HEAD_WITHIN)).await;
     };

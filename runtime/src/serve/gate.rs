@@ -26,7 +26,7 @@ use super::peer::Peer;
 use super::rate::{Rate, Wrong};
 use super::scopes::{Needs, needs};
 use super::{MAX_BODY, page};
-use crate::access::{Access, Scope};
+use crate::access::{Access, Key, Scope};
 
 /// The longest time that a body may take to arrive.
 const BODY_WITHIN: Duration = Duration::from_secs(60);
@@ -57,11 +57,15 @@ pub struct Gate {
 pub async fn pass(
     State(gate): State<Arc<Gate>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     match gate.check(&peer, &request) {
-        Ok(largest) => {
+        Ok((largest, key)) => {
+            if let Peer::Address { ip, encrypted, .. } = peer {
+                let known = Peer::Address { ip, encrypted, key };
+                request.extensions_mut().insert(ConnectInfo(known));
+            }
             let bodies = match &peer {
                 Peer::Address { ip, .. } if !is_own(*ip) => &gate.network,
                 _ => &gate.own,
@@ -105,12 +109,12 @@ async fn next(chunks: &mut BodyDataStream) -> Option<Result<Bytes, axum::Error>>
 }
 
 impl Gate {
-    /// The most bytes that the body may have.
-    fn check(&self, peer: &Peer, request: &Request) -> Result<usize, ApiError> {
+    /// The most bytes that the body may have, and the key that was needed.
+    fn check(&self, peer: &Peer, request: &Request) -> Result<(usize, Option<Key>), ApiError> {
         // No browser reaches the socket.
         let Peer::Address { ip, encrypted, .. } = peer else {
             return match same_origin(request.headers(), "http") {
-                true => Ok(MAX_BODY),
+                true => Ok((MAX_BODY, None)),
                 false => Err(other_site()),
             };
         };
@@ -120,7 +124,7 @@ impl Gate {
             return Err(other_site());
         }
         if ip.is_loopback() {
-            return Ok(MAX_BODY);
+            return Ok((MAX_BODY, None));
         }
         if let Err(seconds) = self.rate.count(*ip, Instant::now()) {
             return Err(ApiError::too_often(seconds));
@@ -128,9 +132,9 @@ impl Gate {
         let path = request.extensions().get::<MatchedPath>();
         match path.map(|path| needs(path.as_str())) {
             // The page's files: but for the one that leads on, they are the same for everybody.
-            None if !page::is_opened(request) => Ok(MAX_OPEN_BODY),
+            None if !page::is_opened(request) => Ok((MAX_OPEN_BODY, None)),
             None => self.check_scope(request, Scope::Ask),
-            Some(Needs::Nothing) => Ok(MAX_OPEN_BODY),
+            Some(Needs::Nothing) => Ok((MAX_OPEN_BODY, None)),
             Some(Needs::Scope(scope)) => self.check_scope(request, scope),
         }
     }
@@ -160,7 +164,11 @@ impl Gate {
         }
     }
 
-    fn check_scope(&self, request: &Request, needed: Scope) -> Result<usize, ApiError> {
+    fn check_scope(
+        &self,
+        request: &Request,
+        needed: Scope,
+    ) -> Result<(usize, Option<Key>), ApiError> {
         let shown = secret(request.headers()).ok_or_else(|| {
             ApiError::unauthorized("who asks from the network needs a key: open /pair in a browser, or send `Authorization: Bearer KEY` with a key of `cloister keys add`")
         })?;
@@ -175,7 +183,7 @@ impl Gate {
             Some(key) if key.scope < needed => Err(ApiError::forbidden(
                 "this key may ask; for this one with the scope admin is needed",
             )),
-            Some(_) => Ok(MAX_BODY),
+            Some(key) => Ok((MAX_BODY, Some(key))),
         }
     }
 }

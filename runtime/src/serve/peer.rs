@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use cloister_engine::{Client, Priority};
 
 use super::gate::is_own;
+use crate::access::Key;
 
 /// A local program that asks for others names each of them by this header.
 const ASKER: &str = "cloister-asker";
@@ -28,6 +29,8 @@ pub enum Peer {
         ip: IpAddr,
         /// Whether by TLS.
         encrypted: bool,
+        /// The key that was shown, if one was needed.
+        key: Option<Key>,
     },
     /// Over the Unix socket: the user's number, if the kernel tells.
     LocalUser(Option<u32>),
@@ -40,7 +43,7 @@ impl Peer {
         let for_others = matches!(self, Self::LocalUser(_)) && headers.contains_key(ASKER);
         Asker {
             client: self.client(headers),
-            priority: match for_others {
+            priority: match for_others || self.key().is_some_and(|key| key.automation) {
                 true => Priority::Automation,
                 false => Priority::Interactive,
             },
@@ -51,10 +54,19 @@ impl Peer {
         }
     }
 
-    /// The client of a request: an address, or a local user, or one of those for whom a local user asks.
+    fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Address { key, .. } => key.as_ref(),
+            Self::LocalUser(_) => None,
+        }
+    }
+
+    /// The client of a request: a key, or an address that needs none, or a local user, or one of those for whom a local
+    /// user asks.
     /// A name that is claimed can only divide a user's own requests, never reach another user's.
     fn client(&self, headers: &HeaderMap) -> Client {
         Client(match self {
+            Self::Address { key: Some(key), .. } => format!("key {}", key.name),
             Self::Address { ip, .. } => ip.to_string(),
             Self::LocalUser(user) => {
                 let user = user.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
@@ -80,6 +92,7 @@ mod tests {
         Peer::Address {
             ip: ip.into(),
             encrypted: false,
+            key: None,
         }
     }
 
@@ -96,5 +109,25 @@ mod tests {
         let own = from([127, 0, 0, 1]);
         assert!(own.asker(&headers).owner && local.asker(&HeaderMap::new()).owner);
         assert!(!phone.asker(&headers).owner && !local.asker(&headers).owner);
+    }
+
+    #[test]
+    fn a_key_is_the_client_wherever_it_comes_from_and_may_be_a_programs() {
+        let folder = tempfile::tempdir().unwrap();
+        let access = crate::access::Access::of(folder.path());
+        for (name, automation, priority) in [
+            ("attic", false, Priority::Interactive),
+            ("robot", true, Priority::Automation),
+        ] {
+            let secret = access.add(name, crate::access::Scope::Ask, automation);
+            let peer = Peer::Address {
+                ip: [10, 0, 0, 1].into(),
+                encrypted: false,
+                key: access.whose(&secret.unwrap()).unwrap(),
+            };
+            let asker = peer.asker(&HeaderMap::new());
+            assert_eq!(asker.client.0, format!("key {name}"));
+            assert_eq!(asker.priority, priority);
+        }
     }
 }
