@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::fours::ZERO;
-use super::isa::Isa;
+use super::isa::{Isa, less_zero_weights};
 
 /// Armv8.2 with dot products: Cortex-A76, A78AE, Neoverse.
 pub(super) struct DotProduct;
@@ -31,10 +31,7 @@ impl Isa for DotProduct {
     ) -> int32x4_t {
         // SAFETY: by the caller's word.
         unsafe {
-            // What weights of zero would add.
-            let below = vshlq_n_s16::<5>(scales);
-            let total = vmlsl_s16(total, vget_low_s16(below), vget_low_s16(sums));
-            let total = vmlsl_high_s16(total, below, sums);
+            let total = less_zero_weights(total, sums, scales);
             let [a, b, c, d, e, f, g, h] = *weights;
             let low = vmovl_s16(vget_low_s16(scales));
             let total = four_groups_of_16(total, [a, b, c, d], values, low);

@@ -74,10 +74,7 @@ impl Isa for Plain {
     ) -> int32x4_t {
         // SAFETY: by the caller's word.
         unsafe {
-            // What weights of zero would add.
-            let below = vshlq_n_s16::<5>(scales);
-            let total = vmlsl_s16(total, vget_low_s16(below), vget_low_s16(sums));
-            let total = vmlsl_high_s16(total, below, sums);
+            let total = less_zero_weights(total, sums, scales);
             // Two products in each of eight numbers; four in each after a pairwise addition, at most 4 * 63 * 127.
             let [a, b, c, d, e, f, g, h] = *weights;
             let total = two_groups_of_16::<0>(total, [a, b], values, scales);
@@ -95,6 +92,24 @@ impl Isa for Plain {
             let pairs = vpaddlq_s16(products(weights[0], values));
             vpadalq_s16(pairs, products(weights[1], values.add(16)))
         }
+    }
+}
+
+/// `total` without what weights of 32, which stand for zero, add to it: groups with these scales and sums of values.
+///
+/// # Safety
+/// The CPU has NEON.
+#[inline(always)]
+pub(super) unsafe fn less_zero_weights(
+    total: int32x4_t,
+    sums: int16x8_t,
+    scales: int16x8_t,
+) -> int32x4_t {
+    // SAFETY: by the caller's word.
+    unsafe {
+        let below = vshlq_n_s16::<5>(scales);
+        let total = vmlsl_s16(total, vget_low_s16(below), vget_low_s16(sums));
+        vmlsl_high_s16(total, below, sums)
     }
 }
 
