@@ -59,9 +59,10 @@ pub fn survive(version: &str, asks: usize, kills_of_each: usize, pause: std::ops
         seed % below
     };
     let mut left = [kills_of_each; 3];
-    while left.iter().any(|left| *left > 0) {
-        // There are to be new asks under way at each kill.
-        let steps = asks.div_ceil(3 * kills_of_each);
+    let kills = 3 * kills_of_each;
+    for kill in 0..kills {
+        // There are to be new asks under way at each kill, also at the last: an asker that has all its answers ends.
+        let steps = asks * (kill + 1) / kills - asks * kill / kills;
         writeln!(to_asker, "{steps}").unwrap();
         std::thread::sleep(Duration::from_millis(
             pause.start + random(pause.end - pause.start),
