@@ -40,12 +40,14 @@ static FILES: &[(&str, &str, &[u8])] = files! {
     "/index.html" => HTML,
     "/pair.html" => HTML,
     "/privacy.html" => HTML,
+    "/box.html" => HTML,
     "/style.css" => CSS,
     "/icon.svg" => SVG,
     "/app.js" => SCRIPT,
     "/js/announce.js" => SCRIPT,
     "/js/answer.js" => SCRIPT,
     "/js/api.js" => SCRIPT,
+    "/js/box.js" => SCRIPT,
     "/js/composer.js" => SCRIPT,
     "/js/conversation.js" => SCRIPT,
     "/js/dom.js" => SCRIPT,
@@ -89,7 +91,7 @@ fn pack(bytes: &[u8]) -> Packed {
 /// The file at the path of a request, or `None` where the page has no such file.
 ///
 /// `""` and `"/"` are the page itself, `"/pair"` is where a browser is let in, `"/privacy"` the page about what is
-/// kept. The path is taken as it stands: no query, nothing decoded.
+/// kept, `"/box"` the owner's. The path is taken as it stands: no query, nothing decoded.
 ///
 /// ```
 /// let page = cloister_page::asset("/").unwrap();
@@ -101,6 +103,7 @@ pub fn asset(path: &str) -> Option<Asset> {
         "" | "/" => "/index.html",
         "/pair" => "/pair.html",
         "/privacy" => "/privacy.html",
+        "/box" => "/box.html",
         path => path,
     };
     let at = FILES.iter().position(|(name, ..)| *name == path)?;

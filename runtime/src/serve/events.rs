@@ -11,6 +11,7 @@ use futures_core::Stream;
 use serde_json::{Value, json};
 
 use super::models::Condition;
+use super::notices::Notices;
 use super::panel::Panel;
 use super::sensors::Sensors;
 
@@ -21,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// `GET /api/events`: an event `state` now and after each change.
 pub async fn events(
-    State(panel): State<Arc<Panel>>,
+    State((panel, notices)): State<(Arc<Panel>, Arc<Notices>)>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let stream = async_stream::stream! {
         let mut told = Value::Null;
@@ -43,6 +44,7 @@ pub async fn events(
                 "tokens": {"prompt": now.prompt_tokens, "generated": now.generated_tokens},
                 "private": panel.closed() == Some(Closed::Private),
                 "throttle": panel.throttle(),
+                "notices": notices.lines(),
             });
             // Holding the engine would keep its model loaded.
             drop(engine);

@@ -25,7 +25,7 @@ use super::pair::COOKIE;
 use super::peer::Peer;
 use super::rate::{Rate, Wrong};
 use super::scopes::{Needs, needs};
-use super::{MAX_BODY, page};
+use super::{MAX_BODY, files, page};
 use crate::access::{Access, Key, Scope};
 
 /// The longest time that a body may take to arrive.
@@ -66,6 +66,9 @@ pub async fn pass(
                 let known = Peer::Address { ip, encrypted, key };
                 request.extensions_mut().insert(ConnectInfo(known));
             }
+            if is_file(&request) {
+                return next.run(request).await;
+            }
             let bodies = match &peer {
                 Peer::Address { ip, .. } if !is_own(*ip) => &gate.network,
                 _ => &gate.own,
@@ -90,6 +93,12 @@ pub async fn pass(
             error.into_response()
         }
     }
+}
+
+/// Whether its body goes to the disk, piece by piece.
+fn is_file(request: &Request) -> bool {
+    let path = request.extensions().get::<MatchedPath>();
+    path.is_some_and(|path| path.as_str() == files::PATH)
 }
 
 /// Reads a body as far as a refused client may go on sending, and forgets it.

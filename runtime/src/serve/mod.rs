@@ -13,6 +13,7 @@ mod embedders;
 mod embeddings;
 mod events;
 mod fields;
+mod files;
 mod gate;
 #[cfg(test)]
 mod hostile;
@@ -23,6 +24,7 @@ mod metrics;
 mod model_list;
 mod models;
 mod names;
+mod notices;
 mod ollama;
 mod openapi;
 mod page;
@@ -57,10 +59,12 @@ use crate::settings::{self, WrongUse};
 use crate::up::home_network;
 use crate::{rehearsal, renderer};
 use bodies::Bodies;
+use files::Files;
 use gate::Gate;
 use idle::Stay;
 use models::Models;
 use names::Names;
+use notices::Notices;
 use panel::Panel;
 use privacy::Ledger;
 use templates::Template;
@@ -172,6 +176,9 @@ pub struct ServeOptions {
         value_name = "FILE"
     )]
     model_draft: Option<PathBuf>,
+    /// A file whose lines the page shows: what the system around this has to tell the owner.
+    #[arg(long, env = "CLOISTER_NOTICES", value_name = "FILE")]
+    notices: Option<PathBuf>,
     /// Multiply matrices with ggml's own kernels only.
     #[arg(long, env = "CLOISTER_NO_KERNELS")]
     #[serde(default)]
@@ -248,6 +255,7 @@ impl ServeOptions {
             templates: self.templates.or(other.templates),
             cache_disk: self.cache_disk.or(other.cache_disk),
             model_draft: self.model_draft.or(other.model_draft),
+            notices: self.notices.or(other.notices),
             no_kernels: self.no_kernels || other.no_kernels,
         }
     }
@@ -386,7 +394,13 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     });
     let panel_users = panel::users();
     // From here on nothing new leads out: no socket is opened, no program started, no other file read.
-    let seal = processes::serve(&models.reads(), &state).seal()?;
+    let notices = Notices(options.notices);
+    let seal = processes::serve(&models.reads(), &state);
+    let seal = notices
+        .folder()
+        .into_iter()
+        .fold(seal, |seal, folder| seal.read(folder))
+        .seal()?;
 
     let runtime = crate::runtime()?;
     let models = Arc::new(models);
@@ -417,7 +431,13 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
     );
     let panel = Arc::new(panel);
     let served = Served {
-        app: router(models.clone(), ledger, panel.clone(), Arc::new(gate)),
+        app: router(
+            models.clone(),
+            ledger,
+            panel.clone(),
+            (Arc::new(Files::of(&state)), Arc::new(notices)),
+            Arc::new(gate),
+        ),
         models,
         panel,
         tls,
@@ -512,7 +532,13 @@ async fn still_computes(models: &Models, readiness: &Readiness) {
     }
 }
 
-fn router(models: Arc<Models>, ledger: Arc<Ledger>, panel: Arc<Panel>, gate: Arc<Gate>) -> Router {
+fn router(
+    models: Arc<Models>,
+    ledger: Arc<Ledger>,
+    panel: Arc<Panel>,
+    (files, notices): (Arc<Files>, Arc<Notices>),
+    gate: Arc<Gate>,
+) -> Router {
     Router::new()
         .route(
             "/pair",
@@ -526,7 +552,11 @@ fn router(models: Arc<Models>, ledger: Arc<Ledger>, panel: Arc<Panel>, gate: Arc
         .route("/health", get(model_list::health))
         .route("/openapi.json", get(openapi::document))
         .route("/metrics", get(metrics::metrics).with_state(panel.clone()))
-        .route("/api/events", get(events::events).with_state(panel.clone()))
+        .route(
+            "/api/events",
+            get(events::events).with_state((panel.clone(), notices)),
+        )
+        .route("/api/box/files/{name}", put(files::put).with_state(files))
         .route("/api/panel", put(panel::tell).with_state(panel.clone()))
         .route(
             "/api/panel/test",

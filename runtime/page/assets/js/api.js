@@ -83,6 +83,21 @@ export async function eraseEverything() {
   await call("/api/privacy/erase", post({ everything: true }));
 }
 
+/** Brings a file to the box; `onShare` hears how much of it is there, 0 to 1. `fetch` tells nothing of that. */
+export function bring(file, onShare) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", `/api/box/files/${encodeURIComponent(file.name)}`);
+    request.upload.addEventListener("progress", ({ loaded, total }) => onShare(loaded / total));
+    request.addEventListener("error", () => reject(new ApiError(UNREACHABLE)));
+    request.addEventListener("load", () => {
+      if (request.status < 300) return resolve();
+      refusal(new Response(request.response, { status: request.status })).then(reject);
+    });
+    request.send(file);
+  });
+}
+
 /** Sanitised HTML of a text in Markdown. */
 export async function render(text) {
   const response = await call("/api/render", post({ text }));

@@ -14,6 +14,7 @@ export function watchStatus(onModel) {
     line.replaceChildren(inWords(state), element("span", { className: "speed", textContent: speed(state) }));
     line.dataset.busy = String((state.slots?.busy ?? 0) > 0);
     line.hidden = false;
+    byId("box").textContent = state.notices?.length ? `This box: ${state.notices.length} to read` : "This box";
     if (state.model !== model) {
       model = state.model;
       onModel();
