@@ -10,6 +10,7 @@ use crate::WeightType;
 use crate::activation::Layout;
 use crate::experts::{Experts, Groups};
 use crate::panel::Panel;
+use crate::panels::Panels;
 use crate::simd::Simd;
 
 /// One product: `rows` rows of `k` weights with `columns` columns of `k` floats, giving `columns` columns of
@@ -100,6 +101,29 @@ unsafe extern "C" fn cloister_kernels_compute(
     };
     let layout = layout(simd, weight_type, product);
     let experts = &product.experts;
+    let mut whole = Panel {
+        weights: product.weights,
+        weights_stride: product.weights_stride as usize,
+        rows: product.rows as usize,
+        columns: work,
+        n_columns: product.columns as usize,
+        layout,
+        output: product.output.cast(),
+        output_stride: product.output_stride as usize,
+        picks: std::ptr::null(),
+        next: std::ptr::null(),
+    };
+    let mut queue = Queue {
+        simd,
+        weight_type,
+        threadpool,
+        nth: nth as usize,
+        next: ith as usize,
+        passed: 0,
+    };
+    if experts.count == 0 {
+        queue.ask_for_first(&whole);
+    }
 
     // Each thread quantizes its share of every column's blocks.
     let blocks = layout.k / layout.block_len;
@@ -124,25 +148,6 @@ unsafe extern "C" fn cloister_kernels_compute(
     // SAFETY: every thread comes here.
     unsafe { ggml_barrier(threadpool) };
 
-    let mut whole = Panel {
-        weights: product.weights,
-        weights_stride: product.weights_stride as usize,
-        rows: product.rows as usize,
-        columns: work,
-        n_columns: product.columns as usize,
-        layout,
-        output: product.output.cast(),
-        output_stride: product.output_stride as usize,
-        picks: std::ptr::null(),
-    };
-    let mut queue = Queue {
-        simd,
-        weight_type,
-        threadpool,
-        nth: nth as usize,
-        next: ith as usize,
-        passed: 0,
-    };
     if experts.count == 0 {
         // SAFETY: `accepted` looked at the CPU; the tensors are as the product says.
         unsafe { queue.compute(&whole) };
@@ -175,6 +180,19 @@ struct Queue {
 }
 
 impl Queue {
+    fn panels(&self, whole: &Panel) -> Panels {
+        let row_bytes = self.weight_type.row_bytes(whole.layout.k);
+        let sizes = self.simd.panel_rows(row_bytes, whole.n_columns);
+        Panels::new(whole.rows, self.nth, sizes)
+    }
+
+    /// Asks memory for the first rows of the panel that this thread begins with.
+    fn ask_for_first(&self, whole: &Panel) {
+        if let Some(rows) = self.panels(whole).rows_of(self.next) {
+            self.simd.ask_for_first(whole.row(rows.start), whole);
+        }
+    }
+
     /// Computes this thread's panels of `whole`.
     ///
     /// # Safety
@@ -184,25 +202,24 @@ impl Queue {
         if whole.n_columns == 0 {
             return;
         }
-        let row_bytes = self.weight_type.row_bytes(whole.layout.k);
-        let panel_rows = self
-            .simd
-            .panel_rows(whole.rows, row_bytes, whole.n_columns, self.nth);
-        let count = whole.rows.div_ceil(panel_rows);
-        while self.next < self.passed + count {
-            let first = (self.next - self.passed) * panel_rows;
+        let mut panels = self.panels(whole);
+        let mut mine = panels.rows_of(self.next - self.passed);
+        while let Some(rows) = mine {
+            // The next one is taken before this one is computed, so that it can be asked for meanwhile.
+            // SAFETY: the threadpool lives.
+            self.next = unsafe { ggml_threadpool_chunk_add(self.threadpool, 1) } as usize;
+            mine = panels.rows_of(self.next - self.passed);
+            let next = mine.as_ref().map(|next| whole.row(next.start));
             let panel = Panel {
-                weights: whole.row(first),
-                rows: panel_rows.min(whole.rows - first),
-                output: whole.output.wrapping_add(first),
+                weights: whole.row(rows.start),
+                rows: rows.len(),
+                output: whole.output.wrapping_add(rows.start),
+                next: next.unwrap_or(std::ptr::null()),
                 ..*whole
             };
             // SAFETY: by the caller's word; each panel is taken by one thread.
-            unsafe {
-                self.simd.multiply(self.weight_type, &panel);
-                self.next = ggml_threadpool_chunk_add(self.threadpool, 1) as usize;
-            }
+            unsafe { self.simd.multiply(self.weight_type, &panel) };
         }
-        self.passed += count;
+        self.passed += panels.count();
     }
 }

@@ -24,6 +24,8 @@ mod hook;
 mod neon;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod panel;
+#[cfg(all(feature = "ggml", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod panels;
 pub mod peak;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub mod product;

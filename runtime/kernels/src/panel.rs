@@ -21,6 +21,8 @@ pub(crate) struct Panel {
     pub output_stride: usize,
     /// Null, or which columns these are, and where their products go.
     pub picks: *const Pick,
+    /// Null, or the row that whoever computes this will begin with next: what memory may be asked for meanwhile.
+    pub next: *const u8,
 }
 
 /// A column of those that are quantized, picked for a panel.

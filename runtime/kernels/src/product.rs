@@ -63,6 +63,7 @@ pub fn multiply(weights: &[u8], columns: &Columns) -> Vec<f32> {
         output: output.as_mut_ptr(),
         output_stride: rows * 4,
         picks: std::ptr::null(),
+        next: std::ptr::null(),
     };
     // SAFETY: all parts are as long as the panel says.
     unsafe { columns.simd.multiply(columns.weight_type, &panel) };

@@ -115,6 +115,18 @@ impl Simd {
         }
     }
 
+    /// Asks memory for the first rows of a panel, from `row` on, that will be computed soon.
+    #[cfg(feature = "ggml")]
+    pub fn ask_for_first(self, row: *const u8, panel: &Panel) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => avx512::ask_for_first(row, panel.weights_stride),
+            _ => {
+                let _ = (row, panel);
+            }
+        }
+    }
+
     /// Whether a copy of the weights in ggml's interleaved layout is no faster.
     #[cfg(feature = "ggml")]
     pub fn needs_no_interleaving(self) -> bool {
@@ -132,33 +144,24 @@ impl Simd {
         }
     }
 
-    /// Rows of a panel, of `rows` with `row_bytes` bytes each, for `columns` columns and `threads` threads.
+    /// Most rows of a panel, with `row_bytes` bytes each, for `columns` columns; and what they are a multiple of.
     #[cfg(feature = "ggml")]
-    pub fn panel_rows(
-        self,
-        rows: usize,
-        row_bytes: usize,
-        columns: usize,
-        threads: usize,
-    ) -> usize {
-        // At least two panels for each thread, so that one on a slower core can take fewer.
-        let fair = rows.div_ceil(2 * threads);
+    pub fn panel_rows(self, row_bytes: usize, columns: usize) -> (usize, usize) {
         let row_by_row = match columns {
-            ..=4 => (STREAM_BYTES / row_bytes).clamp(1, fair.max(1)),
+            ..=4 => (STREAM_BYTES / row_bytes).max(1),
             _ => (PANEL_BYTES / row_bytes).clamp(1, 64),
         };
         match self {
+            // Each row meets all columns before the next is read.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 if columns <= avx512::FEW_COLUMNS => (STREAM_BYTES / row_bytes)
-                .min(fair)
-                .next_multiple_of(avx512::ROWS),
+            Self::Avx512 if columns <= avx512::FEW_COLUMNS => (usize::MAX, avx512::ROWS),
             // All of them meet the same slice of the columns before the next slice is read.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => 256.min(fair).next_multiple_of(2 * avx512::ROWS),
+            Self::Avx512 => (256, 2 * avx512::ROWS),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => row_by_row,
+            Self::Avx2 => (row_by_row, 1),
             #[cfg(target_arch = "aarch64")]
-            Self::DotProduct | Self::Neon => row_by_row.next_multiple_of(neon::ROWS),
+            Self::DotProduct | Self::Neon => (row_by_row, neon::ROWS),
         }
     }
 }

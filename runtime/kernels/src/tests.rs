@@ -90,6 +90,7 @@ fn multiplies_as_scalar(
         output: output.as_mut_ptr(),
         output_stride: output_stride * 4,
         picks: std::ptr::null(),
+        next: std::ptr::null(),
     };
     // SAFETY: all parts are as long as the panel says.
     unsafe { simd.multiply(weight_type, &panel) };
@@ -256,6 +257,7 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
                 output: output.as_mut_ptr(),
                 output_stride: 4,
                 picks: std::ptr::null(),
+                next: std::ptr::null(),
             };
             // SAFETY: all parts are as long as the panel says.
             unsafe { simd.multiply(weight_type, &panel) };

@@ -25,7 +25,7 @@ pub(super) trait SuperBlock {
     /// As [`Kernel::unpack`], for one block; the tile has room for it.
     unsafe fn unpack_scales(rows: &Rows, at: usize, tile: *mut Tile, index: usize);
 
-    /// As [`SuperBlock::unpack_scales`], the weights.
+    /// As [`SuperBlock::unpack_scales`], the weights; meanwhile, memory is asked for the next ones.
     ///
     /// # Safety
     /// As there.
@@ -51,7 +51,6 @@ impl<B: SuperBlock> Kernel for Of<B> {
     unsafe fn unpack(rows: &Rows, blocks: usize, tile: *mut Tile) {
         for block in 0..blocks {
             let at = block * B::BYTES;
-            rows.prefetch(at, B::BYTES);
             // SAFETY: the rows have this block, and the tile has room for as many.
             unsafe {
                 B::unpack_scales(rows, at, tile, block);
@@ -280,6 +279,7 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
                     [nibble; 4]
                 };
                 for pair in 0..4 {
+                    rows.prefetch_eighth(half * 4 + pair, at, Self::BYTES);
                     let packed = rows.load(low + pair * 32 + half * 16);
                     for i in 0..4 {
                         let mut both = [
@@ -416,6 +416,7 @@ impl SuperBlock for SixBit {
                 for side in 0..2 {
                     let high = rows.load(at + 128 + half * 32 + side * 16);
                     for odd in 0..2 {
+                        rows.prefetch_eighth(half * 4 + side * 2 + odd, at, Self::BYTES);
                         let low = rows.load(at + half * 64 + odd * 32 + side * 16);
                         for i in 0..4 {
                             let high = [

@@ -98,6 +98,14 @@ pub(crate) unsafe fn multiply(weight_type: WeightType, panel: &Panel) {
     }
 }
 
+/// Asks memory for sixteen rows from `row` on, which will be computed soon.
+pub(crate) fn ask_for_first(row: *const u8, stride: usize) {
+    tile::ask(row, 0..(stride * ROWS).min(FIRST_BYTES) / 64);
+}
+
+/// Most that [`ask_for_first`] asks for: what is asked for all at once waits for each other.
+const FIRST_BYTES: usize = 32 << 10;
+
 /// With more columns than this, a column's values are multiplied with two tiles at once.
 pub(crate) const FEW_COLUMNS: usize = 8;
 
@@ -152,6 +160,7 @@ unsafe fn multiply_tiles<K: Kernel, const R: usize>(panel: &Panel) {
     // For many columns, a slice of all rows at a time, whose values then stay in the second-level cache;
     // for few, each row to its end, as memory likes it.
     let stretch = if R == 1 { ROWS } else { panel.rows };
+    let tile_bytes = slice * K::BLOCK_BYTES;
     for stretch in (0..panel.rows)
         .step_by(stretch)
         .map(|from| from..(from + stretch).min(panel.rows))
@@ -159,8 +168,22 @@ unsafe fn multiply_tiles<K: Kernel, const R: usize>(panel: &Panel) {
         for first in (0..blocks).step_by(slice) {
             let count = (blocks - first).min(slice);
             for row in stretch.clone().step_by(R * ROWS) {
+                let at = first * K::BLOCK_BYTES;
+                let next = if row + R * ROWS < panel.rows {
+                    panel.row(row + R * ROWS).wrapping_add(at)
+                } else if first + slice < blocks {
+                    panel.weights.wrapping_add(at + tile_bytes)
+                } else {
+                    panel.next
+                };
                 for r in 0..R {
-                    let rows = Rows::of(panel, row + r * ROWS, first * K::BLOCK_BYTES);
+                    let row = row + r * ROWS;
+                    let rows = if R == 1 {
+                        Rows::of(panel, row, at)
+                    } else {
+                        let below = panel.weights_stride * r * ROWS;
+                        Rows::before(panel, row, at, next.wrapping_add(below))
+                    };
                     // SAFETY: the rows have these blocks, and the tile is one of ours.
                     unsafe { K::unpack(&rows, count, tiles.add(r)) };
                 }

@@ -28,19 +28,37 @@ pub(super) struct Tile {
 pub(super) struct Rows {
     starts: [*const u8; ROWS],
     ahead: *const u8,
+    /// Bytes from one of the next sixteen rows to the one after it, or 0: all of their bytes in one piece.
+    ahead_stride: usize,
 }
 
 impl Rows {
-    /// The panel's rows from `row` on, from byte `at` of each. Beyond the panel's end, its last row again.
+    /// The panel's rows from `row` on, from byte `at` of each; beyond the panel's end, its last row again. For rows that
+    /// are read to their end before others.
     pub fn of(panel: &Panel, row: usize, at: usize) -> Self {
+        let next = if row + ROWS < panel.rows {
+            panel.row(row + ROWS)
+        } else {
+            panel.next
+        };
+        // As the next sixteen rows lie behind each other without a gap, each of their bytes is asked for once.
+        Self::asking(panel, row, at, next.wrapping_add(at * ROWS), 0)
+    }
+
+    /// As [`Rows::of`], for rows after which bytes from `next` on, and below them, are read.
+    pub fn before(panel: &Panel, row: usize, at: usize, next: *const u8) -> Self {
+        Self::asking(panel, row, at, next, panel.weights_stride)
+    }
+
+    fn asking(panel: &Panel, row: usize, at: usize, ahead: *const u8, ahead_stride: usize) -> Self {
         let mut starts = [std::ptr::null(); ROWS];
         for (i, start) in starts.iter_mut().enumerate() {
             *start = panel.row((row + i).min(panel.rows - 1)).wrapping_add(at);
         }
         Self {
             starts,
-            // As the next sixteen rows lie behind these without a gap, each of their bytes is asked for once.
-            ahead: panel.row(row + ROWS).wrapping_add(at * ROWS),
+            ahead,
+            ahead_stride,
         }
     }
 
@@ -131,16 +149,34 @@ impl Rows {
         }
     }
 
-    /// The sixteenth of [`Rows::prefetch`] that is asked for beside row `row`: asked for all at once, lines wait for
-    /// each other, and the arithmetic for them.
+    /// An eighth of [`Rows::prefetch`]: asked for all at once, lines wait for each other, and the arithmetic for them.
+    #[inline(always)]
+    pub fn prefetch_eighth(&self, index: usize, at: usize, bytes: usize) {
+        for row in [index * 2, index * 2 + 1] {
+            self.prefetch_beside(row, at, bytes);
+        }
+    }
+
+    /// The sixteenth of [`Rows::prefetch`] that is asked for beside row `row`.
     #[inline(always)]
     pub fn prefetch_beside(&self, row: usize, at: usize, bytes: usize) {
+        if self.ahead_stride > 0 {
+            let share = self.ahead.wrapping_add(self.ahead_stride * row + at);
+            ask(share, 0..bytes.div_ceil(64));
+            return;
+        }
         let share = self.ahead.wrapping_add(at * ROWS);
         let lines = (bytes * ROWS).div_ceil(64);
-        for line in lines * row / ROWS..lines * (row + 1) / ROWS {
-            // SAFETY: a prefetch never faults.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(share.wrapping_add(line * 64).cast()) };
-        }
+        ask(share, lines * row / ROWS..lines * (row + 1) / ROWS);
+    }
+}
+
+/// Asks memory for `lines` of 64 bytes each after `from`.
+#[inline(always)]
+pub(super) fn ask(from: *const u8, lines: std::ops::Range<usize>) {
+    for line in lines {
+        // SAFETY: a prefetch never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line * 64).cast()) };
     }
 }
 

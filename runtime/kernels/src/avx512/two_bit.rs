@@ -84,6 +84,8 @@ impl<const THREE: bool> SuperBlock for TwoBit<THREE> {
                     [_mm512_setzero_si512(); 4]
                 };
                 for half in 0..2 {
+                    rows.prefetch_eighth(side * 4 + half * 2, at, Self::BYTES);
+                    rows.prefetch_eighth(side * 4 + half * 2 + 1, at, Self::BYTES);
                     let packed = rows.load(at + Self::PACKED + half * 32 + side * 16);
                     for quarter in 0..4 {
                         let group = half * 8 + quarter * 2 + side;
