@@ -1,8 +1,8 @@
 //! A board: its devices, bound to the traits that the laws know.
 //!
 //! In: the machine's trees of files, and a table in TOML that says what is where. Out: a [`Board`]: drivers for what was
-//! found, and a [`Finding`] for all that was looked for. A new board is one file here and one table in `boards/`.
-//! Must never pretend: what is not there is a finding that says so, and no driver. Must never decide anything.
+//! found or may still come, and a [`Finding`] for all that was looked for. A new board is one file here and one table in `boards/`.
+//! Must never pretend: what is not there is a finding that says so, and a [`Fault`] of what was wired. Must never decide anything.
 
 mod bind;
 mod buses;
@@ -10,14 +10,15 @@ pub mod devices;
 mod findings;
 mod generic;
 mod jetson_orin;
+mod late;
 mod panel;
 mod raspberry_pi;
 mod table;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::time::Duration;
 
 use cloister_control::device::{
     FanDrive, Fault, PowerMeter, SocThrottle, StatusLight, Tachometer, Thermometer, Watchdog,
@@ -26,7 +27,9 @@ use cloister_control::thermal::Limits;
 use cloister_control::units::Celsius;
 use serde::Serialize;
 
+pub use bind::Sought;
 use devices::Devices;
+pub use late::Late;
 pub use table::{Table, TableError};
 
 /// Where the machine's trees of files are; in tests, below a folder of theirs.
@@ -72,39 +75,37 @@ pub struct Board {
     /// Its thermometers, which keep their places.
     pub thermometers: Vec<Sensor>,
     /// What measures the power of the whole board.
-    pub power: Option<Box<dyn PowerMeter>>,
+    pub power: Option<Late<dyn PowerMeter>>,
     /// What drives its fan.
-    pub fan: Option<Box<dyn FanDrive>>,
+    pub fan: Option<Late<dyn FanDrive>>,
     /// What measures how fast that turns.
-    pub tachometer: Option<Box<dyn Tachometer>>,
+    pub tachometer: Option<Late<dyn Tachometer>>,
     /// What tells that the SoC's firmware slows the processor.
-    pub soc: Option<Box<dyn SocThrottle>>,
+    pub soc: Option<Late<dyn SocThrottle>>,
     /// The status light.
-    pub light: Option<Box<dyn StatusLight>>,
+    pub light: Option<Late<dyn StatusLight>>,
     /// The display.
-    pub display: Option<Box<dyn Display>>,
+    pub display: Option<Late<dyn Display>>,
     /// The button, closed while it is pressed.
-    pub button: Option<Box<dyn Contact>>,
+    pub button: Option<Late<dyn Contact>>,
     /// The privacy switch, closed for private.
-    pub privacy_switch: Option<Box<dyn Contact>>,
-    /// The hardware watchdog.
-    pub watchdog: Option<Guard>,
-    /// What the owner has wired, of the devices of which there is one.
-    pub wired: Vec<&'static str>,
+    pub privacy_switch: Option<Late<dyn Contact>>,
+    /// The hardware watchdog, which its first feeding starts: from then on it resets the machine when nobody feeds it.
+    pub watchdog: Option<Late<dyn Watchdog>>,
+    /// Thermometers that are named and not there yet.
+    pub sought: Vec<Sought>,
     /// What was looked for, for `probe`, in the order of the looking.
     pub findings: Vec<Finding>,
-    /// Files and folders that drivers open again while they run, to read; whatever else they need is open already.
-    pub reads: Vec<PathBuf>,
-    /// Folders in which drivers open files again while they run, to write.
-    pub writes: Vec<PathBuf>,
+    /// Folders below which drivers open the files of devices while they run.
+    pub folders: BTreeSet<&'static str>,
 }
 
 impl Board {
     /// One without any device.
-    pub fn bare(table: &Table) -> Self {
+    pub fn bare(name: String, limits: Limits) -> Self {
         Self {
-            name: table.name.clone(),
-            limits: table.limits(),
+            name,
+            limits,
             thermometers: Vec::new(),
             power: None,
             fan: None,
@@ -115,40 +116,10 @@ impl Board {
             button: None,
             privacy_switch: None,
             watchdog: None,
-            wired: Vec::new(),
+            sought: Vec::new(),
             findings: Vec::new(),
-            reads: Vec::new(),
-            writes: Vec::new(),
+            folders: BTreeSet::new(),
         }
-    }
-
-    /// What the owner has wired and what is not used all the same, as it is not there or refused. What a board's own table
-    /// names may well be missing: kernels differ. Contacts are bound in any case, and say themselves what is wrong.
-    pub fn unbound(&self) -> impl Iterator<Item = &'static str> {
-        let has = |what: &str| match what {
-            "light" => self.light.is_some(),
-            "display" => self.display.is_some(),
-            "power" => self.power.is_some(),
-            "fan" => self.fan.is_some(),
-            "watchdog" => self.watchdog.is_some(),
-            "temperature" => false,
-            _ => true,
-        };
-        self.wired.iter().copied().filter(move |what| !has(what))
-    }
-
-    /// Opens the hardware watchdog, if there is one, which starts it; from then on it has to be fed. To be called before
-    /// the seal, and not by who only looks.
-    ///
-    /// # Errors
-    /// It cannot be opened: there is no watchdog then.
-    pub fn start_watchdog(&mut self) -> Result<(), Fault> {
-        let started = self.watchdog.as_mut().map(|guard| guard.device.feed());
-        let started = started.unwrap_or(Ok(()));
-        if started.is_err() {
-            self.watchdog = None;
-        }
-        started
     }
 }
 
@@ -161,15 +132,7 @@ pub struct Sensor {
     /// Whether it is on the processor's die.
     pub on_die: bool,
     /// Its driver.
-    pub device: Box<dyn Thermometer>,
-}
-
-/// A hardware watchdog, which [`Board::start_watchdog`] starts.
-pub struct Guard {
-    /// Its driver.
-    pub device: Box<dyn Watchdog>,
-    /// It resets the machine when it was not fed for so long.
-    pub timeout: Duration,
+    pub device: Late<dyn Thermometer>,
 }
 
 /// A contact: a button or a switch.
@@ -180,8 +143,8 @@ pub trait Contact {
     /// The line is gone or taken.
     fn is_closed(&mut self) -> Result<bool, Fault>;
 
-    /// Waits until it may have changed since the last look. May be dropped at any time, and loses nothing then. A line
-    /// that is gone waits a second, so that the next look tries it again.
+    /// Waits until it may have changed since the last look. May be dropped at any time, and loses nothing then. For a
+    /// line that is gone it comes within a second, so that the next look sees it.
     fn changed(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>>;
 }
 
@@ -262,8 +225,7 @@ pub fn find_wired(
         (None, Some(named)) => return Err(TableError::unknown(named, &tables)),
         (None, None) => tables.pop().expect("the generic one is always there"),
     };
-    let mut board = Board::bare(&table);
-    board.wired = wired.single();
+    let mut board = Board::bare(table.name.clone(), table.limits());
     table.devices = wired.or(table.devices);
     bind(machine, &table, &mut board);
     Ok(board)

@@ -20,11 +20,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
-use crate::board::{Board, Contact};
+use crate::board::{Board, Contact, Late};
 use crate::link::{Heard, Link};
 use crate::report::{Readings, report};
 use hands::Hands;
 use screens::Screens;
+
+/// How often to look for thermometers that are named and not there.
+const LOOKS_EVERY: Duration = Duration::from_secs(10);
 
 /// All that the loop works with.
 pub struct Desk {
@@ -36,6 +39,7 @@ pub struct Desk {
     shutdown: Option<PathBuf>,
     began: Instant,
     measure_at: Millis,
+    look_at: Instant,
     readings: Readings,
     samples: Vec<Sample>,
     /// What is wrong, as it was logged last.
@@ -57,10 +61,8 @@ impl Desk {
             shutdown,
             began: Instant::now(),
             measure_at: Millis(0),
-            readings: Readings {
-                has_fan: board.fan.is_some(),
-                ..Readings::default()
-            },
+            look_at: Instant::now(),
+            readings: Readings::default(),
             samples: Vec::with_capacity(MAX_SENSORS),
             problems: Vec::new(),
             board,
@@ -129,8 +131,10 @@ impl Desk {
     /// What is wrong that the laws do not see by themselves.
     fn faults(&self) -> Vec<(&'static str, &'static str)> {
         let mut faults = self.hands.faults();
-        let unbound = self.board.unbound();
-        faults.extend(unbound.map(|what| (what, "missing")));
+        let mut sought = self.board.sought.iter();
+        if sought.any(|sought| sought.wired) {
+            faults.push(("temperature", Fault::Absent.name()));
+        }
         faults
     }
 
@@ -146,7 +150,8 @@ impl Desk {
         let mut power = None;
         let mut measured = None;
         if due {
-            power = self.board.power.as_mut().map(|meter| meter.read());
+            let meter = self.board.power.as_mut();
+            power = meter.and_then(|meter| meter.ask(|meter| meter.read()));
             measured = Some(self.measure(power, works));
         }
         let other_fault = !self.faults().is_empty();
@@ -158,11 +163,8 @@ impl Desk {
                 tokens: heard.map(Heard::generated),
                 steps: heard.map(Heard::steps),
                 tests,
-                button: board.button.as_mut().map(|button| button.is_closed()),
-                privacy_switch: board
-                    .privacy_switch
-                    .as_mut()
-                    .map(|switch| switch.is_closed()),
+                button: is_closed(&mut board.button),
+                privacy_switch: is_closed(&mut board.privacy_switch),
                 measured: measured.map(|of| Measured {
                     sensors: &self.samples,
                     ..of
@@ -173,12 +175,10 @@ impl Desk {
         );
         self.measure_at = outputs.measure_at;
         self.screens.turn_to(outputs.view.page, link);
-        let size = board.display.as_ref().map(|display| display.size());
-        let screen = size.and_then(|size| {
-            let screens = &self.screens;
-            screens.screen(outputs.view, outputs.temperature, heard, size)
-        });
-        self.hands.act(board, &outputs, screen, due);
+        let screens = &self.screens;
+        let draw = |size| screens.screen(outputs.view, outputs.temperature, heard, size);
+        self.hands.act(board, &outputs, draw, due);
+        self.readings.has_fan = self.hands.has_fan();
         if due {
             self.tell_who_started_it();
             self.log(&outputs);
@@ -189,21 +189,29 @@ impl Desk {
     /// Reads the board. The samples are left in `self.samples`.
     fn measure(&mut self, power: Option<Result<Watts, Fault>>, working: bool) -> Measured<'static> {
         let board = &mut self.board;
+        if self.look_at <= Instant::now() {
+            board.look_again();
+            self.look_at = Instant::now() + LOOKS_EVERY;
+        }
         self.samples.clear();
         let sensors = board.thermometers.iter_mut().take(MAX_SENSORS);
-        self.samples.extend(sensors.map(|of| Sample {
-            reading: of.device.read(),
-            limit: of.limit,
-            on_die: of.on_die,
+        self.samples.extend(sensors.filter_map(|of| {
+            Some(Sample {
+                reading: of.device.ask(|device| device.read())?,
+                limit: of.limit,
+                on_die: of.on_die,
+            })
         }));
-        let tachometer = board.tachometer.as_mut().map(|of| of.read());
+        let tachometer = board.tachometer.as_mut();
+        let tachometer = tachometer.and_then(|of| of.ask(|of| of.read()));
+        let soc = board.soc.as_mut().and_then(|soc| soc.ask(|soc| soc.read()));
         self.readings.power = power.and_then(Result::ok);
         self.readings.fan = tachometer.and_then(Result::ok);
         Measured {
             sensors: &[],
             fan: self.hands.fan(board),
             tachometer,
-            soc_throttles: board.soc.as_mut().and_then(|soc| soc.read().ok()),
+            soc_throttles: soc.and_then(Result::ok),
             working,
         }
     }
@@ -250,7 +258,12 @@ impl Desk {
     }
 }
 
-async fn changed(contact: &mut Option<Box<dyn Contact>>) {
+fn is_closed(contact: &mut Option<Late<dyn Contact>>) -> Option<Result<bool, Fault>> {
+    let contact = contact.as_mut()?;
+    contact.ask(|contact| contact.is_closed())
+}
+
+async fn changed(contact: &mut Option<Late<dyn Contact>>) {
     match contact {
         Some(contact) => contact.changed().await,
         None => std::future::pending().await,

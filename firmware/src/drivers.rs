@@ -38,6 +38,7 @@ pub fn advice(fault: Fault) -> &'static str {
         Fault::Bus => "it reports an error",
         Fault::Nonsense => "it answers what it cannot mean",
         Fault::Denied => "no permission: the panel's user must be in the group of that file",
-        Fault::Taken => "somebody else uses it",
+        Fault::Taken => "somebody else uses it; what the kernel has a driver for is used by hwmon",
+        Fault::Ambiguous => "there are several, and nothing says which",
     }
 }

@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn watch(mut board: Board, socket: PathBuf, shutdown_file: Option<PathBuf>) -> Result<()> {
+fn watch(board: Board, socket: PathBuf, shutdown_file: Option<PathBuf>) -> Result<()> {
     let filter = EnvFilter::try_from_env("CLOISTER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -82,20 +82,11 @@ fn watch(mut board: Board, socket: PathBuf, shutdown_file: Option<PathBuf>) -> R
         warn!("cannot tell when the panel is ready: {error}");
         Readiness::to_nobody()
     });
-    if let Err(fault) = board.start_watchdog() {
-        warn!("the hardware watchdog cannot be started: {}", fault.name());
-    }
     let mut policy = processes::panel(&socket);
-    for file in &board.reads {
-        policy = policy.read(file);
+    for folder in &board.folders {
+        policy = policy.devices(folder);
     }
-    let shutdown_folder = shutdown_file.as_deref().and_then(|file| file.parent());
-    for folder in board
-        .writes
-        .iter()
-        .map(PathBuf::as_path)
-        .chain(shutdown_folder)
-    {
+    if let Some(folder) = shutdown_file.as_deref().and_then(|file| file.parent()) {
         policy = policy.write(folder);
     }
     // From here on there are no files but these, and no network at all.

@@ -17,7 +17,7 @@ use cloister_control::thermal::Limits;
 use cloister_control::units::{Celsius, Duty, Rpm, Watts};
 use tokio::sync::watch;
 
-use crate::board::{Board, Contact, Display, Screen, Sensor};
+use crate::board::{Board, Contact, Display, Late, Screen, Sensor};
 use physics::Physics;
 pub use terminal::Terminal;
 
@@ -68,34 +68,34 @@ impl Simulation {
 
     /// Its devices.
     pub fn board(&self) -> Board {
-        let device = || Device(self.state.clone());
-        Board {
-            name: format!("{} (simulated)", self.name),
-            limits: self.limits,
-            thermometers: vec![Sensor {
-                name: "die".to_owned(),
-                limit: self.limits.limit,
-                on_die: true,
-                device: Box::new(device()),
-            }],
-            power: Some(Box::new(device())),
-            fan: Some(Box::new(device())),
-            tachometer: Some(Box::new(device())),
-            soc: None,
-            light: Some(Box::new(device())),
-            display: Some(Box::new(device())),
-            button: Some(Box::new(Switch(self.button.subscribe(), None))),
-            privacy_switch: Some(Box::new(Switch(
-                self.switch.subscribe(),
-                Some(self.state.clone()),
-            ))),
-            watchdog: None,
-            wired: Vec::new(),
-            findings: Vec::new(),
-            reads: Vec::new(),
-            writes: Vec::new(),
-        }
+        let mut board = Board::bare(format!("{} (simulated)", self.name), self.limits);
+        board.thermometers.push(Sensor {
+            name: "die".to_owned(),
+            limit: self.limits.limit,
+            on_die: true,
+            device: self.device(|device| device),
+        });
+        board.power = Some(self.device(|device| device));
+        board.fan = Some(self.device(|device| device));
+        board.tachometer = Some(self.device(|device| device));
+        board.light = Some(self.device(|device| device));
+        board.display = Some(self.device(|device| device));
+        board.button = Some(contact(Switch(self.button.subscribe(), None)));
+        let may_be_gone = Some(self.state.clone());
+        board.privacy_switch = Some(contact(Switch(self.switch.subscribe(), may_be_gone)));
+        board
     }
+
+    fn device<D: ?Sized + 'static>(&self, as_what: fn(Box<Device>) -> Box<D>) -> Late<D> {
+        let state = self.state.clone();
+        Late::new(true, move || Ok(as_what(Box::new(Device(state.clone())))))
+    }
+}
+
+fn contact(switch: Switch) -> Late<dyn Contact> {
+    Late::new(true, move || {
+        Ok(Box::new(switch.clone()) as Box<dyn Contact>)
+    })
 }
 
 /// Any device of it.
@@ -151,6 +151,7 @@ impl Display for Device {
 }
 
 /// A button or a switch; with the state, one that can be gone.
+#[derive(Clone)]
 struct Switch(watch::Receiver<bool>, Option<Rc<RefCell<State>>>);
 
 impl Contact for Switch {

@@ -1,12 +1,15 @@
 //! Boards as their kernels show them: trees of sysfs in a folder of the test's.
 
 use std::fs;
+use std::time::Duration;
 
 use cloister_control::device::Fault;
-use cloister_control::units::Celsius;
+use cloister_control::light::Rgb;
+use cloister_control::units::{Celsius, Duty, Rpm, Watts};
 use cloister_panel::board::devices::Devices;
 use cloister_panel::board::{Board, Machine, Outcome, find, find_wired};
 use tempfile::TempDir;
+use tokio::time::advance;
 
 fn machine(files: &[(&str, &str)]) -> (TempDir, Machine) {
     let root = tempfile::tempdir().unwrap();
@@ -55,24 +58,27 @@ fn a_raspberry_pi_is_bound_as_its_own_kernel_shows_it() {
     ]);
     let mut board = find(&machine, None).unwrap();
     assert_eq!(board.name, "raspberry-pi-5");
-    assert_eq!(board.thermometers[0].device.read(), Ok(Celsius(51.234)));
-    assert!(board.thermometers[0].on_die && board.fan.is_some() && board.tachometer.is_some());
-    assert_eq!(board.soc.as_mut().unwrap().read(), Ok(false));
+    let thermometer = &mut board.thermometers[0];
+    let read = thermometer.device.ask(|device| device.read());
+    assert_eq!(
+        (read, thermometer.on_die),
+        (Some(Ok(Celsius(51.234))), true)
+    );
+    let soc = board.soc.as_mut().unwrap();
+    assert_eq!(soc.ask(|soc| soc.read()), Some(Ok(false)));
     assert_eq!(
         said(&board, "temperature"),
         ["zone cpu-thermal: cools by it; now 51.2 °C"]
     );
-    assert_eq!(board.watchdog.as_ref().unwrap().timeout.as_secs(), 15);
-    let dog = machine.path("/dev/watchdog0");
-    assert_eq!(fs::read(&dog).unwrap(), b"\n", "a look has started it");
-    assert_eq!(board.start_watchdog(), Ok(()));
-    assert_eq!(fs::read(&dog).unwrap(), b"\0");
+    let dog = "watchdog *: resets the machine when it was not fed for 15 s";
+    assert_eq!(said(&board, "watchdog"), [dog]);
+    let node = machine.path("/dev/watchdog0");
+    assert_eq!(fs::read(&node).unwrap(), b"\n", "a look has started it");
+    let dog = board.watchdog.as_mut().unwrap();
+    assert_eq!(dog.ask(|dog| dog.feed()), Some(Ok(())));
+    assert_eq!(fs::read(&node).unwrap(), b"\0");
     assert_eq!(said(&board, "fan"), ["chip pwmfan, pwm1: cools with it"]);
-    assert!(
-        board.writes[0].ends_with("sys/class/hwmon"),
-        "{:?}",
-        board.writes
-    );
+    assert!(said(&board, "fan speed")[0].contains("now 0 rpm"));
 }
 
 #[test]
@@ -81,8 +87,9 @@ fn what_debians_kernel_lacks_on_a_raspberry_pi_is_said_and_not_pretended() {
         ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal"),
         ("/sys/class/thermal/thermal_zone0/temp", "broken"),
     ]);
-    let board = find(&machine, Some("raspberry-pi-5")).unwrap();
-    assert!(board.fan.is_none() && board.tachometer.is_none() && board.soc.is_none());
+    let mut board = find(&machine, Some("raspberry-pi-5")).unwrap();
+    let fan = board.fan.as_mut().unwrap();
+    assert_eq!(fan.ask(|fan| fan.set(Duty::FULL)), None);
     // It is there, and may answer again.
     assert_eq!(board.thermometers.len(), 1);
     for what in ["temperature", "fan", "fan speed", "power", "throttling"] {
@@ -124,12 +131,13 @@ fn a_jetson_is_bound_as_nvidias_kernel_shows_it() {
         .map(|at| (&*at.name, at.on_die))
         .collect();
     assert_eq!(names, [("tj-therm", true), ("CPU-therm", false)]);
-    assert_eq!(
-        board.power.as_mut().unwrap().read().unwrap().to_string(),
-        "7.0 W"
-    );
-    assert_eq!(board.tachometer.as_mut().unwrap().read().unwrap().0, 1800);
-    assert!(board.fan.is_some() && board.soc.is_some());
+    let power = board.power.as_mut().unwrap().ask(|meter| meter.read());
+    assert_eq!(power, Some(Ok(Watts(7.0))));
+    let speed = board.tachometer.as_mut().unwrap().ask(|speed| speed.read());
+    assert_eq!(speed, Some(Ok(Rpm(1800))));
+    for what in ["fan", "throttling"] {
+        assert!(!said(&board, what)[0].contains(": no: "), "{what}");
+    }
 }
 
 #[test]
@@ -138,11 +146,11 @@ fn of_two_meters_none_is_guessed() {
         ("/sys/class/hwmon/hwmon1/name", "ina226"),
         ("/sys/class/hwmon/hwmon1/power1_input", "1"),
     ]);
-    assert!(find(&machine, None).unwrap().power.is_some());
+    let of_one = said(&find(&machine, None).unwrap(), "power");
+    assert!(of_one[0].contains("accounts for energy"), "{of_one:?}");
     put(&machine, "/sys/class/hwmon/hwmon2/name", "ina219");
     put(&machine, "/sys/class/hwmon/hwmon2/power1_input", "2");
     let board = find(&machine, None).unwrap();
-    assert!(board.power.is_none());
     assert!(said(&board, "power")[0].contains("several"));
 }
 
@@ -163,7 +171,7 @@ fn two_devices_at_one_address_are_named_however_their_bus_is_called() {
     fs::create_dir_all(&device).unwrap();
     let tree = machine.path("/sys/firmware/devicetree/base/soc/i2c@74000");
     std::os::unix::fs::symlink(tree, device.join("of_node")).unwrap();
-    let board = wired(
+    let mut board = wired(
         &machine,
         r#"
         power = { driver = "ina219", bus = "the adapter", address = 0x48, shunt-milliohms = 100 }
@@ -197,7 +205,8 @@ fn two_devices_at_one_address_are_named_however_their_bus_is_called() {
         ["SSD1306 at 0x3c of i2c1: no: it reports an error"]
     );
     assert!(said(&board, "fan")[0].contains("no I2C bus is called i2c2"));
-    assert!(board.power.is_none() && board.fan.is_none());
+    let power = board.power.as_mut().unwrap().ask(|meter| meter.read());
+    assert_eq!(power, Some(Err(Fault::Taken)));
 }
 
 #[test]
@@ -207,7 +216,8 @@ fn what_the_owner_has_wired_takes_the_place_of_what_the_table_names() {
         ("/sys/class/leds/ACT/max_brightness", "1"),
         ("/sys/class/leds/ACT/brightness", "0"),
     ]);
-    assert!(find(&machine, None).unwrap().light.is_some());
+    let led = said(&find(&machine, None).unwrap(), "light");
+    assert_eq!(led, ["LED ACT: shows the state"]);
     let board = wired(
         &machine,
         r#"
@@ -215,7 +225,6 @@ fn what_the_owner_has_wired_takes_the_place_of_what_the_table_names() {
         privacy-switch = { chip = "pinctrl-rp1", line = 6 }
         "#,
     );
-    assert!(board.light.is_none());
     for what in ["light", "privacy switch"] {
         let said = said(&board, what);
         assert!(
@@ -238,26 +247,91 @@ fn a_word_too_much_in_what_is_wired_is_wrong() {
     }
 }
 
-#[test]
-fn what_is_wired_and_cannot_be_used_is_a_fault_and_what_a_table_alone_names_is_none() {
+/// What a light, a fan and a watchdog say to being used.
+fn used(board: &mut Board) -> [Option<Result<(), Fault>>; 3] {
+    let light = board.light.as_mut().unwrap();
+    let fan = board.fan.as_mut().unwrap();
+    let dog = board.watchdog.as_mut().unwrap();
+    [
+        light.ask(|light| light.set(Rgb::BLACK)),
+        fan.ask(|fan| fan.set(Duty(90))),
+        dog.ask(|dog| dog.feed()),
+    ]
+}
+
+/// As they appear when a driver is loaded, or something is plugged in.
+fn plug_in(machine: &Machine) {
+    for (file, text) in [
+        ("/sys/class/leds/ACT/max_brightness", "1"),
+        ("/sys/class/leds/ACT/brightness", "0"),
+        ("/sys/class/hwmon/hwmon4/name", "pwmfan"),
+        ("/sys/class/hwmon/hwmon4/pwm1", "0"),
+        ("/sys/class/watchdog/watchdog0/identity", "Dog"),
+        ("/dev/watchdog0", ""),
+    ] {
+        put(machine, file, text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wired_is_a_fault_until_it_comes_and_what_a_table_alone_names_is_none() {
     let (_root, machine) = machine(&[]);
-    let board = find(&machine, Some("raspberry-pi-5")).unwrap();
-    assert!(board.fan.is_none() && board.unbound().next().is_none());
+    let of_table = find(&machine, Some("raspberry-pi-5"));
+    let mut of_table = of_table.unwrap();
+    assert_eq!(used(&mut of_table), [None; 3]);
     let mut board = wired(
         &machine,
         r#"
-        privacy-switch = { chip = "pinctrl-rp1", line = 6 }
-        display = { driver = "ssd1306", bus = "i2c1", address = 0x3C, size = "128x64" }
-        light = { driver = "ws2812", device = "spidev0.0" }
-        [[temperature]]
-        driver = "tmp102"
-        bus = "i2c1"
-        address = 0x48
+        light = { driver = "led", name = "ACT" }
+        fan = { driver = "hwmon", name = "pwmfan" }
+        watchdog = { identity = "Dog" }
         "#,
     );
-    let unbound: Vec<_> = board.unbound().collect();
-    assert_eq!(unbound, ["light", "display", "temperature"]);
-    // And nobody takes a switch that cannot be read for one that is off.
+    assert_eq!(used(&mut board), [Some(Err(Fault::Absent)); 3]);
+    plug_in(&machine);
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(used(&mut board), [Some(Ok(())); 3]);
+    assert_eq!(
+        fs::read(machine.path("/sys/class/hwmon/hwmon4/pwm1")).unwrap(),
+        b"90"
+    );
+    advance(Duration::from_secs(10)).await;
+    assert_eq!(used(&mut of_table), [Some(Ok(())); 3]);
+    // From now on it is missed.
+    fs::remove_dir_all(machine.path("/sys/class/leds/ACT")).unwrap();
+    assert_eq!(used(&mut of_table)[0], Some(Err(Fault::Absent)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thermometer_that_comes_later_is_found_by_its_name() {
+    let (_root, machine) = machine(&[]);
+    let mut board = wired(
+        &machine,
+        r#"
+        [[temperature]]
+        driver = "hwmon"
+        names = ["lm75"]
+        "#,
+    );
+    let sought = |board: &Board| board.sought.iter().filter(|sought| sought.wired).count();
+    assert_eq!((board.thermometers.len(), sought(&board)), (0, 1));
+    let findings = board.findings.len();
+    put(&machine, "/sys/class/hwmon/hwmon0/name", "lm75");
+    put(&machine, "/sys/class/hwmon/hwmon0/temp1_input", "31500");
+    board.look_again();
+    let read = board.thermometers[0].device.ask(|device| device.read());
+    assert_eq!((read, sought(&board)), (Some(Ok(Celsius(31.5))), 0));
+    assert_eq!(board.findings.len(), findings);
+}
+
+#[test]
+fn nobody_takes_a_switch_that_cannot_be_read_for_one_that_is_off() {
+    let (_root, machine) = machine(&[]);
+    let mut board = wired(
+        &machine,
+        r#"privacy-switch = { chip = "pinctrl-rp1", line = 6 }"#,
+    );
     let switch = board.privacy_switch.as_mut().expect("it was wired");
-    assert_eq!(switch.is_closed(), Err(Fault::Absent));
+    let closed = switch.ask(|switch| switch.is_closed());
+    assert_eq!(closed, Some(Err(Fault::Absent)));
 }

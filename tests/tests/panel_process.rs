@@ -189,36 +189,85 @@ fn the_panel_of_this_machine_is_sealed_reports_and_survives_serve() {
     assert!(panel.0.wait().unwrap().success());
 }
 
+/// What is wrong, as everybody hears it.
+fn problems(serve: &Serve) -> Vec<Value> {
+    let mut events = serve.http.events(&format!("{}/api/events", serve.url));
+    let state: Value = serde_json::from_str(&events.next().unwrap()).unwrap();
+    state["panel"]["problems"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// Waits until this is wrong, or right again.
+fn until_wrong(serve: &Serve, what: &str, why: &str, wrong: bool) {
+    let problem = json!({"what": what, "why": why});
+    until(&format!("{problem} is wrong: {wrong}"), || {
+        (problems(serve).contains(&problem) == wrong).then_some(())
+    });
+}
+
 #[test]
-fn what_is_wired_and_not_there_is_told_and_a_switch_that_cannot_be_read_is_on() {
+fn what_is_wired_and_not_there_is_told_and_used_when_it_comes_and_a_switch_that_cannot_be_read_is_on()
+ {
     let serve = Serve::start(&smollm2(), &[]);
     let config = serve.state().join("panel.toml");
     let wired = r#"
         [panel.devices]
+        light = { driver = "led", name = "panel" }
         display = { driver = "ssd1306", bus = "none", address = 0x3C, size = "128x64" }
         privacy-switch = { chip = "none", line = 1 }
     "#;
     std::fs::write(&config, wired).unwrap();
+    // LEDs of its own: a folder for the kernel's.
+    let leds = tempfile::tempdir().unwrap();
+    let (class, devices) = (leds.path().join("class/leds"), leds.path().join("devices"));
+    std::fs::create_dir_all(&class).unwrap();
+    std::fs::create_dir_all(&devices).unwrap();
+    std::os::unix::fs::symlink("/sys/devices/virtual/led", class.join("panel")).unwrap();
+    let mounted = r#"mount --bind "$1" /sys/class && mount --bind "$2" /sys/devices/virtual && shift 2 && exec "$@""#;
     let mut panel = Process::spawn(
-        Command::new(program("cloister-panel"))
+        Command::new("unshare")
+            .args([
+                "--user",
+                "--map-root-user",
+                "--mount",
+                "sh",
+                "-c",
+                mounted,
+                "sh",
+            ])
+            .args([
+                &leds.path().join("class"),
+                &devices,
+                &program("cloister-panel"),
+            ])
             .arg("--config")
             .arg(config)
             .arg("--socket")
             .arg(serve.socket())
             .stdin(Stdio::null()),
     );
-    until("serve hears what is wrong", || {
-        let mut events = serve.http.events(&format!("{}/api/events", serve.url));
-        let state: Value = serde_json::from_str(&events.next().unwrap()).unwrap();
-        let problems = state["panel"]["problems"].as_array()?.clone();
-        let has = |what: &str, why: &str| problems.contains(&json!({"what": what, "why": why}));
-        (has("display", "missing") && has("privacy_switch", "absent") && state["private"] == true)
-            .then_some(())
-    });
-    assert_eq!(
-        serve.chat(&question("Hello?", 4)).json()["error"]["code"],
-        "privacy"
-    );
+    for what in ["light", "display", "privacy_switch"] {
+        until_wrong(&serve, what, "absent", true);
+    }
+    let asked = serve.chat(&question("Hello?", 4)).json();
+    assert_eq!(asked["error"]["code"], "privacy");
+
+    // It comes, goes, and comes back, and the panel is sealed long since.
+    let led = devices.join("led");
+    for _ in 0..2 {
+        std::fs::create_dir(&led).unwrap();
+        std::fs::write(led.join("brightness"), "0").unwrap();
+        std::fs::write(led.join("max_brightness"), "7").unwrap();
+        until_wrong(&serve, "light", "absent", false);
+        until("it shines", || {
+            let shines = std::fs::read_to_string(led.join("brightness"));
+            (shines.unwrap() == "7").then_some(())
+        });
+        std::fs::remove_dir_all(&led).unwrap();
+        until_wrong(&serve, "light", "absent", true);
+    }
     panel.signal(libc::SIGTERM);
     assert!(panel.0.wait().unwrap().success());
 }

@@ -19,6 +19,8 @@ pub enum Fault {
     Denied,
     /// Somebody else uses it.
     Taken,
+    /// There are several, and nothing says which.
+    Ambiguous,
 }
 
 impl Fault {
@@ -30,6 +32,7 @@ impl Fault {
             Self::Nonsense => "nonsense",
             Self::Denied => "denied",
             Self::Taken => "taken",
+            Self::Ambiguous => "ambiguous",
         }
     }
 }

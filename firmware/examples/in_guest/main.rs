@@ -15,7 +15,7 @@ use cloister_control::device::{Fault, StatusLight};
 use cloister_control::light::Rgb;
 use cloister_control::units::{Celsius, Duty, Rpm};
 use cloister_panel::board::devices::Devices;
-use cloister_panel::board::{Board, Contact, Machine, Outcome, find_wired};
+use cloister_panel::board::{Board, Machine, Outcome, find_wired};
 use cloister_panel::drivers::bus_thermometer::Tmp102;
 use cloister_panel::drivers::gpio::{self, LineContact};
 use cloister_panel::drivers::i2c::{self, Bus};
@@ -45,7 +45,12 @@ fn main() {
     let devices: Devices = toml::from_str(WIRED).expect("the wiring is right");
     if std::env::args().nth(1).as_deref() == Some("crash") {
         let mut board = find_wired(&Machine::this(), None, devices).expect("there is a board");
-        board.start_watchdog().expect("the watchdog starts");
+        let dog = board.watchdog.as_mut().expect("a watchdog");
+        is(
+            dog.ask(|dog| dog.feed()),
+            Some(Ok(())),
+            "the watchdog starts",
+        );
         std::process::abort();
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -169,10 +174,9 @@ fn everything_is_found(board: &Board) {
 
 fn taken() {
     let chip = || gpio::chip(&Machine::this(), |label| label == "pinctrl-rp1").unwrap();
-    let mut other = LineContact::new(chip(), 3, true);
     is(
-        other.is_closed(),
-        Err(Fault::Taken),
+        LineContact::new(&chip(), 3, true).err(),
+        Some(Fault::Taken),
         "a line that somebody has is taken",
     );
     let user = gpio::user(&chip(), 3);
@@ -181,17 +185,17 @@ fn taken() {
         Some("cloister-panel".to_owned()),
         "and it is known by whom",
     );
-    let mut none = LineContact::new(chip(), 99, true);
     is(
-        none.is_closed(),
-        Err(Fault::Absent),
+        LineContact::new(&chip(), 99, true).err(),
+        Some(Fault::Absent),
         "a line that the chip lacks is absent",
     );
 }
 
 fn look_and_watchdog(board: &mut Board) {
     is(read(DOG), "inactive", "looking starts no watchdog");
-    is(board.start_watchdog(), Ok(()), "it starts");
+    let dog = board.watchdog.as_mut().expect("a watchdog");
+    is(dog.ask(|dog| dog.feed()), Some(Ok(())), "it starts");
     is(read(DOG), "active", "and the kernel says so");
     let timeout = read("/sys/class/watchdog/watchdog0/timeout");
     is(timeout, "4", "and waits as long as it was told");
@@ -205,51 +209,65 @@ async fn all(board: &mut Board, lines: &Lines, how: &str) {
         (Rgb::new(0, 0, 90), "001"),
         (Rgb::BLACK, "000"),
     ] {
-        light.set(colour).unwrap();
+        is(
+            light.ask(|light| light.set(colour)),
+            Some(Ok(())),
+            &what("a colour"),
+        );
         is(lines.values(), wanted, &what("three lines show a colour"));
     }
     let button = board.button.as_mut().expect("a button");
-    presses(&mut **button, lines, (3, "pull-down", "pull-up"), how).await;
+    presses(button, lines, (3, "pull-down", "pull-up"), how).await;
     let switch = board.privacy_switch.as_mut().expect("a switch");
-    presses(&mut **switch, lines, (4, "pull-up", "pull-down"), how).await;
+    presses(switch, lines, (4, "pull-up", "pull-down"), how).await;
 
     let sensor = &mut board.thermometers.last_mut().expect("the LM75").device;
+    let mut reads = || sensor.ask(|sensor| sensor.read());
     is(
-        sensor.read(),
-        Ok(Celsius(25.0)),
+        reads(),
+        Some(Ok(Celsius(25.0))),
         &what("hwmon's LM75 is read"),
     );
     write(adapter().join("delete_device"), "0x48");
-    let gone = sensor.read();
     is(
-        gone,
-        Err(Fault::Absent),
+        reads(),
+        Some(Err(Fault::Absent)),
         &what("a sensor that goes away is absent"),
     );
     write(adapter().join("new_device"), "lm75 0x48");
-    let back = sensor.read();
+    again().await;
     is(
-        back,
-        Ok(Celsius(25.0)),
+        reads(),
+        Some(Ok(Celsius(25.0))),
         &what("and is read again when it is back"),
     );
     let fan = board.fan.as_mut().expect("a fan");
     for duty in [Duty::FULL, Duty::OFF] {
-        fan.set(duty).unwrap();
+        is(fan.ask(|fan| fan.set(duty)), Some(Ok(())), &what("a duty"));
         let driven = (read(fan_file("pwm1")), read(fan_file("pwm1_enable")));
         let wanted = (duty.0.to_string(), "1".to_owned());
         is(driven, wanted, &what("the fan is driven, by us"));
     }
-    let speed = board.tachometer.as_mut().expect("its speed").read();
-    is(speed, Ok(Rpm(2000)), &what("and its speed is read"));
+    let speed = board.tachometer.as_mut().expect("its speed");
+    let speed = speed.ask(|speed| speed.read());
+    is(speed, Some(Ok(Rpm(2000))), &what("and its speed is read"));
     let dog = board.watchdog.as_mut().expect("a watchdog");
-    is(dog.device.feed(), Ok(()), &what("the watchdog is fed"));
+    let fed = dog.ask(|dog| dog.feed());
+    is(fed, Some(Ok(())), &what("the watchdog is fed"));
 }
 
+/// A device that was lost is opened again a second later at the earliest.
+async fn again() {
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+}
+
+/// A chip that is pulled out, and comes back when the panel is sealed long since: as a new one, as at the start.
 async fn unplugged(board: &mut Board) {
+    let live = "/sys/kernel/config/gpio-sim/panel/live";
     let button = board.button.as_mut().expect("a button");
+    let light = board.light.as_mut().expect("a light");
     let pulled_out = async {
-        write("/sys/kernel/config/gpio-sim/panel/live", "0");
+        write(live, "0");
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -257,37 +275,51 @@ async fn unplugged(board: &mut Board) {
         () = pulled_out => {}
         () = tokio::time::sleep(Duration::from_secs(5)) => panic!("nobody hears that a chip is gone"),
     }
-    is(
-        button.is_closed(),
-        Err(Fault::Absent),
-        "a chip that is pulled out is absent",
-    );
-    let light = board.light.as_mut().expect("a light");
-    is(light.set(Rgb::BLACK), Err(Fault::Absent), "with its lights");
+    let absent = Some(Err(Fault::Absent));
+    let closed = button.ask(|button| button.is_closed());
+    is(closed, absent, "a chip that is pulled out is absent");
+    let lit = light.ask(|light| light.set(Rgb::BLACK));
+    is(lit, Some(Err(Fault::Absent)), "with its lights");
+    again().await;
+    let closed = button.ask(|button| button.is_closed());
+    is(closed, absent, "and stays so");
     let began = std::time::Instant::now();
     button.changed().await;
     let waited = began.elapsed() >= Duration::from_millis(900);
     is(waited, true, "and who waits for it looks once a second");
+    // Somebody is faster.
+    write(live, "1");
+    let chip = gpio::chip(&Machine::this(), |label| label == "pinctrl-rp1").expect("it is back");
+    let others = LineContact::new(&chip, 3, true).expect("its line is free");
+    again().await;
+    let closed = button.ask(|button| button.is_closed());
+    is(
+        closed,
+        Some(Err(Fault::Taken)),
+        "back, with its line taken, it is a fault",
+    );
+    let lines = Lines::of_the_simulation();
+    let lit = light.ask(|light| light.set(Rgb::new(0, 90, 0)));
+    is(
+        (lit, &*lines.values()),
+        (Some(Ok(())), "010"),
+        "its other lines shine, sealed",
+    );
+    drop(others);
+    again().await;
+    presses(button, &lines, (3, "pull-down", "pull-up"), "free again").await;
 }
 
 fn seal(board: &Board) {
     let mut policy = cloister_sandbox::processes::panel(Path::new("/run/cloister/serve.sock"));
     // What this program itself does: pulling lines, and looking at what came of it.
     policy = policy
-        .write("/sys/devices/platform")
-        .read("/sys/class/watchdog")
-        .read("/sys/class/i2c-dev")
         .write(adapter().join("new_device"))
         .write(adapter().join("delete_device"))
         .write("/sys/kernel/config");
-    policy = board
-        .reads
-        .iter()
-        .fold(policy, |policy, folder| policy.read(folder));
-    policy = board
-        .writes
-        .iter()
-        .fold(policy, |policy, folder| policy.write(folder));
+    for folder in &board.folders {
+        policy = policy.devices(folder);
+    }
     let seal = policy.seal().expect("it can be sealed");
     println!("     {}", seal.line());
     is(
@@ -295,6 +327,6 @@ fn seal(board: &Board) {
         (true, true),
         "it is sealed",
     );
-    let opened = fs::File::open("/dev/watchdog0").map(drop);
-    is(opened.is_err(), true, "a sealed panel opens no device");
+    let opened = fs::File::create("/run/made").map(drop);
+    is(opened.is_err(), true, "and makes no file");
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cloister_panel::board::{Contact, Machine};
+use cloister_panel::board::{Contact, Late, Machine};
 use cloister_panel::drivers::i2c;
 use linux_embedded_hal::i2cdev::core::I2CDevice;
 use linux_embedded_hal::i2cdev::linux::LinuxI2CDevice;
@@ -89,14 +89,14 @@ pub fn adapter() -> PathBuf {
 
 /// Closes and opens a contact, each time while somebody waits for it.
 pub async fn presses(
-    contact: &mut dyn Contact,
+    contact: &mut Late<dyn Contact>,
     lines: &Lines,
     (line, closed, open): (u32, &str, &str),
     how: &str,
 ) {
     is(
-        contact.is_closed(),
-        Ok(false),
+        contact.ask(|contact| contact.is_closed()),
+        Some(Ok(false)),
         &format!("{how}: line {line} is open"),
     );
     for (pull, is_closed) in [(closed, true), (open, false)] {
@@ -113,8 +113,8 @@ pub async fn presses(
             &format!("{how}: an edge of line {line} is heard"),
         );
         is(
-            contact.is_closed(),
-            Ok(is_closed),
+            contact.ask(|contact| contact.is_closed()),
+            Some(Ok(is_closed)),
             &format!("{how}: and its level is right"),
         );
     }

@@ -1,15 +1,16 @@
 //! Binds what a table names, and says what it looked for.
 //!
 //! In: the devices of a table. Out: drivers and findings of a [`Board`]. What is there and does not answer keeps its
-//! driver, which tries again; what is not there has none.
+//! driver, which tries again; what is not there is opened when it comes.
 
-use std::time::Duration;
-
-use cloister_control::device::{self, SocThrottle, Tachometer};
+use cloister_control::device::{self, Fault, PowerMeter, SocThrottle, Tachometer};
+use cloister_control::units::Celsius;
 
 use super::buses::Buses;
-use super::devices::{Fan, Name, Named, Power, Thermometer, Watchdog};
-use super::{Board, Guard, Machine, Table, panel};
+use super::devices::{Devices, Fan, Name, Named, Power, Thermometer, Watchdog};
+use super::findings::NONE;
+use super::{Board, Late, Machine, Sensor, Table, panel};
+use crate::drivers::advice;
 use crate::drivers::bus_thermometer::{Lm75, Tmp102, Tmp117};
 use crate::drivers::emc::{Emc230x, Emc2101};
 use crate::drivers::ina::{Ina219, Ina226};
@@ -20,33 +21,45 @@ use crate::drivers::{hwmon, thermal};
 
 /// Binds all devices of a table.
 pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
+    let devices = &table.devices;
     let mut buses = Buses::new(machine);
-    for thermometer in &table.devices.temperature {
+    for (n, thermometer) in devices.temperature.iter().enumerate() {
+        let wired = n < devices.wired_thermometers;
         match thermometer {
-            Thermometer::ThermalZone(named) => zones(machine, named, board),
-            Thermometer::Hwmon(named) => chips(machine, named, board),
+            Thermometer::ThermalZone(named) => {
+                Sought::new("zone", thermal::devices(machine), named, wired).look(board);
+            }
+            Thermometer::Hwmon(named) => {
+                Sought::new("chip", hwmon::chips(machine), named, wired).look(board);
+            }
             Thermometer::Lm75(at) => buses.thermometer("LM75", at, board, Lm75::new),
             Thermometer::Tmp102(at) => buses.thermometer("TMP102", at, board, Tmp102::new),
             Thermometer::Tmp117(at) => buses.thermometer("TMP117", at, board, Tmp117::new),
         }
     }
-    match &table.devices.power {
+    match &devices.power {
         Some(Power::Hwmon { names, channel }) => {
-            power(machine, names, channel.as_deref(), board);
+            power(machine, devices, names, channel.as_deref(), board);
         }
         Some(Power::Ina219(at)) => buses.power("INA219", at, board, Ina219::new),
-        Some(Power::Ina226(at)) => buses.power("INA226", at, board, |bus, address, shunt| {
-            Some(Ina226::new(bus, address, shunt))
-        }),
+        Some(Power::Ina226(at)) => buses.power("INA226", at, board, Ina226::new),
         None => board.missing("power", NOT_NAMED, NOBODY),
     }
-    match &table.devices.fan {
+    match &devices.fan {
         Some(Fan::Hwmon {
             name,
             channel,
             tachometer,
-        }) => hwmon_fan(machine, name, *channel, tachometer.as_ref(), board),
-        Some(Fan::CoolingDevice { name }) => cooling_fan(machine, name, board),
+        }) => {
+            hwmon_fan(machine, devices, name, *channel, board);
+            hwmon_fan_speed(
+                machine,
+                tachometer.as_ref().unwrap_or(name),
+                *channel,
+                board,
+            );
+        }
+        Some(Fan::CoolingDevice { name }) => cooling_fan(machine, devices, name, board),
         Some(Fan::Emc2101 { bus, address }) => buses.fan("EMC2101", bus, *address, board, Emc2101),
         Some(Fan::Emc230x {
             bus,
@@ -59,24 +72,24 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
         }
         None => board.missing("fan", NOT_NAMED, NOBODY),
     }
-    match &table.devices.light {
-        Some(light) => panel::light(machine, light, board),
+    match &devices.light {
+        Some(light) => panel::light(machine, light, devices.is_wired("light"), board),
         None => board.missing("light", NOT_NAMED, NOBODY),
     }
-    match &table.devices.button {
+    match &devices.button {
         Some(line) => panel::button(machine, line, board),
         None => board.missing("button", NOT_NAMED, NOBODY),
     }
-    match &table.devices.privacy_switch {
+    match &devices.privacy_switch {
         Some(line) => panel::privacy_switch(machine, line, board),
         None => board.missing("privacy switch", NOT_NAMED, NOBODY),
     }
-    match &table.devices.display {
+    match &devices.display {
         Some(display) => buses.display(display, board),
         None => board.missing("display", NOT_NAMED, NOBODY),
     }
-    match &table.devices.watchdog {
-        Some(wanted) => watchdog(machine, wanted, board),
+    match &devices.watchdog {
+        Some(wanted) => watchdog(machine, wanted, devices.is_wired("watchdog"), board),
         None => board.missing("watchdog", NOT_NAMED, NOBODY),
     }
 }
@@ -84,171 +97,185 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
 /// Binds what the kernel tells about slowing the processor down.
 pub fn slowed_processor(machine: &Machine, board: &mut Board) {
     let place = "cooling device cpufreq-* or Processor";
-    let Some(mut processor) = SlowedProcessor::of(machine) else {
-        return board.missing("throttling", place, "the kernel has none");
-    };
-    for device in processor.devices() {
-        board.reads.extend(device.reads());
-    }
-    let does = "tells when the kernel slows the processor because of heat";
-    board.tried("throttling", place, processor.read().map(|_| does.into()));
-    board.soc = Some(Box::new(processor));
-}
-
-fn zones(machine: &Machine, named: &Named, board: &mut Board) {
-    let zones = all(&thermal::devices(machine), &named.names);
-    thermometers("zone", zones, named, board, |device| Box::new(Zone(device)));
-}
-
-fn chips(machine: &Machine, named: &Named, board: &mut Board) {
-    let chips = all(&hwmon::chips(machine), &named.names);
-    thermometers("chip", chips, named, board, |chip| {
-        Box::new(hwmon::Temperature { chip, channel: 1 })
+    let machine = machine.clone();
+    let mut processor = Late::new(false, move || {
+        let processor = SlowedProcessor::of(&machine).ok_or(Fault::Absent)?;
+        Ok(Box::new(processor) as Box<dyn SocThrottle>)
     });
+    let does = "tells when the kernel slows the processor because of heat";
+    let why = "the kernel has none";
+    board.asks("throttling", place, &mut processor, why, |processor| {
+        processor.read().map(|_| does.into())
+    });
+    board.soc = Some(processor);
 }
 
-fn thermometers(
-    kind: &str,
-    found: Vec<Device>,
-    named: &Named,
-    board: &mut Board,
-    driver: impl Fn(Device) -> Box<dyn device::Thermometer>,
-) {
-    if found.is_empty() {
-        board.missing("temperature", &place(kind, &named.names), NONE);
-    }
-    for device in found {
-        let name = device.name().to_owned();
-        let place = format!("{kind} {name}");
-        board.reads.extend(device.reads());
-        board.thermometer(&place, name, named.limit, named.on_die, driver(device));
-    }
-}
-
-fn power(machine: &Machine, names: &[Name], channel: Option<&str>, board: &mut Board) {
-    let place = place("chip", names);
-    let chips = all(&hwmon::chips(machine), names);
-    if chips.is_empty() {
-        return board.missing("power", &place, NONE);
-    }
-    let meters: Vec<_> = chips
-        .into_iter()
-        .filter_map(|chip| Some((chip.reads(), hwmon::Power::of(chip, channel)?)))
-        .collect();
-    match <[_; 1]>::try_from(meters) {
-        Ok([(read, mut meter)]) => {
-            let reads = device::PowerMeter::read(&mut meter);
-            let reads = reads.map(|now| format!("accounts for energy; now {now}"));
-            board.tried("power", &place, reads);
-            board.reads.extend(read);
-            board.power = Some(Box::new(meter));
+impl Board {
+    /// Looks again for thermometers that are named and were not there.
+    pub fn look_again(&mut self) {
+        let before = self.findings.len();
+        for sought in std::mem::take(&mut self.sought) {
+            sought.look(self);
         }
-        Err(meters) if meters.is_empty() => {
-            let why = match channel {
-                Some(label) => format!("it has no channel that is called {label}"),
-                None => "it does not measure power".into(),
-            };
-            board.missing("power", &place, &why);
-        }
-        Err(_) => board.missing("power", &place, SEVERAL),
+        // Findings are of the start.
+        self.findings.truncate(before);
     }
 }
 
-fn hwmon_fan(
+/// Thermometers that the kernel has names for.
+pub struct Sought {
+    kind: &'static str,
+    class: Class,
+    named: Named,
+    /// Whether the owner has wired them.
+    pub wired: bool,
+}
+
+impl Sought {
+    fn new(kind: &'static str, class: Class, named: &Named, wired: bool) -> Self {
+        Self {
+            kind,
+            class,
+            named: named.clone(),
+            wired,
+        }
+    }
+
+    /// Binds all that are there now; if none is, they are sought again later.
+    pub fn look(self, board: &mut Board) {
+        let found = all(&self.class, &self.named.names);
+        if found.is_empty() {
+            board.missing("temperature", &place(self.kind, &self.named.names), NONE);
+            return board.sought.push(self);
+        }
+        for device in found {
+            let name = device.name().to_owned();
+            let place = format!("{} {name}", self.kind);
+            let kind = self.kind;
+            let mut device = Late::new(true, move || {
+                let device = device.clone();
+                Ok(match kind {
+                    "zone" => Box::new(Zone(device)) as Box<dyn device::Thermometer>,
+                    _ => Box::new(hwmon::Temperature {
+                        chip: device,
+                        channel: 1,
+                    }),
+                })
+            });
+            board.asks("temperature", &place, &mut device, NONE, |device| {
+                Ok(format!("cools by it; now {}", device.read()?))
+            });
+            board.thermometers.push(Sensor {
+                name,
+                limit: self.named.limit.map_or(board.limits.limit, Celsius),
+                on_die: self.named.on_die,
+                device,
+            });
+        }
+    }
+}
+
+fn power(
     machine: &Machine,
-    name: &Name,
-    channel: u8,
-    tachometer: Option<&Name>,
+    devices: &Devices,
+    names: &[Name],
+    channel: Option<&str>,
     board: &mut Board,
 ) {
+    let place = place("chip", names);
+    let (class, named) = (hwmon::chips(machine), names.to_vec());
+    let label = channel.map(str::to_owned);
+    let mut meter = Late::new(devices.is_wired("power"), move || {
+        let chips = all(&class, &named).into_iter();
+        let meters = chips.filter_map(|chip| hwmon::Power::of(chip, label.as_deref()));
+        Ok(Box::new(only(meters)?) as Box<dyn PowerMeter>)
+    });
+    let why = match (all(&hwmon::chips(machine), names).is_empty(), channel) {
+        (true, _) => NONE.into(),
+        (false, Some(label)) => format!("it has no channel that is called {label}"),
+        (false, None) => "it does not measure power".into(),
+    };
+    board.asks("power", &place, &mut meter, &why, |meter| {
+        let now = meter.read()?;
+        Ok(format!("accounts for energy; now {now}"))
+    });
+    board.power = Some(meter);
+}
+
+fn hwmon_fan(machine: &Machine, devices: &Devices, name: &Name, channel: u8, board: &mut Board) {
     let pwm = format!("pwm{channel}");
     let place = format!("chip {name}, {pwm}");
-    match one(&hwmon::chips(machine), name) {
-        Ok(chip) if !chip.has(&pwm) => {
-            board.missing(
-                "fan",
-                &place,
-                "it drives none: this kernel has no PWM for it",
-            );
+    let why = match one(&hwmon::chips(machine), name) {
+        Ok(_) => "it drives none: this kernel has no PWM for it",
+        Err(_) => NONE,
+    };
+    let (class, name) = (hwmon::chips(machine), name.clone());
+    let fan = Late::new(devices.is_wired("fan"), move || {
+        let chip = one(&class, &name)?;
+        match chip.has(&pwm) {
+            true => Ok(Box::new(hwmon::Fan::of(chip, channel)) as Box<dyn device::FanDrive>),
+            false => Err(Fault::Absent),
         }
-        Ok(chip) => {
-            board.reads.extend(chip.reads());
-            board.writes.push(chip.stays_in());
-            fan(board, &place, Box::new(hwmon::Fan::of(chip, channel)));
-        }
-        Err(why) => board.missing("fan", &place, why),
-    }
-    let name = tachometer.unwrap_or(name);
-    let place = format!("chip {name}");
-    let speed = one(&hwmon::chips(machine), name).and_then(|chip| {
-        let read = chip.reads();
-        let speed = hwmon::FanSpeed::of(chip, channel);
-        Ok((read, speed.ok_or("it does not measure a fan's speed")?))
     });
-    match speed {
-        Ok((read, mut speed)) => {
-            let reads = speed
-                .read()
-                .map(|now| format!("sees whether it turns; now {now}"));
-            board.tried("fan speed", &place, reads);
-            board.reads.extend(read);
-            board.tachometer = Some(Box::new(speed));
-        }
-        Err(why) => board.missing("fan speed", &place, why),
-    }
+    bind_fan(board, &place, fan, why);
 }
 
-fn cooling_fan(machine: &Machine, name: &Name, board: &mut Board) {
+fn hwmon_fan_speed(machine: &Machine, name: &Name, channel: u8, board: &mut Board) {
+    let place = format!("chip {name}");
+    let why = match one(&hwmon::chips(machine), name) {
+        Ok(_) => "it does not measure a fan's speed",
+        Err(_) => NONE,
+    };
+    let (class, name) = (hwmon::chips(machine), name.clone());
+    let mut speed = Late::new(false, move || {
+        let speed = hwmon::FanSpeed::of(one(&class, &name)?, channel);
+        Ok(Box::new(speed.ok_or(Fault::Absent)?) as Box<dyn Tachometer>)
+    });
+    board.asks("fan speed", &place, &mut speed, why, |speed| {
+        Ok(format!("sees whether it turns; now {}", speed.read()?))
+    });
+    board.tachometer = Some(speed);
+}
+
+fn cooling_fan(machine: &Machine, devices: &Devices, name: &Name, board: &mut Board) {
     let place = format!("cooling device {name}");
-    match one(&thermal::devices(machine), name) {
-        Ok(device) => {
-            board.reads.extend(device.reads());
-            // Not what it stays in: all cooling devices and zones lie there.
-            board.writes.push(device.at().to_owned());
-            fan(board, &place, Box::new(CoolingFan::of(device)));
-        }
-        Err(why) => board.missing("fan", &place, why),
-    }
+    let (class, name) = (thermal::devices(machine), name.clone());
+    let fan = Late::new(devices.is_wired("fan"), move || {
+        Ok(Box::new(CoolingFan::of(one(&class, &name)?)) as Box<dyn device::FanDrive>)
+    });
+    bind_fan(board, &place, fan, NONE);
 }
 
 /// Gives a board its fan. It is not tried: whether it turns is what the law looks at.
-fn fan(board: &mut Board, place: &str, fan: Box<dyn device::FanDrive>) {
-    board.found("fan", place, "cools with it");
+fn bind_fan(board: &mut Board, place: &str, mut fan: Late<dyn device::FanDrive>, why: &str) {
+    board.asks("fan", place, &mut fan, why, |_| Ok("cools with it".into()));
+    board.folders.insert("/sys/devices");
     board.fan = Some(fan);
 }
 
 /// Only looks at it: opening it would start it.
-fn watchdog(machine: &Machine, wanted: &Watchdog, board: &mut Board) {
+fn watchdog(machine: &Machine, wanted: &Watchdog, wired: bool, board: &mut Board) {
     let place = format!("watchdog {}", wanted.identity);
-    let mut device = match one(&watchdogs(machine), &wanted.identity) {
-        Ok(device) => device,
-        Err(why) => return board.missing("watchdog", &place, why),
+    let (owned, wanted) = (machine.clone(), wanted.clone());
+    let find = move || {
+        let device = one(&watchdogs(&owned), &wanted.identity)?;
+        // It is fed with each measurement, every two seconds.
+        Dog::of(&owned, device, wanted.timeout_seconds.max(4).into())
     };
-    let longest = device.read("max_timeout").unwrap_or(0);
-    let seconds = match i64::from(wanted.timeout_seconds.max(2)) {
-        wanted if longest > 0 => wanted.min(longest),
-        wanted => wanted,
-    };
-    let dog = Dog::new(machine, &device, seconds as i32);
-    let stays = match device.read("nowayout") {
-        Ok(1) => "; once started it cannot be stopped",
-        _ => "",
-    };
-    let does = format!("resets the machine when it was not fed for {seconds} s{stays}");
-    match dog.node().exists() {
-        true => board.found("watchdog", &place, &does),
-        false => board.missing("watchdog", &place, "its device is not there"),
+    match find() {
+        Ok(dog) => board.found("watchdog", &place, &dog.about()),
+        Err(Fault::Absent) => board.missing("watchdog", &place, NONE),
+        Err(fault) => board.missing("watchdog", &place, advice(fault)),
     }
-    board.watchdog = Some(Guard {
-        device: Box::new(dog),
-        timeout: Duration::from_secs(seconds as u64),
-    });
+    board.folders.insert("/dev");
+    board.watchdog = Some(Late::new(wired, move || {
+        let started = find()?.start()?;
+        Ok(Box::new(started) as Box<dyn device::Watchdog>)
+    }));
 }
 
 const NOT_NAMED: &str = "this board";
 const NOBODY: &str = "neither its table nor the owner names one";
-const NONE: &str = "there is none";
-const SEVERAL: &str = "there are several, and nothing says which";
 
 fn place(kind: &str, names: &[Name]) -> String {
     let names: Vec<_> = names.iter().map(Name::to_string).collect();
@@ -261,11 +288,15 @@ fn all(class: &Class, names: &[Name]) -> Vec<Device> {
 }
 
 /// The only device of this name.
-fn one(class: &Class, name: &Name) -> Result<Device, &'static str> {
-    let found = class.devices(|called| name.is(called));
-    match <[_; 1]>::try_from(found) {
-        Ok([device]) => Ok(device),
-        Err(found) if found.is_empty() => Err(NONE),
-        Err(_) => Err(SEVERAL),
+fn one(class: &Class, name: &Name) -> Result<Device, Fault> {
+    only(class.devices(|called| name.is(called)).into_iter())
+}
+
+/// The only one; of several none is guessed.
+fn only<T>(mut found: impl Iterator<Item = T>) -> Result<T, Fault> {
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (None, _) => Err(Fault::Absent),
+        (Some(_), Some(_)) => Err(Fault::Ambiguous),
     }
 }

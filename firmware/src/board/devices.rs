@@ -24,24 +24,26 @@ pub struct Devices {
     pub display: Option<Display>,
     /// The hardware watchdog.
     pub watchdog: Option<Watchdog>,
+    /// Which of them the owner has wired; another that is missing is no fault, as kernels differ.
+    #[serde(skip)]
+    wired: Vec<&'static str>,
+    /// So many of the thermometers, the first ones, too.
+    #[serde(skip)]
+    pub wired_thermometers: usize,
 }
 
 impl Devices {
-    /// Which of those are named of which a board has one.
-    pub fn single(&self) -> Vec<&'static str> {
+    /// These, which the owner has wired, and of others what is not among them. Thermometers of both count.
+    pub fn or(mut self, others: Self) -> Self {
         let named = [
-            ("light", self.light.is_some()),
-            ("display", self.display.is_some()),
             ("power", self.power.is_some()),
             ("fan", self.fan.is_some()),
+            ("light", self.light.is_some()),
             ("watchdog", self.watchdog.is_some()),
         ];
         let named = named.into_iter().filter(|(_, named)| *named);
-        named.map(|(what, _)| what).collect()
-    }
-
-    /// These, and of others what is not among them. Thermometers of both count.
-    pub fn or(mut self, others: Self) -> Self {
+        let wired = named.map(|(what, _)| what).collect();
+        let wired_thermometers = self.temperature.len();
         self.temperature.extend(others.temperature);
         Self {
             temperature: self.temperature,
@@ -52,7 +54,14 @@ impl Devices {
             privacy_switch: self.privacy_switch.or(others.privacy_switch),
             display: self.display.or(others.display),
             watchdog: self.watchdog.or(others.watchdog),
+            wired,
+            wired_thermometers,
         }
+    }
+
+    /// Whether the owner has wired it, of the devices that boards have by themselves.
+    pub fn is_wired(&self, what: &str) -> bool {
+        self.wired.contains(&what)
     }
 }
 

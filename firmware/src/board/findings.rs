@@ -1,10 +1,12 @@
 //! What was looked for on a board, and what was found.
 
-use cloister_control::device::{Fault, Thermometer};
-use cloister_control::units::Celsius;
+use cloister_control::device::Fault;
 
-use super::{Board, Finding, Outcome, Sensor};
+use super::{Board, Finding, Late, Outcome};
 use crate::drivers::advice;
+
+/// Why there is no device.
+pub(super) const NONE: &str = "there is none";
 
 impl Board {
     fn finds(&mut self, what: &'static str, place: &str, outcome: Outcome) {
@@ -27,30 +29,20 @@ impl Board {
         self.finds(what, place, Outcome::Missing { why });
     }
 
-    /// Adds a thermometer.
-    pub(super) fn thermometer(
+    /// Asks a device, which opens it, what it is for; if there is none, that is `why`.
+    pub(super) fn asks<D: ?Sized>(
         &mut self,
+        what: &'static str,
         place: &str,
-        name: String,
-        limit: Option<f32>,
-        on_die: bool,
-        mut device: Box<dyn Thermometer>,
+        device: &mut Late<D>,
+        why: &str,
+        act: impl FnOnce(&mut D) -> Result<String, Fault>,
     ) {
-        let reads = device.read().map(|now| format!("cools by it; now {now}"));
-        self.tried("temperature", place, reads);
-        self.thermometers.push(Sensor {
-            name,
-            limit: limit.map_or(self.limits.limit, Celsius),
-            on_die,
-            device,
-        });
-    }
-
-    /// Something was tried.
-    pub(super) fn tried(&mut self, what: &'static str, place: &str, does: Result<String, Fault>) {
-        match does {
-            Ok(does) => self.found(what, place, &does),
-            Err(fault) => self.missing(what, place, advice(fault)),
+        let does = device.ask(act).and_then(Result::ok);
+        match (does, device.fault()) {
+            (Some(does), _) => self.found(what, place, &does),
+            (None, Some(Fault::Absent) | None) => self.missing(what, place, why),
+            (None, Some(fault)) => self.missing(what, place, advice(fault)),
         }
     }
 }

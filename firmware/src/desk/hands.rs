@@ -6,7 +6,6 @@ use cloister_control::Outputs;
 use cloister_control::device::Fault;
 use cloister_control::light::Rgb;
 use cloister_control::units::Duty;
-use tokio::time::Instant;
 
 use crate::board::{Board, Screen};
 
@@ -14,63 +13,81 @@ use crate::board::{Board, Screen};
 #[derive(Default)]
 pub struct Hands {
     light: Option<(Rgb, Option<Fault>)>,
-    screen: Option<(Option<Screen>, Option<Fault>)>,
+    /// What the display shows, if that is known.
+    shown: Option<Option<Screen>>,
+    display: Option<Fault>,
     fan: Option<Result<(), Fault>>,
-    fed: Option<(Instant, Option<Fault>)>,
+    watchdog: Option<Fault>,
 }
 
 impl Hands {
-    /// Shines, shows and feeds. After a measurement it drives the fan, too, and tries again what failed.
+    /// Shines, and shows what is drawn for a display of a size. After a measurement it drives the fan and feeds, too.
     pub fn act(
         &mut self,
         board: &mut Board,
         outputs: &Outputs,
-        screen: Option<Screen>,
+        draw: impl Fn((usize, usize)) -> Option<Screen>,
         measured: bool,
     ) {
-        if measured && let Some(fan) = &mut board.fan {
-            self.fan = Some(fan.set(outputs.fan));
+        if measured {
+            self.drive(board, outputs.fan);
+            if let Some(dog) = &mut board.watchdog
+                && outputs.feed
+            {
+                self.watchdog = dog.ask(|dog| dog.feed()).and_then(Result::err);
+            }
         }
-        let again = |fault: Option<Fault>| measured && fault.is_some();
-        let stays = |(colour, fault)| colour == outputs.light && !again(fault);
+        let stays = |(colour, fault): (Rgb, Option<Fault>)| {
+            colour == outputs.light && !(measured && fault.is_some())
+        };
         if let Some(light) = &mut board.light
             && !self.light.is_some_and(stays)
         {
-            self.light = Some((outputs.light, light.set(outputs.light).err()));
+            let done = light.ask(|light| light.set(outputs.light));
+            self.light = Some((outputs.light, done.and_then(Result::err)));
         }
-        let stays =
-            |(shown, fault): &(Option<Screen>, Option<Fault>)| *shown == screen && !again(*fault);
-        if let Some(display) = &mut board.display
-            && !self.screen.as_ref().is_some_and(stays)
-        {
-            let fault = display.show(screen.as_ref()).err();
-            self.screen = Some((screen, fault));
-        }
-        if let Some(guard) = &mut board.watchdog
-            && outputs.feed
-        {
-            let now = Instant::now();
-            let due = |(fed, _): (Instant, _)| now - fed >= guard.timeout / 4;
-            if self.fed.is_none_or(due) {
-                self.fed = Some((now, guard.device.feed().err()));
-            }
+        if let Some(display) = &mut board.display {
+            let before = self.shown.take();
+            let done = display.ask(|display| {
+                let screen = draw(display.size());
+                if before.as_ref() != Some(&screen) {
+                    display.show(screen.as_ref())?;
+                }
+                Ok(screen)
+            });
+            (self.shown, self.display) = match done {
+                Some(Ok(screen)) => (Some(screen), None),
+                Some(Err(fault)) => (None, Some(fault)),
+                None => (None, None),
+            };
         }
     }
 
-    /// Whether the fan could be driven when that was tried last; nothing on a board that has none.
-    pub fn fan(&self, board: &Board) -> Option<Result<(), Fault>> {
-        board.fan.is_some().then(|| self.fan.unwrap_or(Ok(())))
+    /// Drives the fan; gives whether that worked, nothing on a board that has none.
+    pub fn drive(&mut self, board: &mut Board, duty: Duty) -> Option<Result<(), Fault>> {
+        self.fan = board
+            .fan
+            .as_mut()
+            .and_then(|fan| fan.ask(|fan| fan.set(duty)));
+        self.fan
+    }
+
+    /// Whether the fan could be driven when that was tried last. It is full before anything is known.
+    pub fn fan(&mut self, board: &mut Board) -> Option<Result<(), Fault>> {
+        self.fan.or_else(|| self.drive(board, Duty::FULL))
+    }
+
+    /// Whether there is a fan.
+    pub fn has_fan(&self) -> bool {
+        self.fan.is_some()
     }
 
     /// What does not do what it should, but for what the laws see by themselves.
     pub fn faults(&self) -> Vec<(&'static str, &'static str)> {
         let faults = [
             ("light", self.light.and_then(|(_, fault)| fault)),
-            (
-                "display",
-                self.screen.as_ref().and_then(|(_, fault)| *fault),
-            ),
-            ("watchdog", self.fed.and_then(|(_, fault)| fault)),
+            ("display", self.display),
+            ("watchdog", self.watchdog),
         ];
         let faults = faults.into_iter();
         faults
@@ -81,13 +98,13 @@ impl Hands {
     /// Nobody watches any more: the fan is full, and the box dark.
     pub fn let_go(self, board: &mut Board) {
         if let Some(fan) = &mut board.fan {
-            let _ = fan.set(Duty::FULL);
+            let _ = fan.ask(|fan| fan.set(Duty::FULL));
         }
         if let Some(light) = &mut board.light {
-            let _ = light.set(Rgb::BLACK);
+            let _ = light.ask(|light| light.set(Rgb::BLACK));
         }
         if let Some(display) = &mut board.display {
-            let _ = display.show(None);
+            let _ = display.ask(|display| display.show(None));
         }
     }
 }

@@ -141,6 +141,14 @@ impl<B: I2c, C: Controller> Fan<B, C> {
             driven: false,
         }
     }
+
+    /// Makes sure that it is one.
+    ///
+    /// # Errors
+    /// It does not answer, or is another chip.
+    pub fn identify(&mut self) -> Result<(), Fault> {
+        identify(&mut self.bus, self.address, self.controller)
+    }
 }
 
 impl<B: I2c, C: Controller> FanDrive for Fan<B, C> {

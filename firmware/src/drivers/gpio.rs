@@ -1,9 +1,7 @@
 //! Lines of GPIO chips: buttons, switches and LEDs
 //! (<https://docs.kernel.org/userspace-api/gpio/chardev.html>).
 //!
-//! In: a chip by its label, lines by their offset. Out: whether contacts are closed, and when that may have changed;
-//! light. A line that is taken, or goes away, is asked for again with each call, on the chip that is open already: a
-//! sealed process opens no device.
+//! In: a chip by its label, lines by their offset. Out: whether contacts are closed, and when that may have changed; light.
 
 use std::fs::{self, File};
 use std::future::Future;
@@ -23,7 +21,7 @@ use crate::board::{Contact, Machine};
 
 /// What the kernel, and `gpioinfo`, show as the user of our lines.
 const CONSUMER: &str = "cloister-panel";
-/// How long to wait before a line that is gone is asked for again.
+/// How long to wait before a line whose edges cannot be heard is looked at.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Opens the chip whose label meets a condition.
@@ -53,7 +51,7 @@ pub fn chip(machine: &Machine, wanted: impl Fn(&str) -> bool) -> Result<File, Fa
         let label = v2::get_chip_info(&chip).map(|info| info.label.as_os_str().to_owned());
         if label.is_ok_and(|label| wanted(&label.to_string_lossy())) {
             if found.is_ok() {
-                return Err(Fault::Nonsense);
+                return Err(Fault::Ambiguous);
             }
             found = Ok(chip);
         }
@@ -68,51 +66,20 @@ pub fn user(chip: &File, offset: u32) -> Option<String> {
     used.then(|| info.consumer.as_os_str().to_string_lossy().into_owned())
 }
 
-/// Lines of one chip that are used together.
-struct Lines {
-    chip: File,
-    offsets: Vec<u32>,
-    flags: LineFlags,
-    held: Option<File>,
-}
-
-impl Lines {
-    fn new(chip: File, offsets: &[u32], flags: LineFlags) -> Self {
-        Self {
-            chip,
-            offsets: offsets.to_owned(),
-            flags,
-            held: None,
-        }
-    }
-
-    fn hold(&mut self) -> Result<&File, Fault> {
-        if self.held.is_none() {
-            let mut request = LineRequest {
-                consumer: Name::from_bytes(CONSUMER.as_bytes()),
-                num_lines: self.offsets.len() as u32,
-                ..LineRequest::default()
-            };
-            request.offsets.copy_from_slice(&self.offsets);
-            request.config.flags = self.flags;
-            let held = v2::get_line(&self.chip, request).map_err(|error| match os(&error) {
-                // There is no such line on that chip.
-                Some(libc::EINVAL) => Fault::Absent,
-                _ => meaning(&error),
-            })?;
-            self.held = Some(held);
-        }
-        Ok(self.held.as_ref().expect("held just now"))
-    }
-
-    /// Does something with the lines; if that fails, asks for them again the next time.
-    fn with<T>(&mut self, act: impl FnOnce(&File) -> gpiocdev_uapi::Result<T>) -> Result<T, Fault> {
-        let done = act(self.hold()?);
-        done.map_err(|error| {
-            self.held = None;
-            meaning(&error)
-        })
-    }
+/// Takes lines of a chip, which nobody else has from then on.
+fn take(chip: &File, offsets: &[u32], flags: LineFlags) -> Result<File, Fault> {
+    let mut request = LineRequest {
+        consumer: Name::from_bytes(CONSUMER.as_bytes()),
+        num_lines: offsets.len() as u32,
+        ..LineRequest::default()
+    };
+    request.offsets.copy_from_slice(offsets);
+    request.config.flags = flags;
+    v2::get_line(chip, request).map_err(|error| match os(&error) {
+        // There is no such line on that chip.
+        Some(libc::EINVAL) => Fault::Absent,
+        _ => meaning(&error),
+    })
 }
 
 fn os(error: &Error) -> Option<i32> {
@@ -130,29 +97,31 @@ fn meaning(error: &Error) -> Fault {
 
 /// A button or a switch on one line.
 pub struct LineContact {
-    lines: Lines,
+    line: File,
     edges: Option<AsyncFd<File>>,
 }
 
 impl LineContact {
     /// On this line. With `to_ground` it is pulled up, and closed when it is low; otherwise the other way round.
-    pub fn new(chip: File, offset: u32, to_ground: bool) -> Self {
+    ///
+    /// # Errors
+    /// There is no such line, or somebody has it.
+    pub fn new(chip: &File, offset: u32, to_ground: bool) -> Result<Self, Fault> {
         let level = match to_ground {
             true => LineFlags::BIAS_PULL_UP | LineFlags::ACTIVE_LOW,
             false => LineFlags::BIAS_PULL_DOWN,
         };
         let edges = LineFlags::EDGE_RISING | LineFlags::EDGE_FALLING;
-        Self {
-            lines: Lines::new(chip, &[offset], LineFlags::INPUT | level | edges),
+        Ok(Self {
+            line: take(chip, &[offset], LineFlags::INPUT | level | edges)?,
             edges: None,
-        }
+        })
     }
 
     /// Waits for an edge, and takes all that there are.
     async fn edge(&mut self) -> Result<(), Fault> {
-        let held = self.lines.hold()?;
         if self.edges.is_none() {
-            let watched = held.try_clone().map_err(|error| fault(&error))?;
+            let watched = self.line.try_clone().map_err(|error| fault(&error))?;
             // SAFETY: a `File` owns its descriptor, which is the same until it is dropped, together with this.
             let watched = unsafe { AsyncFd::register_with_interest(watched, Interest::READABLE) };
             self.edges = Some(watched.map_err(|error| fault(&error.into()))?);
@@ -177,19 +146,16 @@ impl LineContact {
 impl Contact for LineContact {
     fn is_closed(&mut self) -> Result<bool, Fault> {
         let mut values = LineValues::from_slice(&[true]);
-        let read = self
-            .lines
-            .with(|held| v2::get_line_values(held, &mut values));
-        if read.is_err() {
-            self.edges = None;
-        }
+        let read = v2::get_line_values(&self.line, &mut values);
         read.map(|()| values.get(0) == Some(true))
+            .map_err(|error| meaning(&error))
     }
 
     fn changed(&mut self) -> Pin<Box<dyn Future<Output = ()> + '_>> {
         Box::pin(async {
             if self.edge().await.is_err() {
-                (self.edges, self.lines.held) = (None, None);
+                self.edges = None;
+                // Should the line read well all the same.
                 tokio::time::sleep(AGAIN_AFTER).await;
             }
         })
@@ -198,30 +164,35 @@ impl Contact for LineContact {
 
 /// An LED on one line, or one of three colours on three.
 pub struct LineLight {
-    lines: Lines,
+    held: File,
+    lines: usize,
 }
 
 impl LineLight {
-    /// On these lines: one, or red, green and blue. With `active_low` an LED shines when its line is low.
-    pub fn new(chip: File, offsets: &[u32], active_low: bool) -> Self {
+    /// On these lines: one, or red, green and blue. With `active_low` an LED shines when its line is low. It is dark.
+    ///
+    /// # Errors
+    /// There are no such lines, or somebody has one of them.
+    pub fn new(chip: &File, offsets: &[u32], active_low: bool) -> Result<Self, Fault> {
         let level = match active_low {
             true => LineFlags::ACTIVE_LOW,
             false => LineFlags::empty(),
         };
-        Self {
-            lines: Lines::new(chip, offsets, LineFlags::OUTPUT | level),
-        }
+        Ok(Self {
+            held: take(chip, offsets, LineFlags::OUTPUT | level)?,
+            lines: offsets.len(),
+        })
     }
 }
 
 impl StatusLight for LineLight {
     fn set(&mut self, colour: Rgb) -> Result<(), Fault> {
-        let lit = match self.lines.offsets.len() {
+        let lit = match self.lines {
             1 => vec![colour.is_lit()],
             _ => on_or_off(colour).to_vec(),
         };
         let values = LineValues::from_slice(&lit);
-        self.lines.with(|held| v2::set_line_values(held, &values))
+        v2::set_line_values(&self.held, &values).map_err(|error| meaning(&error))
     }
 }
 

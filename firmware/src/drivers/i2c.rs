@@ -1,7 +1,7 @@
 //! I2C buses, and devices on them.
 //!
 //! In: a bus by its alias in the device tree or its adapter's name, an address. Out: transfers, and what their errors
-//! mean. A device is asked for by one open file each, so that a sealed process opens none.
+//! mean.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ impl Bus {
 /// `/dev/i2c-N` of a bus, which is called by its alias in the device tree, or as its adapter is.
 ///
 /// # Errors
-/// There is no such bus; or several, which is nonsense.
+/// There is no such bus; or several.
 pub fn node(machine: &Machine, bus: &str) -> Result<PathBuf, Fault> {
     let alias = machine.path("/proc/device-tree/aliases").join(bus);
     let alias = sysfs::text(&alias).unwrap_or_default();
@@ -49,7 +49,7 @@ pub fn node(machine: &Machine, bus: &str) -> Result<PathBuf, Fault> {
     match (found.next(), found.next()) {
         (None, _) => Err(Fault::Absent),
         (Some(one), None) => Ok(machine.path("/dev").join(one.file_name())),
-        (Some(_), Some(_)) => Err(Fault::Nonsense),
+        (Some(_), Some(_)) => Err(Fault::Ambiguous),
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(found("i2c-1"), Err(Fault::Absent));
         assert_eq!(
             found("Synopsys DesignWare I2C adapter"),
-            Err(Fault::Nonsense)
+            Err(Fault::Ambiguous)
         );
         // The kernel's device is missing: i2c-dev is loaded, but this user sees no node.
         let opened = || Bus::open(&found("i2c1").unwrap(), 0x48).err();

@@ -43,14 +43,17 @@ pub struct Ina219<B> {
 }
 
 impl<B: I2c> Ina219<B> {
-    /// At this address; nothing where an INA219 cannot be: it has 0x40 to 0x4F.
-    pub fn new(bus: B, address: u8, shunt: Shunt) -> Option<Self> {
-        let address = Address::from_byte(address).ok()?;
-        Some(Self {
+    /// At this address.
+    ///
+    /// # Panics
+    /// It is not 0x40 to 0x4F: there an INA219 cannot be.
+    pub fn new(bus: B, address: u8, shunt: Shunt) -> Self {
+        let address = Address::from_byte(address).expect("an address of an INA219");
+        Self {
             chip: SyncIna219::new_unchecked(bus, address, UnCalibrated),
             shunt,
             known: Known::default(),
-        })
+        }
     }
 
     fn measure(&mut self) -> Result<Watts, Fault> {

@@ -37,11 +37,6 @@ impl Led {
         led.number("max_brightness").map(|_| led)
     }
 
-    /// The folder of it.
-    pub fn at(&self) -> &std::path::Path {
-        &self.at
-    }
-
     fn text(&self, file: &str) -> Result<String, Fault> {
         sysfs::text(&self.at.join(file)).map_err(|error| fault(&error))
     }

@@ -81,26 +81,6 @@ impl Device {
         self.at.join(file).exists()
     }
 
-    /// What is read to find it, and to find it again: its class, and what it is connected to. Its own folder is another one
-    /// when it was pulled out and is back.
-    pub fn reads(&self) -> [PathBuf; 2] {
-        let stays_in = self.stays_in();
-        let connected_to = stays_in.parent().unwrap_or(&stays_in).to_owned();
-        [self.class.folder.clone(), connected_to]
-    }
-
-    /// The folder that stays when its driver goes away and comes back.
-    pub fn stays_in(&self) -> PathBuf {
-        let at = fs::canonicalize(&self.at).unwrap_or_else(|_| self.at.clone());
-        let class = self.class.folder.file_name();
-        let parent = at.parent().unwrap_or(&at);
-        // DEVICE/hwmon/hwmon3: the folder in between goes, too.
-        match parent.file_name() == class && at.join("device").exists() {
-            true => parent.parent().unwrap_or(parent).to_owned(),
-            false => parent.to_owned(),
-        }
-    }
-
     /// The text of a file of it, without the line's end.
     ///
     /// # Errors

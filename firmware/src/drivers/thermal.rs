@@ -75,11 +75,6 @@ impl SlowedProcessor {
         let devices = devices(machine).devices(slows);
         (!devices.is_empty()).then_some(Self(devices))
     }
-
-    /// What of.
-    pub fn devices(&self) -> &[Device] {
-        &self.0
-    }
 }
 
 impl SocThrottle for SlowedProcessor {

@@ -35,11 +35,6 @@ impl Throttled {
         let file = files.find(|file| file.exists())?;
         Some(Self { file })
     }
-
-    /// The file.
-    pub fn file(&self) -> &std::path::Path {
-        &self.file
-    }
 }
 
 impl SocThrottle for Throttled {

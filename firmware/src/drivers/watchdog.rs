@@ -1,12 +1,11 @@
 //! A hardware watchdog (<https://docs.kernel.org/watchdog/watchdog-api.html>).
 //!
-//! In: a device of the kernel's. Out: it is fed. The first feeding opens it, which starts it: from then on it resets the
-//! machine when nobody feeds it. A panel that ends as it should stops it; one that crashes does not.
+//! In: a device of the kernel's. Out: it is fed. Opening it starts it: from then on it resets the machine when nobody feeds it. A panel that ends as it should stops it; one that crashes does not.
 
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cloister_control::device::{Fault, Watchdog};
 
@@ -24,42 +23,65 @@ pub fn watchdogs(machine: &Machine) -> Class {
     Class::new(machine.path("/sys/class/watchdog"), "identity")
 }
 
-/// One watchdog.
+/// A watchdog that is not started.
 pub struct Dog {
     node: PathBuf,
     seconds: i32,
-    open: Option<File>,
+    stays: bool,
 }
 
 impl Dog {
-    /// This one, which is to wait for so many seconds. It is not started.
-    pub fn new(machine: &Machine, device: &Device, seconds: i32) -> Self {
+    /// This one, which is to wait for so many seconds; less where it cannot wait so long.
+    ///
+    /// # Errors
+    /// Its device is not there.
+    pub fn of(machine: &Machine, mut device: Device, seconds: i32) -> Result<Self, Fault> {
         let name = device.at().file_name().unwrap_or_default();
-        Self {
-            node: machine.path("/dev").join(name),
-            seconds,
-            open: None,
+        let node = machine.path("/dev").join(name);
+        if !node.exists() {
+            return Err(Fault::Absent);
         }
+        let longest = device.read("max_timeout").unwrap_or(0);
+        let seconds = match i64::from(seconds) {
+            wanted if longest > 0 => wanted.min(longest),
+            wanted => wanted,
+        };
+        Ok(Self {
+            node,
+            seconds: seconds as i32,
+            stays: device.read("nowayout") == Ok(1),
+        })
     }
 
-    /// Its device.
-    pub fn node(&self) -> &Path {
-        &self.node
+    /// What it does, in a few words.
+    pub fn about(&self) -> String {
+        let stays = match self.stays {
+            true => "; once started it cannot be stopped",
+            false => "",
+        };
+        let seconds = self.seconds;
+        format!("resets the machine when it was not fed for {seconds} s{stays}")
     }
 
-    fn start(&self) -> Result<File, Fault> {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It cannot be opened, or does not wait as long as it has to.
+    pub fn start(&self) -> Result<Started, Fault> {
         let open = File::options().write(true).open(&self.node);
         let mut open = open.map_err(|error| fault(&error))?;
         match set_timeout(&open, self.seconds) {
-            // It does not wait as long as it will be fed for.
             Some(seconds) if seconds < self.seconds => {
                 let _ = open.write_all(MAGIC_CLOSE);
                 Err(Fault::Nonsense)
             }
-            _ => Ok(open),
+            _ => Ok(Started(open)),
         }
     }
 }
+
+/// A watchdog that runs.
+pub struct Started(File);
 
 /// The seconds that it will wait; nothing where it does not let that be changed.
 fn set_timeout(open: &File, seconds: i32) -> Option<i32> {
@@ -69,23 +91,17 @@ fn set_timeout(open: &File, seconds: i32) -> Option<i32> {
     (done == 0).then_some(seconds)
 }
 
-impl Watchdog for Dog {
+impl Watchdog for Started {
     fn feed(&mut self) -> Result<(), Fault> {
-        let mut open = match self.open.take() {
-            Some(open) => open,
-            None => self.start()?,
-        };
-        open.write_all(b"\0").map_err(|error| fault(&error))?;
-        self.open = Some(open);
-        Ok(())
+        self.0.write_all(b"\0").map_err(|error| fault(&error))
     }
 }
 
-impl Drop for Dog {
+impl Drop for Started {
     fn drop(&mut self) {
         // Who panics has not ended as it should.
-        if let (Some(open), false) = (&mut self.open, std::thread::panicking()) {
-            let _ = open.write_all(MAGIC_CLOSE);
+        if !std::thread::panicking() {
+            let _ = self.0.write_all(MAGIC_CLOSE);
         }
     }
 }
@@ -96,23 +112,23 @@ mod tests {
     use crate::drivers::sysfs::tests::{machine, put};
     use std::fs;
 
-    fn dog(machine: &Machine) -> Dog {
+    fn dog(machine: &Machine) -> Result<Dog, Fault> {
         let device = watchdogs(machine).devices(|_| true).remove(0);
-        Dog::new(machine, &device, 30)
+        Dog::of(machine, device, 30)
     }
 
     #[test]
     fn a_watchdog_is_started_by_its_first_feeding_and_stopped_by_who_ends_well() {
         let (_root, machine) = machine(&[("/sys/class/watchdog/watchdog0/identity", "Dog")]);
-        let mut early = dog(&machine);
-        assert_eq!(early.feed(), Err(Fault::Absent));
+        assert_eq!(dog(&machine).err(), Some(Fault::Absent));
         let node = machine.path("/dev/watchdog0");
         put(&machine, "/dev/watchdog0", "");
-        drop(dog(&machine));
+        let dog = dog(&machine).unwrap();
         assert_eq!(fs::read(&node).unwrap(), b"\n", "it was touched");
-        assert_eq!((early.feed(), early.feed()), (Ok(()), Ok(())));
+        let mut started = dog.start().unwrap();
+        assert_eq!((started.feed(), started.feed()), (Ok(()), Ok(())));
         assert_eq!(fs::read(&node).unwrap(), b"\0\0");
-        drop(early);
+        drop(started);
         assert_eq!(fs::read(&node).unwrap(), b"\0\0V");
     }
 
@@ -122,7 +138,7 @@ mod tests {
             ("/sys/class/watchdog/watchdog1/identity", "Dog"),
             ("/dev/watchdog1", ""),
         ]);
-        let mut dog = dog(&machine);
+        let mut dog = dog(&machine).unwrap().start().unwrap();
         let panicked = std::thread::scope(|scope| {
             let feeds = scope.spawn(move || {
                 dog.feed().unwrap();

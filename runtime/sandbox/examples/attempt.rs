@@ -176,9 +176,7 @@ fn attempt(what: &str, listener: TcpListener, parent: u32) -> io::Result<()> {
         "core dumps again" => core_dumps(),
         "swap" => number(libc::SYS_swapoff, &[c"/none".as_ptr() as libc::c_long]),
         "another host name" => host_name(),
-        "use a device" => [0xc250_b407, 0xc010_b40e, 0xc010_b40f, 0x0707]
-            .into_iter()
-            .try_for_each(ask_a_device),
+        "use a device" => DEVICES.into_iter().try_for_each(ask_a_device),
         // GPIO_V2_LINE_SET_CONFIG, which nothing needs.
         "set a device up" => ask_a_device(0xc110_b40d),
         #[cfg(target_arch = "x86_64")]
@@ -188,6 +186,20 @@ fn attempt(what: &str, listener: TcpListener, parent: u32) -> io::Result<()> {
         other => panic!("{other} is nothing"),
     }
 }
+
+/// What GPIO chips, I2C and SPI buses, and watchdogs are asked.
+const DEVICES: [libc::c_long; 10] = [
+    0x8044_b401,
+    0xc250_b407,
+    0xc010_b40e,
+    0xc010_b40f,
+    0x0703,
+    0x0707,
+    0x4001_6b01,
+    0x4001_6b03,
+    0x4004_6b04,
+    0xc004_5706,
+];
 
 /// Asks what is no device, which is its answer: that the kernel passes the question on is what matters.
 fn ask_a_device(request: libc::c_long) -> io::Result<()> {

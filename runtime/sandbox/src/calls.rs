@@ -223,17 +223,26 @@ const IOCTL: [u64; 7] = [
     0x802c_542a,
 ];
 
-/// To ask devices that are open already: lines of GPIO chips that are held, another line of such a chip, and messages on
-/// an I2C bus. All else that devices are asked is asked before the seal.
-const DEVICES: [u64; 4] = [
+/// To set up and ask devices: GPIO chips and their lines, I2C and SPI buses, watchdogs.
+const DEVICES: [u64; 10] = [
+    // GPIO_GET_CHIPINFO
+    0x8044_b401,
     // GPIO_V2_GET_LINE
     0xc250_b407,
     // GPIO_V2_LINE_GET_VALUES
     0xc010_b40e,
     // GPIO_V2_LINE_SET_VALUES
     0xc010_b40f,
+    // I2C_SLAVE
+    0x0703,
     // I2C_RDWR
     0x0707,
+    // SPI_IOC_WR_MODE, SPI_IOC_WR_BITS_PER_WORD, SPI_IOC_WR_MAX_SPEED_HZ
+    0x4001_6b01,
+    0x4001_6b03,
+    0x4004_6b04,
+    // WDIOC_SETTIMEOUT
+    0xc004_5706,
 ];
 
 const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS

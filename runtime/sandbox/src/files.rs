@@ -94,6 +94,10 @@ fn restricted(policy: &Policy) -> Result<RestrictionStatus, RulesetError> {
     for path in &policy.write {
         rules = grant(rules, path, write)?;
     }
+    for path in &policy.device_files {
+        let ask = read | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
+        rules = grant(rules, path, ask)?;
+    }
     for path in &policy.connect {
         rules = grant(rules, path, AccessFs::ResolveUnix.into())?;
     }

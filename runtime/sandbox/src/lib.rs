@@ -45,6 +45,7 @@ pub struct Policy {
     children: bool,
     ends_others: bool,
     devices: bool,
+    device_files: Vec<PathBuf>,
     landlock: u32,
     read: Vec<PathBuf>,
     write: Vec<PathBuf>,
@@ -59,6 +60,7 @@ impl Policy {
             children: false,
             ends_others: false,
             devices: false,
+            device_files: Vec::new(),
             landlock: files::NEWEST,
             read: Vec::new(),
             write: Vec::new(),
@@ -99,9 +101,15 @@ impl Policy {
         self
     }
 
-    /// May use the GPIO lines and I2C buses that it has opened before.
-    pub fn devices(mut self) -> Self {
+    /// May ask the devices that are open: GPIO lines, I2C and SPI buses, watchdogs.
+    pub fn asks_devices(mut self) -> Self {
         self.devices = true;
+        self
+    }
+
+    /// May open the files of devices below this folder, to read, to write and to ask; not make any.
+    pub fn devices(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.device_files.push(folder.into());
         self
     }
 

@@ -43,12 +43,14 @@ pub fn bridge(port: u16, socket: &Path, state: &Path, files: &[&Path]) -> Policy
     policy
 }
 
-/// `cloister-panel`: Unix sockets in the folder of `socket`, and devices that it has opened. Which of their files it
-/// opens again is for it to add.
+/// `cloister-panel`: Unix sockets in the folder of `socket`, and what the kernel tells of devices. Where those are that it
+/// opens, also such as come later, is for it to add.
 pub fn panel(socket: &Path) -> Policy {
     Policy::new(Sockets::Unix)
         .connect(socket.parent().unwrap_or(Path::new("/")))
-        .devices()
+        .read("/sys")
+        .read("/proc/device-tree")
+        .asks_devices()
 }
 
 /// `cloister up` once everything is started: waits, and ends it.
