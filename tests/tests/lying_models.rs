@@ -183,6 +183,25 @@ fn a_template_that_would_fill_the_memory_is_an_error_and_who_is_answered_does_no
     assert!(grown < 100 << 20, "{} MiB", grown >> 20);
 }
 
+#[test]
+fn a_template_that_takes_longer_than_a_request_has_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    // A hundred gigabytes to compare: it would be refused after ten seconds.
+    let source = "{% set a = 'x' * 1000000 %}{% set b = 'x' * 1000000 %}{% for m in messages %}\
+        {% if 'long' in m.content and [a] * 100000 == [b] * 100000 %}same{% endif %}\
+        <|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
+    let serve = Serve::start(&with_template(folder.path(), "slow", source), &[]);
+    let mut request = question("A long one.", 2);
+    for stream in [false, true] {
+        request["deadline_ms"] = json!(300);
+        request["stream"] = json!(stream);
+        let answer = serve.chat(&request);
+        assert_eq!(answer.status, 408, "{}", answer.body);
+        assert_eq!(answer.json()["error"]["code"], "deadline_exceeded");
+    }
+    assert_eq!(serve.metric("prompt_tokens_total"), 0.0);
+}
+
 /// A `serve` that has just begun a trial, with its helper and the trial, which is held where it is; none where it was over
 /// before it was seen.
 fn caught_in_a_trial(state: &Path) -> Option<(Process, u32, u32)> {

@@ -72,7 +72,8 @@ fn what_does_not_fit_a_limit_is_refused_and_what_runs_goes_on() {
     let mut large = question("Hi", 4);
     large["model"] = json!("large");
     let answer = serve.chat(&large);
-    assert_eq!(answer.status, 500, "{}", answer.body);
+    assert_eq!(answer.status, 400, "{}", answer.body);
+    assert_eq!(answer.json()["error"]["code"], "insufficient_memory");
     let said = answer.json()["error"]["message"]
         .as_str()
         .unwrap()

@@ -119,3 +119,43 @@ fn an_error_has_ollamas_shape() {
         assert_eq!(error.as_object().unwrap().len(), 1, "{error}");
     }
 }
+
+#[test]
+fn what_is_wrong_on_its_paths_is_said_in_its_shape_whoever_finds_it() {
+    let (serve, open) = Serve::start_open(&["--tls", "false"]);
+    let text =
+        |answer: &cloister_tests::http::Answer| answer.json()["error"].as_str().map(str::to_owned);
+    for (answer, status, word) in [
+        (serve.post("/api/copy", "{}"), 404, "/api/copy"),
+        (serve.get("/api/nowhere"), 404, "/api/nowhere"),
+        (serve.get("/api/chat"), 405, "method"),
+        (serve.post("/api/chat", "{"), 400, "JSON"),
+        (
+            serve
+                .http
+                .post(&format!("http://{open}/api/chat"), "{}")
+                .unwrap(),
+            401,
+            "key",
+        ),
+    ] {
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert!(
+            text(&answer).is_some_and(|text| text.contains(word)),
+            "{}",
+            answer.body
+        );
+    }
+    // The box's own paths, and OpenAI's, have OpenAI's.
+    for answer in [
+        serve.get("/v1/nowhere"),
+        serve.post("/api/render", "{}"),
+        serve.post("/api/panel", "{}"),
+    ] {
+        assert!(
+            answer.json()["error"]["message"].is_string(),
+            "{}",
+            answer.body
+        );
+    }
+}

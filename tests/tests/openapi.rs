@@ -1,5 +1,7 @@
 //! `/openapi.json` is what `serve` does: every path with its method, every field by its name, and answers as they are.
 
+use std::collections::BTreeSet;
+
 use cloister_tests::parts::{smollm2, tiny_bert};
 use cloister_tests::python;
 use cloister_tests::serve::Serve;
@@ -69,6 +71,50 @@ fn every_path_is_in_it_with_its_method_and_every_field_is_known() {
         }
     }
     assert!(checked > 100, "{checked}");
+}
+
+/// Where a field is, as `docs/api.md` calls it.
+fn place(path: &str) -> &str {
+    match path {
+        "/v1/chat/completions" => "chat",
+        "/v1/responses" => "responses",
+        "/v1/embeddings" => "embeddings",
+        _ => path,
+    }
+}
+
+#[test]
+fn the_table_of_fields_in_the_documentation_is_that_of_the_document() {
+    let document: Value =
+        serde_json::from_str(include_str!("../../runtime/src/serve/openapi.json")).unwrap();
+    let mut accepted = BTreeSet::new();
+    for (path, operations) in object(&document["paths"]) {
+        // The page and the panel have their own.
+        let own = ["/api/panel", "/api/privacy", "/api/render", "/pair"];
+        if own.iter().any(|own| path.starts_with(own)) {
+            continue;
+        }
+        let body = &operations["post"]["requestBody"]["content"]["application/json"];
+        for (field, kind) in object(&body["schema"]["properties"]) {
+            accepted.insert((field.clone(), place(path).to_owned()));
+            for (option, _) in object(&kind["properties"]).filter(|_| field == "options") {
+                accepted.insert((option.clone(), "options".to_owned()));
+            }
+        }
+    }
+    let page = include_str!("../../docs/api.md");
+    let (_, table) = page.split_once("## Request fields").expect("it is there");
+    let mut told = BTreeSet::new();
+    for row in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        for field in cells[1].split(", ") {
+            for place in cells[4].split(", ") {
+                let row = (field.trim_matches('`').to_owned(), place.to_owned());
+                assert!(told.insert(row), "{field} at {place} is there twice");
+            }
+        }
+    }
+    assert_eq!(told, accepted);
 }
 
 #[test]

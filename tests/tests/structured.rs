@@ -285,13 +285,53 @@ fn a_shape_that_cannot_be_held_is_refused_by_name() {
     // One that takes too much turns out so while it is kept to.
     let answer = serve.chat(&shaped("Hi", 8, grammar("regex", "(a?){3000}a{3000}")));
     assert_eq!(answer.status, 400, "{}", answer.body);
-    assert_eq!(
-        answer.json()["error"]["code"],
-        "grammar_too_complex",
-        "{}",
-        answer.body
-    );
+    let error = &answer.json()["error"];
+    assert_eq!(error["code"], "grammar_too_complex", "{error}");
+    let said = error["message"].as_str().unwrap();
+    assert!(said.contains("too many steps"), "{said}");
     assert_eq!(serve.chat(&question("Hi", 2)).status, 200);
+}
+
+#[test]
+fn a_shape_that_nothing_can_have_is_refused_before_a_prompt_is_read_for_it() {
+    let serve = Serve::start(&smollm2(), &["--ctx", "512"]);
+    let endless = json!({"$ref": "#"});
+    let node = |next: &Value| json!({"type": "object", "properties": {"next": next}, "required": ["next"]});
+    for (format, words) in [
+        (schema(node(&endless)), ["(#)", "required"]),
+        (
+            schema(node(
+                &json!({"anyOf": [endless, {"type": "array", "items": endless, "minItems": 1}]}),
+            )),
+            ["(#)", "required"],
+        ),
+        (grammar("lark", "start: start"), ["start", "alternative"]),
+        (
+            grammar("lark", "start: \"x\" tail\ntail: \"y\" tail"),
+            ["tail", "alternative"],
+        ),
+        (
+            grammar("lark", "start: ONE\nONE: /a/ & /b/"),
+            ["nothing", "next"],
+        ),
+        (grammar("gbnf", "root ::= \"x\" root"), ["root", "for ever"]),
+    ] {
+        for stream in [false, true] {
+            let mut request = shaped("Hi", 8, format.clone());
+            request["stream"] = json!(stream);
+            let answer = serve.chat(&request);
+            assert_eq!(answer.status, 400, "{format}: {}", answer.body);
+            let error = &answer.json()["error"];
+            assert_eq!(error["param"], "response_format", "{error}");
+            let said = error["message"].as_str().unwrap();
+            assert!(words.iter().all(|word| said.contains(word)), "{said}");
+        }
+    }
+    assert_eq!(serve.metric("prompt_tokens_total"), 0.0);
+    let list = schema(
+        json!({"type": "object", "properties": {"next": {"anyOf": [endless, {"type": "null"}]}}, "required": ["next"]}),
+    );
+    assert_eq!(serve.chat(&shaped("Hi", 8, list)).status, 200);
 }
 
 /// JSON in llama.cpp's notation: a grammar whose rules need themselves.

@@ -253,12 +253,13 @@ fn tools_that_make_no_sense_are_refused() {
         function(json!({"name": "x", "parameters": []})),
         "tools[0].function.parameters",
     );
+    let parameters = "tools[0].function.parameters";
     let strict = json!({"name": "x", "strict": true, "parameters": {"type": "object", "not": {}}});
-    refused("tools", function(strict), "tools");
+    refused("tools", function(strict), parameters);
     refused(
         "tools",
         function(json!({"name": "x", "parameters": {"type": "thing"}})),
-        "tools",
+        parameters,
     );
     let twice = json!([tools()[0], tools()[0]]);
     refused("tools", twice, "tools[1].function.name");
@@ -283,6 +284,69 @@ fn tools_that_make_no_sense_are_refused() {
 fn clients_of_both_kinds_call_and_answer() {
     let serve = qwen();
     python::run("tools.py", &[&serve.url, QWEN]);
+}
+
+#[test]
+fn a_schema_that_no_call_can_keep_to_is_told_by_its_tool_and_in_its_words() {
+    let serve = Serve::start(&smollm2(), &["--ctx", "2048"]);
+    let tool = |name: &str, parameters: &Value| json!({"type": "function", "function": {"name": name, "strict": true, "parameters": parameters}});
+    let sound = json!({"type": "object", "properties": {"room": {"type": "string"}}});
+    let endless = json!({"properties": {"next": {"$ref": "#"}}, "required": ["next"]});
+    let wrong = json!({"type": "object", "patternProperties": {"(": {}}});
+    let unknown = json!({"type": "object", "not": {}});
+    for (tools, wrong, word) in [
+        (
+            json!([tool("sound", &sound), tool("other", &unknown)]),
+            1,
+            "not",
+        ),
+        (
+            json!([tool("sound", &sound), tool("other", &wrong)]),
+            1,
+            "(",
+        ),
+        (json!([tool("other", &endless)]), 0, "(#)"),
+    ] {
+        let mut request = ask("Hi", json!("auto"));
+        request["tools"] = tools.clone();
+        let answer = serve.chat(&request);
+        assert_eq!(answer.status, 400, "{tools}: {}", answer.body);
+        let error = &answer.json()["error"];
+        let param = format!("tools[{wrong}].function.parameters");
+        assert_eq!(error["param"], param, "{error}");
+        let said = error["message"].as_str().unwrap();
+        assert!(said.contains(word), "{said}");
+        for internal in ["tool_call", "%json", "x-guidance", "open:", "start:"] {
+            assert!(!said.contains(internal), "{said}");
+        }
+    }
+    assert_eq!(serve.metric("prompt_tokens_total"), 0.0);
+}
+
+#[test]
+fn a_tools_references_are_to_its_own_schema() {
+    let serve = Serve::start(&smollm2(), &["--ctx", "2048"]);
+    let tool = |name: &str, room: &str| {
+        json!({"type": "function", "function": {"name": name, "strict": true, "parameters": {
+            "type": "object", "properties": {"room": {"$ref": "#/$defs/room"}}, "required": ["room"], "$defs": {"room": {"const": room}},
+        }}})
+    };
+    let mut request = ask("Turn on the light.", json!("required"));
+    request["tools"] = json!([tool("one", "kitchen"), tool("two", "hall")]);
+    request["parallel_tool_calls"] = json!(false);
+    for (name, room) in [("one", "kitchen"), ("two", "hall")] {
+        request["tool_choice"] = json!({"type": "function", "function": {"name": name}});
+        let (found, _) = calls(&serve, &request);
+        assert_eq!(found, [(name.to_owned(), json!({"room": room}))]);
+    }
+    request["tool_choice"] = json!("required");
+    let (found, _) = calls(&serve, &request);
+    let room = if found[0].0 == "one" {
+        "kitchen"
+    } else {
+        "hall"
+    };
+    assert_eq!(found[0].1, json!({"room": room}));
 }
 
 #[test]

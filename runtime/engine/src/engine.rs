@@ -55,6 +55,8 @@ pub struct Options {
     pub restraint: Arc<Restraint>,
     /// A small model with the same vocabulary, which says what may come next.
     pub draft_model: Option<PathBuf>,
+    /// What was counted before, by an engine that is gone: this one counts on from there.
+    pub counted: Stats,
 }
 
 /// Tries a file out; an error is a line for the user.
@@ -80,6 +82,7 @@ impl Default for Options {
             prefixes: None,
             restraint: Arc::default(),
             draft_model: None,
+            counted: Stats::default(),
         }
     }
 }
@@ -158,17 +161,26 @@ impl Engine {
     /// What holds an answer that may call `tools`, and beside them has `shape`, and from where on.
     ///
     /// # Errors
-    /// As [`Engine::grammar`].
+    /// As [`Engine::grammar`], with the tool that it is about, where it is one alone.
     pub fn tool_grammar(
         &self,
         tools: &[Tool],
         choice: &ToolChoice,
         parallel: bool,
         shape: Option<&Shape>,
-    ) -> Result<(Grammar, Hold), ShapeError> {
-        let (shape, hold) =
-            tools::shape(tools, choice, parallel, shape).map_err(ShapeError::new)?;
-        Ok((self.grammar(&shape)?, hold))
+    ) -> Result<(Grammar, Hold), (Option<usize>, ShapeError)> {
+        let all = tools::shape(tools, choice, parallel, shape);
+        let (all, hold) = all.map_err(|reason| (None, ShapeError::new(reason)))?;
+        if let Ok(grammar) = self.grammar(&all) {
+            return Ok((grammar, hold));
+        }
+        // What was wrong was said of a grammar that nobody has written.
+        for (i, arguments) in tools::arguments(tools).enumerate() {
+            self.grammar(&arguments)
+                .map_err(|reason| (Some(i), reason))?;
+        }
+        let reason = "they are too much together: offer fewer, or simpler ones";
+        Err((None, ShapeError::new(reason)))
     }
 
     /// How many tokens an answer to `prompt` may have: `wanted`, or all that the context has room

@@ -3,7 +3,9 @@
 //! In: the shape, and the tokens of the answer as they come. Out: which tokens may be next, and which must.
 //! Must never let a text of a request into a log.
 
+mod endless;
 mod gbnf;
+mod refusal;
 
 use std::sync::Arc;
 
@@ -83,22 +85,20 @@ impl Grammars {
         let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let parser = self
                 .0
-                .create_parser_from_init_ext(init, logger, capabilities(), limits);
-            Matcher::new(parser)
+                .create_parser_from_init_ext(init, logger, capabilities(), limits)
+                .map_err(|error| refusal::of_error(&error.to_string()))?;
+            match endless::rules(parser.parser.grammar()) {
+                Some(rules) => Err(refusal::of_endless(shape, &rules)),
+                None => Ok(Matcher::new(Ok(parser))),
+            }
         }));
-        let matcher = made.map_err(|_| ShapeError("it cannot be compiled".to_owned()))?;
-        match matcher.get_error() {
-            None => Ok(Grammar(matcher)),
-            Some(error) => Err(ShapeError(with_keyword(error))),
+        let made = made.unwrap_or_else(|_| Err("it cannot be compiled".to_owned()));
+        let mut grammar = Grammar(made.map_err(ShapeError)?);
+        // What is stuck at its beginning had better say so before a prompt is read.
+        match grammar.allowed() {
+            Next::Broken(reason) => Err(ShapeError(reason)),
+            Next::End | Next::OneOf(_) => Ok(grammar),
         }
-    }
-}
-
-/// An error of llguidance with the keywords of JSON Schema that it is about, where it names none.
-fn with_keyword(error: String) -> String {
-    match error.contains(" range: min=") {
-        true => format!("minimum, maximum: {error}"),
-        false => error,
     }
 }
 
@@ -169,8 +169,7 @@ impl Grammar {
     }
 
     fn broken(&self) -> String {
-        let error = self.0.get_error();
-        error.unwrap_or_else(|| self.0.stop_reason().to_string())
+        refusal::of_stuck(&self.0.get_error().unwrap_or_default())
     }
 
     /// Takes text that has come before it began to hold, as tokens that need not be those which were drawn.

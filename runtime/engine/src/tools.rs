@@ -30,6 +30,21 @@ pub struct Tool {
     pub json: Value,
 }
 
+/// What the arguments of each of these tools must look like, if they are offered together.
+pub fn arguments(tools: &[Tool]) -> impl Iterator<Item = Shape> {
+    let strict = tools.iter().any(|tool| tool.strict);
+    tools
+        .iter()
+        .map(move |tool| Shape::JsonSchema(held(tool.parameters.clone(), strict)))
+}
+
+/// A schema as calls are held to it: what cannot be held to is passed over unless it is `strict`.
+fn held(schema: Value, strict: bool) -> Value {
+    let mut schema = spaced(schema);
+    schema["x-guidance"]["lenient"] = (!strict).into();
+    schema
+}
+
 /// A call that a model made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolCall {
@@ -70,10 +85,15 @@ pub fn shape(
     parallel: bool,
     shape: Option<&Shape>,
 ) -> Result<(Shape, Hold), &'static str> {
-    let call = |tool: &Tool| {
+    let call = |(i, tool): (usize, &Tool)| {
+        let mut arguments = tool.parameters.clone();
+        if let Some(schema) = arguments.as_object_mut() {
+            // What it refers to is in it, wherever it stands.
+            schema.entry("$id").or_insert(format!("tool:{i}").into());
+        }
         json!({
             "type": "object",
-            "properties": {"name": {"const": tool.name}, "arguments": tool.parameters},
+            "properties": {"name": {"const": tool.name}, "arguments": arguments},
             "required": ["name", "arguments"],
             "additionalProperties": false,
         })
@@ -83,8 +103,10 @@ pub fn shape(
         _ => true,
     });
     let strict = callable.clone().any(|tool| tool.strict);
-    let mut schema = spaced(json!({"anyOf": callable.map(call).collect::<Vec<_>>()}));
-    schema["x-guidance"]["lenient"] = (!strict).into();
+    let schema = held(
+        json!({"anyOf": callable.enumerate().map(call).collect::<Vec<_>>()}),
+        strict,
+    );
     let more = if parallel { "(\"\\n\" open call)*" } else { "" };
     let (start, hold) = match (choice, shape) {
         // What has come already may lack the tag, and then lacks the closing one.

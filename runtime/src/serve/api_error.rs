@@ -9,7 +9,7 @@ use cloister_engine::{
 use serde_json::{Value, json};
 
 /// An answer that is an error.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ApiError {
     status: StatusCode,
     message: String,
@@ -178,11 +178,6 @@ impl ApiError {
         &self.message
     }
 
-    /// Seconds after which the client may try again.
-    pub fn retry_after(&self) -> Option<u32> {
-        self.retry_after
-    }
-
     /// The same as a JSON value, for the inside of a stream.
     pub fn to_json(&self) -> Value {
         let kind = match self.status.as_u16() {
@@ -212,11 +207,15 @@ impl IntoResponse for ApiError {
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.status == StatusCode::REQUEST_TIMEOUT {
-            // The openai packages ask again after a 408, and what came too late would be computed once more.
+        let is_known = self.code == Some("model_load_failed");
+        if self.status == StatusCode::REQUEST_TIMEOUT || is_known {
+            // The openai packages ask again after a 408 and a 5xx: what came too late would be computed once more, and
+            // what does not load would be tried once more.
             let never = HeaderValue::from_static("false");
             response.headers_mut().insert("x-should-retry", never);
         }
+        // For whoever says it in another shape.
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -312,9 +311,17 @@ impl From<GenerateError> for ApiError {
 
 impl From<&LoadError> for ApiError {
     fn from(error: &LoadError) -> Self {
-        Self {
-            code: Some("model_load_failed"),
-            ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+        match error {
+            // Another model can be asked, this one not again: the openai packages repeat what gets a 5xx, and each
+            // time the model that is loaded would have to go.
+            LoadError::Memory { .. } | LoadError::Context { .. } => Self {
+                code: Some("insufficient_memory"),
+                ..Self::field("model", error.to_string())
+            },
+            _ => Self {
+                code: Some("model_load_failed"),
+                ..Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+            },
         }
     }
 }

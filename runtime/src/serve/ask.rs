@@ -16,7 +16,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
-use cloister_engine::{Conversation, Engine, Generation, Hold, Request, ShapeError};
+use cloister_engine::{Conversation, Engine, GenerateError, Generation, Hold, Request, ShapeError};
 
 use super::api_error::ApiError;
 use super::models::Models;
@@ -41,11 +41,22 @@ pub struct Asked {
 }
 
 impl Ask {
-    /// Puts the request into the queue of the model that it asks for.
+    /// Puts the request into the queue of the model that it asks for, unless its deadline comes before: while the model is
+    /// loaded, the template rendered or a grammar compiled.
     pub async fn submit(self, models: &Arc<Models>, asker: Asker) -> Result<Asked, ApiError> {
-        let engine = models.engine(self.model.as_deref()).await?;
-        self.submit_to(engine, models.reasoning_budget(), asker)
-            .await
+        let deadline = self.deadline;
+        let submitted = async {
+            let model = self.model.as_deref();
+            let engine = models.engine_for(model, &asker.client, None).await?;
+            self.submit_to(engine, models.reasoning_budget(), asker)
+                .await
+        };
+        match deadline {
+            None => submitted.await,
+            Some(deadline) => tokio::time::timeout_at(deadline.into(), submitted)
+                .await
+                .unwrap_or_else(|_| Err(GenerateError::Deadline.into())),
+        }
     }
 
     /// Puts the request into the queue of `engine`.
@@ -89,7 +100,10 @@ impl Ask {
                     }
                     let (choice, shape) = (&tools.choice, shape.as_ref());
                     let held = engine.tool_grammar(&tools.tools, choice, tools.parallel, shape);
-                    Some(held.map_err(|e| unfit("tools", &e))?)
+                    Some(held.map_err(|(tool, e)| match tool {
+                        Some(i) => unfit(&format!("tools[{i}].function.parameters"), &e),
+                        None => unfit("tools", &e),
+                    })?)
                 }
             };
             let tools = self.tools.map_or_else(Vec::new, |tools| tools.tools);

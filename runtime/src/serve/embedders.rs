@@ -39,17 +39,12 @@ impl Embedders {
         &self.idle
     }
 
-    /// The model in `file`, which is to stay so long afterwards; loaded in the place of another one if need be.
-    pub async fn get(
-        self: &Arc<Self>,
-        file: &Path,
-        stay: Option<Stay>,
-    ) -> Result<Arc<Embedder>, LoadError> {
+    /// The model in `file`; loaded in the place of another one if need be.
+    pub async fn get(self: &Arc<Self>, file: &Path) -> Result<Arc<Embedder>, LoadError> {
         let (embedders, file) = (self.clone(), file.to_owned());
         // A task of its own: who asked may go away, and then no second one is to be loaded beside this one.
         let loaded = tokio::spawn(async move {
             let _loading = embedders.loading.lock().await;
-            embedders.idle.asked(stay);
             let same = |one: &Arc<Embedder>| one.runs() && one.info().path == file;
             if let Some(embedder) = embedders.current().filter(same) {
                 return Ok(embedder);
@@ -60,7 +55,7 @@ impl Embedders {
             let loading = tokio::task::spawn_blocking(move || Embedder::load(&file, &options));
             let embedder = Arc::new(loading.await.expect("loading does not panic")?);
             *embedders.lock() = Some(embedder.clone());
-            embedders.idle.not_now();
+            embedders.idle.loaded();
             Ok(embedder)
         });
         loaded.await.expect("loading does not panic")

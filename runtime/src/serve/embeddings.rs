@@ -72,7 +72,9 @@ impl Wanted {
     /// Has the texts embedded. Dropping this future cancels the request.
     pub async fn embed(self, models: &Arc<Models>, client: Client) -> Result<Embedded, ApiError> {
         let began = Instant::now();
-        let embedder = models.embedder(self.model.as_deref(), self.stay).await?;
+        let embedder = models
+            .embedder(self.model.as_deref(), &client, self.stay)
+            .await?;
         let (loading, info) = (began.elapsed(), embedder.info().clone());
         if let Some(n) = self.dimensions.filter(|n| *n > info.n_embd) {
             let message = format!(

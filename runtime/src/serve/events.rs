@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use cloister_engine::{Closed, Phase, Stats};
+use cloister_engine::{Closed, Phase};
 use futures_core::Stream;
 use serde_json::{Value, json};
 
@@ -30,7 +30,10 @@ pub async fn events(
         loop {
             let engine = panel.models().current();
             let mut stats = engine.as_ref().map(|engine| engine.stats());
-            let now = stats.as_mut().map_or_else(Stats::default, |stats| stats.borrow_and_update().clone());
+            if let Some(stats) = &mut stats {
+                stats.mark_unchanged();
+            }
+            let now = panel.models().stats();
             let mut state = json!({
                 "model": engine.as_ref().map(|engine| engine.info().id.clone()),
                 "slots": {

@@ -12,13 +12,9 @@ use super::panel::Panel;
 
 /// `GET /metrics`.
 pub async fn metrics(State(panel): State<Arc<Panel>>) -> impl IntoResponse {
-    let (stats, slots) = panel
-        .models()
-        .current()
-        .map_or_else(Default::default, |engine| {
-            let stats = engine.stats().borrow().clone();
-            (stats, engine.info().n_slots)
-        });
+    let stats = panel.models().stats();
+    let loaded = panel.models().current();
+    let slots = loaded.map_or(0, |engine| engine.info().n_slots);
     let rows: [(&str, &str, &str, f64); 10] = [
         (
             "requests_finished_total",

@@ -590,5 +590,6 @@ fn router(
         .layer(axum::middleware::from_fn_with_state(gate, gate::pass))
         // The gate has read it already, with limits of its own.
         .layer(DefaultBodyLimit::disable())
+        .layer(axum::middleware::from_fn(ollama::error::in_its_shape))
         .with_state(models)
 }

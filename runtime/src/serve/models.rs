@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use cloister_engine::id_of as id;
-use cloister_engine::{Card, Embedder, Engine, LoadError, Options, Restraint};
+use cloister_engine::{Card, Client, Embedder, Engine, LoadError, Options, Restraint, Stats};
 use tokio::sync::{Semaphore, watch};
 
 use super::api_error::ApiError;
@@ -32,6 +32,8 @@ pub struct Models {
     /// Whether the loaded model was freed because nobody asked it, or none of them answers.
     rests: AtomicBool,
     current: RwLock<Option<Arc<Engine>>>,
+    /// What the model does that is loaded, or did that was loaded last.
+    stats: RwLock<Option<watch::Receiver<Stats>>>,
     /// The file that was loaded last; `None` until the first one is.
     last: RwLock<Option<PathBuf>>,
     /// Held while a model is loaded or exchanged; who waits for it gets it in turn.
@@ -99,6 +101,7 @@ impl Models {
             idle: Idle::new(None),
             rests: AtomicBool::new(false),
             current: RwLock::new(None),
+            stats: RwLock::new(None),
             last: RwLock::new(None),
             loading: tokio::sync::Mutex::new(()),
             exchanges: Arc::new(Semaphore::new(MAX_EXCHANGES)),
@@ -230,11 +233,12 @@ impl Models {
         &self.embedders
     }
 
-    /// The model that embeds for `name`, which is to stay so long afterwards: without a name the loaded one, or the
-    /// first that there is.
+    /// The model that embeds for `name`, which `client` wants to stay so long afterwards: without a name the loaded
+    /// one, or the first that there is.
     pub async fn embedder(
         &self,
         name: Option<&str>,
+        client: &Client,
         stay: Option<Stay>,
     ) -> Result<Arc<Embedder>, ApiError> {
         self.check_open()?;
@@ -252,8 +256,10 @@ impl Models {
             );
             return Err(ApiError::unsupported("model", message));
         }
-        let embedder = self.embedders.get(&file, stay).await;
-        embedder.map_err(|error| ApiError::from(&error))
+        let embedder = self.embedders.get(&file).await;
+        let embedder = embedder.map_err(|error| ApiError::from(&error))?;
+        self.embedders.idle().asked(client, stay);
+        Ok(embedder)
     }
 
     /// The first file that embeds, or that answers.
@@ -287,6 +293,20 @@ impl Models {
         if loaded.is_some_and(|engine| engine.info().path == file) {
             self.rests.store(true, Ordering::Relaxed);
             self.drain().await;
+        }
+        Ok(id(&file))
+    }
+
+    /// Has the model `name` stay no longer on account of `client`. Gives its full name.
+    pub fn let_go(&self, name: Option<&str>, client: &Client) -> Result<String, ApiError> {
+        let file = self.file(name.unwrap_or(DEFAULT))?;
+        let at_once = Some(Some(Duration::ZERO));
+        if self.current().is_some_and(|one| one.info().path == file) {
+            self.idle.asked(client, at_once);
+        }
+        let embedder = self.embedders.current();
+        if embedder.is_some_and(|one| one.info().path == file) {
+            self.embedders.idle().asked(client, at_once);
         }
         Ok(id(&file))
     }
@@ -325,6 +345,15 @@ impl Models {
         self.current.read().expect("no panic while held").clone()
     }
 
+    /// What the loaded model does, and what it and those before it have counted.
+    pub fn stats(&self) -> Stats {
+        let is_loaded = self.current().is_some();
+        let stats = self.stats.read().expect("no panic while held");
+        let stats = stats.as_ref().map(|stats| stats.borrow().clone());
+        let stats = stats.unwrap_or_default();
+        if is_loaded { stats } else { stats.at_rest() }
+    }
+
     /// Loads one file that answers after the other, and has each stay for as long as `work` takes.
     pub async fn with_each<F>(&self, mut work: impl FnMut(Arc<Engine>) -> F) -> anyhow::Result<()>
     where
@@ -350,7 +379,7 @@ impl Models {
         let answers = self.file_that(false).await.ok().flatten();
         if let (None, true) = (&answers, self.embeds(&first).await) {
             self.rests.store(true, Ordering::Relaxed);
-            let info = self.embedders.get(&first, None).await?.info().clone();
+            let info = self.embedders.get(&first).await?.info().clone();
             return Ok((
                 info.id,
                 format!("it embeds texts of up to {} tokens", info.n_ctx),
@@ -397,6 +426,18 @@ impl Models {
         }
     }
 
+    /// As [`Models::engine`], for `client`, who wants the model to stay so long afterwards.
+    pub async fn engine_for(
+        self: &Arc<Self>,
+        name: Option<&str>,
+        client: &Client,
+        stay: Option<Stay>,
+    ) -> Result<Arc<Engine>, ApiError> {
+        let engine = self.engine(name).await?;
+        self.idle.asked(client, stay);
+        Ok(engine)
+    }
+
     /// The engine that answers for `name`. Exchanges the loaded model when another one of the folder
     /// is asked for by its name: first it finishes what it has begun. Who asks meanwhile waits in turn.
     pub async fn engine(self: &Arc<Self>, name: Option<&str>) -> Result<Arc<Engine>, ApiError> {
@@ -407,7 +448,6 @@ impl Models {
             engine.runs() && wanted.is_none_or(|wanted| engine.info().id == wanted)
         };
         let idle = self.exchanges.available_permits() == MAX_EXCHANGES;
-        self.idle.asked(None);
         if let Some(engine) = self.current().filter(fits).filter(|_| idle) {
             return Ok(engine);
         }
@@ -501,6 +541,7 @@ impl Models {
         let (progress, share) = watch::channel(0.0);
         let options = Options {
             progress: Some(progress),
+            counted: self.stats(),
             ..self.options.clone()
         };
         let (path, name) = (file.clone(), id(&file));
@@ -510,10 +551,10 @@ impl Models {
             never = loading::show(&name, share) => never,
         };
         let engine = Arc::new(loaded.expect("loading does not panic")?);
+        *self.stats.write().expect("no panic while held") = Some(engine.stats());
         *self.current.write().expect("no panic while held") = Some(engine.clone());
         *self.last.write().expect("no panic while held") = Some(file);
-        // Loading may have taken longer than it is to stay.
-        self.idle.not_now();
+        self.idle.loaded();
         templates::store_all(&engine, self.templates.clone());
         Ok(engine)
     }

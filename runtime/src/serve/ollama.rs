@@ -5,7 +5,7 @@
 
 mod answer;
 mod embed;
-mod error;
+pub mod error;
 mod models;
 pub mod request;
 
@@ -25,11 +25,11 @@ use cloister_engine::Event;
 use futures_core::Stream;
 use serde_json::Value;
 
+use super::api_error::ApiError;
 use super::ask::body;
 use super::models::Models;
 use super::peer::{Asker, Peer};
 use answer::{Answer, Shape};
-use error::OllamaError;
 use request::{OllamaRequest, Wanted};
 
 /// The paths.
@@ -46,7 +46,7 @@ pub fn routes() -> Router<Arc<Models>> {
         .route("/api/embeddings", post(embed::embeddings))
 }
 
-type Result<T> = std::result::Result<T, OllamaError>;
+type Result<T> = std::result::Result<T, ApiError>;
 
 /// `POST /api/chat`.
 async fn chat(
@@ -80,18 +80,22 @@ async fn respond(
     let ask = match request.wanted {
         Wanted::Answer(ask) => *ask,
         Wanted::Load { model } => {
-            let engine = models.engine(model.as_deref()).await?;
-            models.idle().asked(request.stay);
+            let (model, stay) = (model.as_deref(), request.stay);
+            let engine = models.engine_for(model, &asker.client, stay).await?;
             let answer = Answer::new(shape, &engine.info().id);
             return Ok(Json(answer.without_text("load")).into_response());
         }
         Wanted::Unload { model } => {
-            let name = models.rest(model.as_deref()).await?;
+            let name = match asker.admin {
+                true => models.rest(model.as_deref()).await?,
+                // Others may still want it.
+                false => models.let_go(model.as_deref(), &asker.client)?,
+            };
             return Ok(Json(Answer::new(shape, &name).without_text("unload")).into_response());
         }
     };
-    let engine = models.engine(ask.model.as_deref()).await?;
-    models.idle().asked(request.stay);
+    let (model, stay) = (ask.model.as_deref(), request.stay);
+    let engine = models.engine_for(model, &asker.client, stay).await?;
     let loading = began.elapsed();
     let submitted = ask.submit_to(engine, models.reasoning_budget(), asker);
     let asked = submitted.await?;
@@ -111,12 +115,12 @@ async fn respond(
                         return;
                     }
                     Event::Failed(error) => {
-                        yield OllamaError::from(error).to_json();
+                        yield error::to_json(&error.into());
                         return;
                     }
                 }
             }
-            yield OllamaError::unloaded().to_json();
+            yield error::to_json(&error::unloaded());
         }));
     }
     let (mut text, mut thought, mut calls) = (String::new(), String::new(), Vec::new());
@@ -140,7 +144,7 @@ async fn respond(
             Event::Failed(error) => return Err(error.into()),
         }
     }
-    Err(OllamaError::unloaded())
+    Err(error::unloaded())
 }
 
 /// JSON values, one a line.

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use cloister_engine::{Client, Priority};
 
 use super::gate::is_own;
-use crate::access::Key;
+use crate::access::{Key, Scope};
 
 /// A local program that asks for others names each of them by this header.
 const ASKER: &str = "cloister-asker";
@@ -18,6 +18,8 @@ pub struct Asker {
     pub priority: Priority,
     /// Whether it is the owner, at the machine itself: who asks for others is not.
     pub owner: bool,
+    /// Whether it may decide for all: the owner, or a key of this scope.
+    pub admin: bool,
 }
 
 /// The other end of one connection.
@@ -41,16 +43,18 @@ impl Peer {
     /// goes first.
     pub fn asker(&self, headers: &HeaderMap) -> Asker {
         let for_others = matches!(self, Self::LocalUser(_)) && headers.contains_key(ASKER);
+        let owner = match self {
+            Self::Address { ip, .. } => is_own(*ip),
+            Self::LocalUser(_) => !for_others,
+        };
         Asker {
             client: self.client(headers),
             priority: match for_others || self.key().is_some_and(|key| key.automation) {
                 true => Priority::Automation,
                 false => Priority::Interactive,
             },
-            owner: match self {
-                Self::Address { ip, .. } => is_own(*ip),
-                Self::LocalUser(_) => !for_others,
-            },
+            owner,
+            admin: owner || self.key().is_some_and(|key| key.scope == Scope::Admin),
         }
     }
 
@@ -128,6 +132,7 @@ mod tests {
             let asker = peer.asker(&HeaderMap::new());
             assert_eq!(asker.client.0, format!("key {name}"));
             assert_eq!(asker.priority, priority);
+            assert!(!asker.owner && !asker.admin);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio::sync::watch;
 
-use super::{Engine, Options, Stats};
+use super::{Engine, Options};
 use crate::card::Card;
 use crate::chat::ChatTemplate;
 use crate::chat::control::ControlTokens;
@@ -104,7 +104,7 @@ impl Engine {
             }
         };
         let (sender, inbox) = std::sync::mpsc::channel();
-        let (stats_sender, stats) = watch::channel(Stats::default());
+        let (stats_sender, stats) = watch::channel(options.counted.at_rest());
         let stopping = Arc::new(AtomicBool::new(false));
         let waiting = Arc::new(Admission::new(options.queue));
         let scheduler = Scheduler::new(

@@ -125,14 +125,28 @@ pub struct Stats {
     pub prefill_per_second: f64,
     /// Speed of decoding lately, all slots together, in tokens per second.
     pub decode_per_second: f64,
-    /// Prompt tokens computed since the start.
+    /// Prompt tokens computed since the process began.
     pub prompt_tokens: u64,
-    /// Batches computed since the start.
+    /// Batches computed since the process began.
     pub batches: u64,
-    /// Tokens generated since the start.
+    /// Tokens generated since the process began.
     pub generated_tokens: u64,
-    /// Requests answered since the start.
+    /// Requests answered since the process began.
     pub finished: u64,
-    /// Requests cancelled since the start.
+    /// Requests cancelled since the process began.
     pub cancelled: u64,
+}
+
+impl Stats {
+    /// What has been counted, without what an engine does now.
+    pub fn at_rest(&self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens,
+            batches: self.batches,
+            generated_tokens: self.generated_tokens,
+            finished: self.finished,
+            cancelled: self.cancelled,
+            ..Self::default()
+        }
+    }
 }
