@@ -90,7 +90,7 @@ def main():
     with serving(options.model) as (_process, base, _start):
         for name, (text, shape) in SHAPES.items():
             free, held, ratio, forced = compare(base, text, shape, options.rounds)
-            lines.append(f'| {name} | {free:.1f} | {held:.1f} | {ratio:.2f} | at least 0.9 | {forced:.0%} | '
+            lines.append(f'| {name} | {free:.1f} | {held:.1f} | {ratio:.3f} | at least 0.9 | {forced:.0%} | '
                          f'{"yes" if ratio >= 0.9 else "no"} |')
     record(RESULTS, 'Shapes', lines)
     print('\n'.join(lines))
