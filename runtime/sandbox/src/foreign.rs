@@ -75,5 +75,30 @@ fn refuse_connections() -> Result<(), Error> {
     }
     rules.insert(libc::SYS_socket, sockets);
     let refused = SeccompAction::Errno(libc::EPERM as u32);
-    apply(&program(rules, SeccompAction::Allow, refused)?).map(drop)
+    let mut program = program(rules, SeccompAction::Allow, refused)?;
+    #[cfg(target_arch = "x86_64")]
+    program.splice(..0, no_x32());
+    apply(&program).map(drop)
+}
+
+/// The beginning of a filter that refuses every call of x32: each of the calls above has a second number there.
+#[cfg(target_arch = "x86_64")]
+fn no_x32() -> [seccompiler::sock_filter; 3] {
+    const X32: u32 = 0x4000_0000;
+    let step = |code: u32, jf, k| seccompiler::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    let number = std::mem::offset_of!(libc::seccomp_data, nr) as u32;
+    [
+        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, number),
+        step(libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, 1, X32),
+        step(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::EPERM as u32,
+        ),
+    ]
 }
