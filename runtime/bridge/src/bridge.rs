@@ -141,7 +141,8 @@ impl Bridge {
                 self.take_for_recipes(message, receipt).await;
             }
             _ => {
-                warn!(topic = message.topic, "a message is ignored");
+                // Neither its topic nor what it says: a log is no place for the words of others.
+                warn!("a message is ignored: it says nothing that can be done, or is old news");
                 count(&self.counters.ignored);
                 receipt.give();
             }
@@ -160,16 +161,11 @@ impl Bridge {
     }
 
     async fn take_cancel(self: &Arc<Self>, place: Place, payload: &[u8], receipt: Receipt) {
-        let id = std::str::from_utf8(payload)
-            .map_err(|error| error.to_string())
-            .and_then(|id| AskId::parse(id.trim()));
-        let id = match id {
-            Ok(id) => id,
-            Err(why) => {
-                warn!("a cancel cannot be read: {why}");
-                count(&self.counters.ignored);
-                return receipt.give();
-            }
+        let id = std::str::from_utf8(payload).ok();
+        let Some(id) = id.and_then(|id| AskId::parse(id.trim()).ok()) else {
+            warn!("a cancel is ignored: it is no id");
+            count(&self.counters.ignored);
+            return receipt.give();
         };
         let cancelled = cancelled(&id);
         let due = Arc::clone(&self.journal.due);

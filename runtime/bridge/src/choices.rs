@@ -128,11 +128,8 @@ impl Choices {
             Setting::Think => thinking().into_iter().map(String::from).collect(),
         };
         if !known.iter().any(|known| known == value) {
-            return Err(format!(
-                "{:?} is none of {}",
-                value.chars().take(64).collect::<String>(),
-                known.join(", ")
-            ));
+            // Not the value: this goes to the log.
+            return Err(format!("it is none of {}", known.join(", ")));
         }
         let value = Some(value.to_owned()).filter(|value| value != DEFAULT);
         self.defaults.send_modify(|defaults| match setting {

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
 use cloister_program::config_file;
 use cloister_program::node::Node;
+use cloister_program::topics::beginning;
 use cloister_sandbox::{Policy, processes};
 use serde::Deserialize;
 
@@ -74,7 +75,7 @@ pub struct Args {
     /// Seconds for which an answer is kept after the broker has it, for those who ask again [default: 60]
     #[arg(long, env = "CLOISTER_KEEP_ANSWERS")]
     keep_answers: Option<u64>,
-    /// What the topics must begin with on which askers may want answers, by commas [default: any]
+    /// The levels that topics must begin with on which askers may want answers, by commas [default: answers]
     #[arg(long, env = "CLOISTER_REPLY_PREFIXES", value_delimiter = ',')]
     reply_prefixes: Option<Vec<String>>,
     /// Where Home Assistant looks for devices [default: homeassistant]
@@ -194,11 +195,14 @@ impl Settings {
                 Node::parse(pool).map_err(|why| anyhow::anyhow!("the pool {pool:?}: {why}"))
             })
             .collect::<Result<_>>()?;
-        let topics = Topics::of(&node, &pools).allow_replies(
-            args.reply_prefixes
-                .or(table.reply_prefixes)
-                .unwrap_or_default(),
-        );
+        let mut topics = Topics::of(&node, &pools);
+        if let Some(prefixes) = args.reply_prefixes.or(table.reply_prefixes) {
+            let checked = prefixes.iter().map(|prefix| beginning(prefix));
+            let checked: Result<Vec<_>, _> =
+                checked.map(|levels| levels.map(str::to_owned)).collect();
+            topics = topics
+                .allow_replies(checked.map_err(|why| anyhow::anyhow!("reply-prefixes: {why}"))?);
+        }
         let discovery_prefix = args
             .discovery_prefix
             .or(table.discovery_prefix)
@@ -257,12 +261,7 @@ impl Settings {
 
 /// A prefix of topics, without the slash that follows it.
 fn topic_prefix(prefix: String) -> Result<String> {
-    let wrong = |c: char| matches!(c, '+' | '#') || c.is_control();
-    if prefix.is_empty()
-        || prefix.starts_with('$')
-        || prefix.ends_with('/')
-        || prefix.contains(wrong)
-    {
+    if beginning(&prefix) != Ok(prefix.as_str()) {
         bail!(
             "the discovery prefix {prefix:?} is no beginning of a topic; Home Assistant's own is \"homeassistant\""
         );

@@ -207,7 +207,10 @@ impl Recipes {
         let asked = self.render(recipe, message).and_then(|prompt| {
             let ask = recipe.ask_for(&prompt, topics)?;
             let result = recipe.result.filled_from(&recipe.topic, &message.topic);
-            topics.check_answer_topic(&result)?;
+            // Its own words name the topic, which is partly the message's.
+            topics
+                .check_answer_topic(&result)
+                .map_err(|_| "the result would go where no answer may go".to_owned())?;
             Ok((ask, result))
         });
         let counter = match asked {

@@ -7,6 +7,7 @@
 mod id;
 
 use cloister_program::node::Node;
+use cloister_program::topics::REPLIES;
 
 use crate::choices::Setting;
 
@@ -74,7 +75,7 @@ impl Topics {
             node: node.to_string(),
             prefix: format!("cloister/{node}/"),
             pools: pools.iter().map(Node::to_string).collect(),
-            reply_prefixes: Vec::new(),
+            reply_prefixes: vec![REPLIES.into()],
             discovery_prefix: "homeassistant".into(),
             announced: true,
         }
@@ -87,7 +88,7 @@ impl Topics {
         self
     }
 
-    /// Allows answers only on topics that begin so, besides the box's own; all for an empty list.
+    /// Allows answers on topics below these alone, and on those for answers of this box and its pools.
     pub fn allow_replies(mut self, prefixes: Vec<String>) -> Self {
         self.reply_prefixes = prefixes;
         self
@@ -258,19 +259,22 @@ impl Topics {
     /// Checks a topic that an ask wants its answer on; the error says why it cannot be had.
     pub fn check_reply_to(&self, topic: &str) -> Result<(), String> {
         self.check_answer_topic(topic)?;
-        let allowed = self.reply_prefixes.is_empty()
-            || topic.starts_with(&self.prefix)
-            || self
-                .reply_prefixes
-                .iter()
-                .any(|prefix| topic.starts_with(prefix));
-        if !allowed {
-            return Err(format!(
-                "the reply topic {topic:?} begins with none of those that this box allows: {}",
-                self.reply_prefixes.join(", ")
-            ));
+        let below = |levels: &str| {
+            let rest = topic.strip_prefix(levels);
+            rest.is_some_and(|rest| rest.starts_with('/'))
+        };
+        let of_pools = self.pools.iter().map(|pool| Place::Pool(pool.clone()));
+        let mut places = of_pools.chain([Place::Own]);
+        if self.reply_prefixes.iter().any(|levels| below(levels))
+            || places.any(|place| below(&self.at(&place, "answer")))
+        {
+            return Ok(());
         }
-        Ok(())
+        // Else who may publish nothing but asks would have this box publish for them, to whatever listens.
+        Err(format!(
+            "the reply topic {topic:?} is below none of those that this box answers on: {}; its owner may add some to reply-prefixes",
+            self.reply_prefixes.join(", ")
+        ))
     }
 
     /// Checks whether an answer can go to a topic, whoever wants it there.

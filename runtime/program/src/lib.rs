@@ -12,3 +12,4 @@ pub mod output;
 pub mod panel;
 pub mod panics;
 pub mod readiness;
+pub mod topics;

@@ -8,7 +8,7 @@ fn main() -> std::io::Result<()> {
         std::fs::write(folder.join(target).join("sound"), bytes)?;
     }
     let others: [(&str, &[u8]); 2] = [
-        ("ask", br#"{"id":"7","prompt":"Hi","messages":null,"stream":true,"max_tokens":3,"temperature":0.5,"think":"low","format":"json","reply_to":"home/x","deadline":1800000000,"other":[1]}"#),
+        ("ask", br#"{"id":"7","prompt":"Hi","messages":null,"stream":true,"max_tokens":3,"temperature":0.5,"think":"low","format":"json","reply_to":"answers/x","deadline":1800000000,"other":[1]}"#),
         ("cloister_toml", b"[up]\nport = 8080\n[serve]\nmodel = \"m.gguf\"\nslots = 2\n[bridge]\nbroker = \"mqtt://h\"\n[[recipe]]\nname = \"n\"\n"),
     ];
     for (target, bytes) in others {

@@ -53,7 +53,7 @@ fn text_in_brackets_or_quotes_is_still_text() {
 fn every_known_field_reaches_the_engine_or_the_bridge() {
     let ask = read(
         br#"{"id":"q7","messages":[{"role":"user","content":"hi"}],"model":"m","stream":true,
-             "max_tokens":5,"temperature":0,"think":null,"format":null,"reply_to":"me/here"}"#,
+             "max_tokens":5,"temperature":0,"think":null,"format":null,"reply_to":"answers/me"}"#,
     )
     .unwrap();
     assert_eq!(ask.id, AskId::parse("q7").unwrap());
@@ -71,7 +71,7 @@ fn every_known_field_reaches_the_engine_or_the_bridge() {
         })
     );
     assert!(ask.stream);
-    assert_eq!(ask.reply_to.as_deref(), Some("me/here"));
+    assert_eq!(ask.reply_to.as_deref(), Some("answers/me"));
 }
 
 #[test]
@@ -220,9 +220,9 @@ fn what_is_wrong_is_named_with_its_field() {
 
 #[test]
 fn the_error_is_told_under_the_id_and_on_the_topic_that_the_ask_named() {
-    let refused = refusal(r#"{"prompt":1,"id":"q8","reply_to":"me"}"#);
+    let refused = refusal(r#"{"prompt":1,"id":"q8","reply_to":"answers/me"}"#);
     assert_eq!(refused.id, Some(AskId::parse("q8").unwrap()));
-    assert_eq!(refused.reply_to.as_deref(), Some("me"));
+    assert_eq!(refused.reply_to.as_deref(), Some("answers/me"));
 }
 
 #[test]

@@ -54,7 +54,6 @@ impl Bridge {
         }
         if let Some(topic) = clear {
             warn!(
-                topic,
                 "an ask was published with retain; it is cleared on the broker, so that it is not asked again at every start"
             );
             if topic == self.topics.ask() {

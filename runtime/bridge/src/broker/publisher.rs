@@ -99,10 +99,14 @@ impl Publisher {
                 Err(NotPublished::Lost) => {}
                 Err(NotPublished::NoRoom) => sleep(QUOTA_PAUSE).await,
                 Err(NotPublished::Rejected(why)) => {
-                    error!(
-                        topic = outgoing.target.topic,
-                        "the broker will not take a message: {why}"
-                    );
+                    // Of an answer, the topic is in the words of who asked.
+                    match outgoing.retain {
+                        true => error!(
+                            topic = outgoing.target.topic,
+                            "the broker will not take a message: {why}"
+                        ),
+                        false => error!("the broker will not take an answer: {why}"),
+                    }
                     return true;
                 }
             }

@@ -31,12 +31,7 @@ fn made_ids_are_usable_and_differ() {
 #[test]
 fn a_reply_topic_leads_neither_back_to_an_ask_nor_into_the_brokers_own() {
     let topics = Topics::of(&Node::parse("n").unwrap(), &[]);
-    for good in [
-        "replies/me",
-        "cloister/n/answer/x",
-        "cloister/other/x",
-        "ask",
-    ] {
+    for good in ["answers/me", "cloister/n/answer/x", "answers/me/ask"] {
         assert!(topics.check_reply_to(good).is_ok(), "{good:?}");
     }
     for bad in [
@@ -60,14 +55,36 @@ fn a_reply_topic_leads_neither_back_to_an_ask_nor_into_the_brokers_own() {
 }
 
 #[test]
-fn replies_can_be_confined_to_some_topics() {
-    let topics = Topics::of(&Node::parse("n").unwrap(), &[])
-        .allow_replies(vec!["home/".into(), "replies".into()]);
-    for good in ["home/x", "replies/y", "cloister/n/answer/x"] {
-        assert!(topics.check_reply_to(good).is_ok(), "{good:?}");
+fn answers_go_where_the_owner_said_and_unless_he_did_below_answers_alone() {
+    let node = |name| Node::parse(name).unwrap();
+    let usual = Topics::of(&node("n"), &[node("p")]);
+    let chosen = usual.clone();
+    let chosen = chosen.allow_replies(vec!["home".into(), "replies/of".into()]);
+    let own = ["cloister/n/answer/x", "cloister/pool/p/answer/x"];
+    for (topics, good) in [
+        (&usual, ["answers/me", "answers/me/too"]),
+        (&chosen, ["home/x", "replies/of/y"]),
+    ] {
+        for good in own.into_iter().chain(good) {
+            assert!(topics.check_reply_to(good).is_ok(), "{good:?}");
+        }
+        for bad in [
+            "zigbee2mqtt/frontdoor/set",
+            "answers",
+            "answers2/x",
+            "home2/x",
+            "replies/x",
+            "cloister/other/x",
+            "cloister/other/answer/x",
+            "cloister/pool/other/answer/x",
+            "homeassistant/device/n/config",
+        ] {
+            assert!(topics.check_reply_to(bad).is_err(), "{bad:?}");
+        }
     }
-    let error = topics.check_reply_to("zigbee/door/set").unwrap_err();
-    assert!(error.contains("home/, replies"), "{error}");
+    assert!(usual.check_reply_to("home/x").is_err() && chosen.check_reply_to("answers/x").is_err());
+    let error = chosen.check_reply_to("zigbee/door/set").unwrap_err();
+    assert!(error.contains("home, replies/of"), "{error}");
 }
 
 #[test]

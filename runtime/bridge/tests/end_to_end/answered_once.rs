@@ -13,14 +13,25 @@ fn a_repeated_ask_is_not_run_again_neither_while_it_runs_nor_after() {
     let engine = Engine::start(folder.path());
     let broker = Broker::start();
     let _bridge = Bridge::start_online(&broker, folder.path(), "5");
-    let heard = broker.listen(&["cloister/n/answer/#", "cloister/n/stream/#", "second/place"]);
+    let heard = broker.listen(&[
+        "cloister/n/answer/#",
+        "cloister/n/stream/#",
+        "answers/elsewhere",
+    ]);
     // At this temperature two runs would hardly give the same text.
     let ask =
         r#"{"id":"r","prompt":"Invent a word.","stream":true,"max_tokens":60,"temperature":1.5}"#;
     broker.publish("cloister/n/ask", ask);
     heard.next_on("cloister/n/stream/r");
     engine.process.signal("STOP");
-    let elsewhere = ["-V", "5", "-D", "publish", "response-topic", "second/place"];
+    let elsewhere = [
+        "-V",
+        "5",
+        "-D",
+        "publish",
+        "response-topic",
+        "answers/elsewhere",
+    ];
     broker.publish_with("cloister/n/ask", ask.as_bytes(), &elsewhere);
     engine.process.signal("CONT");
     let mut both = Vec::new();

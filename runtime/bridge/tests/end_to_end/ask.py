@@ -14,7 +14,7 @@ from paho.mqtt.properties import Properties
 
 port, version, *secured = sys.argv[1:]
 v5 = version == "5"
-topic = "paho/replies" if v5 else "cloister/n/answer/paho"
+topic = "answers/paho" if v5 else "cloister/n/answer/paho"
 client = mqtt.Client(
     mqtt.CallbackAPIVersion.VERSION2,
     protocol=mqtt.MQTTv5 if v5 else mqtt.MQTTv311,

@@ -114,6 +114,12 @@ fn every_bad_ask_gets_one_clear_error_and_the_bridge_goes_on() {
                 "cloister/n/ask",
             ),
             (
+                br#"{"id":"e14","prompt":"a","reply_to":"zigbee2mqtt/frontdoor/set"}"#,
+                "cloister/n/answer/e14",
+                "bad_request",
+                "answers",
+            ),
+            (
                 br#"{"id":"e12","prompt":"a","messages":[]}"#,
                 "cloister/n/answer/e12",
                 "bad_request",
@@ -148,14 +154,14 @@ fn an_error_goes_where_the_answer_was_wanted_with_its_correlation_data() {
     let folder = TempDir::new().unwrap();
     let broker = Broker::start();
     let _bridge = Bridge::start_online(&broker, folder.path(), "5");
-    let answers = broker.listen(&["my/replies", "cloister/n/answer/#"]);
+    let answers = broker.listen(&["answers/me", "cloister/n/answer/#"]);
     let properties = [
         "-V",
         "5",
         "-D",
         "publish",
         "response-topic",
-        "my/replies",
+        "answers/me",
         "-D",
         "publish",
         "correlation-data",
@@ -165,18 +171,23 @@ fn an_error_goes_where_the_answer_was_wanted_with_its_correlation_data() {
     let answer = answers.next();
     assert_eq!(
         (answer.topic.as_str(), answer.correlation.as_str()),
-        ("my/replies", "c7")
+        ("answers/me", "c7")
     );
     assert_eq!(answer.error_code(), "bad_request");
 }
 
 #[test]
-fn a_response_topic_that_leads_back_to_an_ask_is_refused() {
+fn a_response_topic_that_leads_to_an_ask_or_to_what_others_listen_to_is_refused() {
     let folder = TempDir::new().unwrap();
     let broker = Broker::start();
     let _bridge = Bridge::start_online(&broker, folder.path(), "5");
-    let answers = broker.listen(&["cloister/n/answer/#"]);
-    for topic in ["cloister/n/ask", "cloister/other/ask", "$SYS/x"] {
+    let answers = broker.listen(&["cloister/n/answer/#", "zigbee2mqtt/#"]);
+    for topic in [
+        "cloister/n/ask",
+        "cloister/other/ask",
+        "$SYS/x",
+        "zigbee2mqtt/frontdoor/set",
+    ] {
         broker.publish_with(
             "cloister/n/ask",
             br#"{"id":"loop","prompt":"a"}"#,
@@ -196,8 +207,8 @@ fn reply_to_and_response_topic_must_agree() {
     let answers = broker.listen(&["cloister/n/answer/#"]);
     broker.publish_with(
         "cloister/n/ask",
-        br#"{"id":"two","prompt":"a","reply_to":"x"}"#,
-        &["-V", "5", "-D", "publish", "response-topic", "y"],
+        br#"{"id":"two","prompt":"a","reply_to":"answers/x"}"#,
+        &["-V", "5", "-D", "publish", "response-topic", "answers/y"],
     );
     assert_eq!(
         answers.next_on("cloister/n/answer/two").error_code(),
@@ -221,15 +232,34 @@ fn a_cancel_that_names_nothing_harms_nothing() {
 }
 
 #[test]
-fn what_is_asked_is_never_logged() {
+fn nothing_that_others_say_is_logged_whatever_topic_they_say_it_on() {
     let folder = TempDir::new().unwrap();
-    let broker = Broker::start();
+    // Whoever wants it there has it refused by the broker, too.
+    let broker = Broker::start_with(
+        "allow_anonymous true\nacl_file FOLDER/acl\n",
+        &[(
+            "acl",
+            "topic readwrite #\ntopic deny answers/secret/#\ntopic deny home/secret/summary\n",
+        )],
+    );
+    let config = folder.path().join("cloister.toml");
+    let recipe = |name: &str, topic: &str, result: &str| {
+        format!(
+            "[[recipe]]\nname = \"{name}\"\ntopic = \"{topic}\"\nprompt = \"{{{{ json.text }}}}\"\nresult = \"{result}\"\n"
+        )
+    };
+    let recipes = [
+        recipe("a", "home/+/text", "home/+/summary"),
+        recipe("b", "told/+/#", "heard/+/#"),
+    ];
+    std::fs::write(&config, recipes.concat()).unwrap();
     let bridge = Bridge::start_at(
         &format!("mqtt://127.0.0.1:{}", broker.port),
         folder.path(),
         "5",
         |command| {
             command.env("CLOISTER_LOG", "trace");
+            command.args(["--pools", "p", "--config"]).arg(&config);
         },
     );
     let answers = broker.listen(&["cloister/n/answer/#", "cloister/n/status"]);
@@ -238,9 +268,37 @@ fn what_is_asked_is_never_logged() {
         r#"{"id":"secret","prompt":"secret","stream":"secret"}"#,
         "{secret",
         r#"{"id":"fine","prompt":"secret","reply_to":"$secret"}"#,
+        r#"{"id":"fine","prompt":"secret","reply_to":"secret/set"}"#,
     ] {
         broker.publish("cloister/n/ask", payload);
         answers.next();
+    }
+    broker.publish(
+        "cloister/n/ask",
+        r#"{"id":"8","reply_to":"answers/secret/x"}"#,
+    );
+    let replies = ["-V", "5", "-D", "publish", "response-topic", "secret/set"];
+    for topic in [
+        "cloister/n/cancel",
+        "cloister/n/default/model/set",
+        "cloister/n/default/think/set",
+        "cloister/n/stop",
+        "cloister/n/warm-up",
+        "cloister/pool/p/ask",
+        "cloister/pool/p/cancel",
+        "homeassistant/status",
+        "home/secret/text",
+        "told/a/secret",
+    ] {
+        for payload in [
+            &b"secret"[..],
+            b"\"secret",
+            b"\xffsecret",
+            b"{\"text\":\"secret\"}",
+        ] {
+            broker.publish_with(topic, payload, &replies);
+        }
+        broker.publish_with(topic, b"old secret", &["-r"]);
     }
     // These wait for an engine.
     broker.publish("cloister/n/ask", "a secret prompt");
@@ -255,7 +313,19 @@ fn what_is_asked_is_never_logged() {
         answers.next_on("cloister/n/answer/w").json()["finish_reason"],
         "cancelled"
     );
-    assert!(bridge.log().contains("an ask is refused"));
+    // What is said of them is said without their words.
+    for told in [
+        "an ask is refused",
+        "a cancel is ignored",
+        "a setting is ignored",
+        "the broker will not take an answer",
+        "a recipe cannot ask",
+        "an ask was published with retain",
+    ] {
+        eventually("the log says it", || {
+            bridge.log().contains(told).then_some(())
+        });
+    }
     assert!(!bridge.log().contains("secret"), "{}", bridge.log());
 }
 

@@ -34,7 +34,7 @@ fn paho_gets_its_answer_on_its_response_topic_with_its_correlation_data() {
             "{heard}"
         );
         if version == "5" {
-            assert_eq!(heard["topic"], "paho/replies");
+            assert_eq!(heard["topic"], "answers/paho");
             assert_eq!(heard["correlation"], "0001fffe");
         } else {
             assert_eq!(heard["topic"], "cloister/n/answer/paho");

@@ -78,15 +78,18 @@ fn a_topic_that_the_broker_keeps_from_the_box_is_named_and_the_others_work() {
 
 #[test]
 fn an_answer_that_may_not_go_where_it_is_wanted_is_told_and_holds_up_no_other() {
-    let broker = forbidding("nothing", "private/#");
+    let broker = forbidding("nothing", "answers/private/#");
     let folder = TempDir::new().unwrap();
     let mut bridge = Bridge::start_online(&broker, folder.path(), "5");
-    let answers = broker.listen(&["private/x", "cloister/n/answer/#"]);
-    broker.publish("cloister/n/ask", r#"{"id":"a","reply_to":"private/x"}"#);
+    let answers = broker.listen(&["answers/private/x", "cloister/n/answer/#"]);
+    broker.publish(
+        "cloister/n/ask",
+        r#"{"id":"a","reply_to":"answers/private/x"}"#,
+    );
     broker.publish("cloister/n/ask", r#"{"id":"b"}"#);
     assert_eq!(answers.next().topic, "cloister/n/answer/b");
     eventually("the bridge tells why", || {
-        let told = "will not take a message: not authorized topic=\"private/x\"";
+        let told = "will not take an answer: not authorized";
         bridge.log().contains(told).then_some(())
     });
     bridge.stop();

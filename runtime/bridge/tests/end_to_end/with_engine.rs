@@ -19,7 +19,7 @@ fn plain_text_and_json_asks_are_answered_on_both_versions() {
     for version in BOTH_VERSIONS {
         let broker = Broker::start();
         let mut bridge = Bridge::start_online(&broker, folder.path(), version);
-        let answers = broker.listen(&["cloister/n/answer/#", "here/please"]);
+        let answers = broker.listen(&["cloister/n/answer/#", "answers/please"]);
 
         broker.publish("cloister/n/ask", "Say hello.");
         let plain = answers.next();
@@ -45,9 +45,9 @@ fn plain_text_and_json_asks_are_answered_on_both_versions() {
 
         broker.publish(
             "cloister/n/ask",
-            r#"{"id":"j2","prompt":"Say hello.","max_tokens":5,"reply_to":"here/please"}"#,
+            r#"{"id":"j2","prompt":"Say hello.","max_tokens":5,"reply_to":"answers/please"}"#,
         );
-        assert_eq!(answers.next_on("here/please").json()["id"], "j2");
+        assert_eq!(answers.next_on("answers/please").json()["id"], "j2");
         bridge.stop();
     }
 }
@@ -133,7 +133,7 @@ fn what_one_asker_had_computed_is_used_for_them_again_and_for_no_other() {
     let _engine = Engine::start(folder.path());
     let broker = Broker::start();
     let _bridge = Bridge::start_online(&broker, folder.path(), "5");
-    let heard = broker.listen(&["one's", "another's", "cloister/n/answer/#"]);
+    let heard = broker.listen(&["answers/one's", "answers/another's", "cloister/n/answer/#"]);
     let reused = |reply_to: Option<&str>| {
         let ask = json!({"prompt": "Name a flower.", "max_tokens": 1, "reply_to": reply_to});
         broker.publish("cloister/n/ask", ask.to_string());
@@ -142,15 +142,22 @@ fn what_one_asker_had_computed_is_used_for_them_again_and_for_no_other() {
             .as_u64()
             .unwrap_or_else(|| panic!("no figure in {answer}"))
     };
-    assert_eq!(reused(Some("one's")), 0);
-    assert!(reused(Some("one's")) > 0);
-    assert_eq!(reused(Some("another's")), 0);
+    assert_eq!(reused(Some("answers/one's")), 0);
+    assert!(reused(Some("answers/one's")) > 0);
+    assert_eq!(reused(Some("answers/another's")), 0);
     assert_eq!(reused(None), 0);
     assert!(
         reused(None) > 0,
         "who names no topic is one with the others"
     );
-    let by_property = ["-V", "5", "-D", "publish", "response-topic", "another's"];
+    let by_property = [
+        "-V",
+        "5",
+        "-D",
+        "publish",
+        "response-topic",
+        "answers/another's",
+    ];
     let ask = br#"{"prompt": "Name a flower.", "max_tokens": 1}"#;
     broker.publish_with("cloister/n/ask", ask, &by_property);
     let cached = &heard.next().json()["usage"]["prompt_tokens_details"]["cached_tokens"];
