@@ -9,8 +9,10 @@ mod children;
 mod endpoints;
 pub mod home_network;
 mod house_broker;
+mod logins;
 mod mosquitto;
 mod plan;
+mod rights;
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -118,19 +120,19 @@ async fn start_and_watch(
     );
     look.arg("--check");
     Children::look("cloister-bridge", look)?;
-    let house = plan.house_broker()?;
-    let broker = match &plan.broker {
-        Some(url) => url.clone(),
+    let (broker, own) = match &plan.broker {
+        Some(url) => (url.clone(), None),
         None => {
-            let port = mosquitto::choose_port()?;
-            let command = mosquitto::command(&plan.state, port, house.as_ref())?;
-            children.spawn("mosquitto", command)?;
-            if children.accepting("mosquitto", port, stop).await? == Started::Stopped {
-                return Ok(());
-            }
-            format!("mqtt://127.0.0.1:{port}")
+            let own = plan.own_broker()?;
+            (format!("mqtt://127.0.0.1:{}", own.port), Some(own))
         }
     };
+    if let Some(own) = &own {
+        children.spawn("mosquitto", own.command()?)?;
+        if children.accepting("mosquitto", own.port, stop).await? == Started::Stopped {
+            return Ok(());
+        }
+    }
 
     let command = plan.serve(&this_program);
     if children
@@ -146,7 +148,10 @@ async fn start_and_watch(
     {
         return Ok(());
     }
-    let command = plan.bridge(&this_program, &broker);
+    let mut command = plan.bridge(&this_program, &broker);
+    if let Some(own) = &own {
+        command.env("CLOISTER_LOGIN_FILE", &own.login);
+    }
     match children
         .notified(
             "cloister-bridge",
@@ -164,12 +169,11 @@ async fn start_and_watch(
         ),
     }
 
+    let house = own.as_ref().and_then(|own| own.house.as_ref());
     let endpoints = Endpoints {
         listen: plan.listen,
         entrance: plan.entrance()?,
-        house: house
-            .as_ref()
-            .map(|house| (house.port, house.login.as_path())),
+        house: house.map(|house| (house.port, house.login.as_path())),
         home_network: home_network::addresses(),
         broker: &broker,
         node: &plan.node,

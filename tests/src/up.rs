@@ -87,6 +87,17 @@ impl Up {
         }
     }
 
+    /// Publishes as a program of this machine does, with these arguments of `mosquitto_pub`. Gives what it complains of.
+    pub fn say(&self, arguments: &[&str]) -> String {
+        let output = Command::new("mosquitto_pub")
+            .args(["-p", &self.broker_port])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("mosquitto-clients are installed");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// Asks over MQTT, as a JSON ask with the id `1`, and gives the answer's payload.
     pub fn ask_over_mqtt(&self, ask: &Value) -> Value {
         ask_over_mqtt("127.0.0.1", &self.broker_port, "1", ask)

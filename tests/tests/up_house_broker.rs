@@ -1,11 +1,17 @@
-//! The broker that `up` starts, as the house reaches it: by TLS, with its login, and no further than it may.
+//! The broker that `up` starts, as the house reaches it, by TLS and with its login, and as the machine's own programs do:
+//! no further than they may.
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use cloister_tests::process::own_address;
+use cloister_tests::process::{Process, own_address};
 use cloister_tests::up::{Up, failure};
 use serde_json::{Value, json};
+
+/// What neither the house nor a program of the machine may say.
+const NOT_ITS_OWN: &str = "zigbee2mqtt/frontdoor/set";
 
 /// A client of the house with these further arguments.
 fn client(program: &str, port: u64, certificate: &Path, arguments: &[&str]) -> Output {
@@ -76,42 +82,119 @@ fn the_house_asks_with_its_login_and_answers_in_nobodys_name() {
         .unwrap();
     assert!(!plain.status.success(), "{plain:?}");
 
-    // What the box says the house cannot say for it; what it may say, comes through.
-    let forged = [
-        "cloister/test/status",
-        "cloister/test/answer/1",
-        "cloister/other/ask",
+    // What the house may not say itself, the box does not say for it either.
+    let ask = json!({"id": "2", "prompt": "Hi.", "reply_to": NOT_ITS_OWN}).to_string();
+    let to_others = [
+        "-W",
+        "30",
+        "-t",
+        "cloister/test/ask",
+        "-e",
+        "cloister/test/answer/2",
     ];
+    let refused = client(
+        "mosquitto_rr",
+        port,
+        &certificate,
+        &[&house[..], &to_others, &["-m", &ask]].concat(),
+    );
+    let refused: Value = serde_json::from_slice(&refused.stdout).unwrap();
+    assert_eq!(refused["error"]["code"], "bad_request", "{refused}");
+
+    // What the box says the house cannot say for it; what it may say, comes through.
     let publish = |topic: &str| {
-        let message = ["-r", "-t", topic, "-m", "forged"];
-        client(
+        let message = ["-t", topic, "-m", "forged"];
+        let said = client(
             "mosquitto_pub",
             port,
             &certificate,
             &[&house[..], &message].concat(),
-        )
+        );
+        String::from_utf8_lossy(&said.stderr).into_owned()
     };
-    for topic in forged {
-        publish(topic);
+    rights_hold(publish);
+}
+
+/// What only the bridge may say, and what nobody has allowed; and what others may say.
+fn rights_hold(publish: impl Fn(&str) -> String) {
+    for topic in [
+        "cloister/test/status",
+        "cloister/test/state",
+        "cloister/test/answer/1",
+        "cloister/test/stream/1",
+        "cloister/test/default/model",
+        "cloister/pool/p/answer/1",
+        "cloister/other/ask",
+        "homeassistant/device/test/config",
+        NOT_ITS_OWN,
+    ] {
+        let said = publish(topic);
+        assert!(said.contains("Not authorized"), "{topic}: {said}");
     }
-    assert!(publish("house/door").status.success());
-    let kept = Command::new("mosquitto_sub")
-        .args([
-            "-p",
-            &up.broker_port,
-            "-t",
-            "#",
-            "-v",
-            "--retained-only",
-            "-W",
-            "2",
-        ])
-        .output()
-        .unwrap();
-    let kept = String::from_utf8_lossy(&kept.stdout).into_owned();
-    assert!(kept.contains("house/door forged"), "{kept}");
-    assert_eq!(kept.matches("forged").count(), 1, "{kept}");
-    assert!(kept.contains("cloister/test/status online"), "{kept}");
+    for topic in [
+        "cloister/test/warm-up",
+        "cloister/pool/p/cancel",
+        "homeassistant/status",
+        "homeassistant/sensor/door/config",
+        "house/door",
+        "answers/me",
+    ] {
+        assert_eq!(publish(topic), "", "{topic}");
+    }
+}
+
+#[test]
+fn whoever_is_on_the_machine_asks_hears_answers_and_neither_answers_nor_hears_what_is_asked() {
+    let up = Up::start(&[]);
+    let own = ["-V", "5", "-q", "1"];
+    let publish = |login: &[&str], topic: &str| {
+        up.say(&[&own[..], login, &["-t", topic, "-m", "forged"]].concat())
+    };
+    rights_hold(|topic| publish(&[], topic));
+
+    // The bridge has a login, which nobody else can read, and its own limits.
+    let file = up.folder.path().join("bridge-login");
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let login = std::fs::read_to_string(file).unwrap();
+    let (user, password) = login.trim().split_once(':').unwrap();
+    let bridge = ["-u", user, "-P", password];
+    assert_eq!(publish(&bridge, "cloister/test/answer/0"), "");
+    for topic in [NOT_ITS_OWN, "house/door", "homeassistant/sensor/x/config"] {
+        let said = publish(&bridge, topic);
+        assert!(said.contains("Not authorized"), "{topic}: {said}");
+    }
+    let guessed = publish(&["-u", user, "-P", "wrong"], "cloister/test/answer/0");
+    assert!(guessed.contains("ot authori"), "{guessed}");
+
+    // Who listens to all hears what the box says, and not what it is asked.
+    let mut listener = Process::spawn(
+        Command::new("mosquitto_sub")
+            .args(["-p", &up.broker_port, "-q", "1", "-v", "-t", "#"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped()),
+    );
+    let lines = BufReader::new(listener.0.stdout.take().unwrap()).lines();
+    let mut heard = Vec::new();
+    for line in lines.map_while(Result::ok) {
+        if line == "house/end forged" {
+            break;
+        }
+        // What is retained comes first: then it listens.
+        if line == "cloister/test/status online" {
+            let answer = up.ask_over_mqtt(&json!({"id": "1", "prompt": "Hi.", "max_tokens": 4}));
+            assert!(answer["text"].is_string(), "{answer}");
+            assert_eq!(publish(&[], "house/end"), "");
+        }
+        heard.push(line);
+    }
+    let has = |topic: &str| heard.iter().any(|line| line.starts_with(topic));
+    for told in [
+        "cloister/test/answer/1 ",
+        "homeassistant/device/test/config ",
+    ] {
+        assert!(has(told), "{told} in {heard:?}");
+    }
+    assert!(!has("cloister/test/ask"), "{heard:?}");
 }
 
 #[test]
