@@ -14,7 +14,7 @@ mod settings;
 mod up;
 
 use clap::{Parser, Subcommand};
-use cloister_program::{command_line, panics};
+use cloister_program::{command_line, panics, private};
 
 /// A private AI box for the home.
 #[derive(Parser)]
@@ -54,6 +54,7 @@ struct WarmArgs {
 fn main() -> std::process::ExitCode {
     panics::tell_only_where("cloister");
     let cli: Cli = command_line::parse();
+    private::begin();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)

@@ -1,11 +1,10 @@
 //! Where an option's value comes from: the command line, then `CLOISTER_*` in the environment (both
 //! by `clap`), then `cloister.toml`, then the default.
 
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use cloister_program::config_file;
+use cloister_program::{config_file, private};
 use serde::de::DeserializeOwned;
 
 /// A mistake in how the program was called: exit code 2.
@@ -40,8 +39,8 @@ pub fn table<T: DeserializeOwned + Default>(file: Option<&Path>, name: &str) -> 
     Ok(config_file::table(file, name).map_err(|error| WrongUse(error.to_string()))?)
 }
 
-/// The state folder, made for its owner alone if it is not there, as an absolute path. Unless given it
-/// is one in the user's home, wherever the program was started from.
+/// The state folder, made for its owner alone if it is not there, and closed to strangers if it is, as an absolute path.
+/// Unless given it is one in the user's home, wherever the program was started from.
 pub fn state_folder(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     let folder = match given {
         Some(folder) => folder,
@@ -51,12 +50,9 @@ pub fn state_folder(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
             .context("there is no home folder; say --state DIR")?
             .join("cloister"),
     };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
+    private::folder(&folder)
         .and_then(|()| folder.canonicalize())
-        .with_context(|| format!("cannot make the state folder {}", folder.display()))
+        .with_context(|| format!("cannot use the state folder {}", folder.display()))
 }
 
 #[cfg(test)]

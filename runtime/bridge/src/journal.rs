@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use cloister_program::private;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -92,6 +93,12 @@ impl Journal {
     /// Another bridge has it open; it is damaged; the folder cannot be written.
     pub fn open(folder: &Path, limits: Limits) -> Result<(Self, JoinHandle<()>)> {
         let path = folder.join("journal.sqlite");
+        // One of before, which others could read; SQLite gives the files beside it the same mode.
+        for name in ["journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"] {
+            let file = folder.join(name);
+            private::file(&file)
+                .with_context(|| format!("cannot close {} to others", file.display()))?;
+        }
         let answers = answers::open(&path)
             .and_then(|db| Ok(Answers::of(db, limits)?))
             .with_context(|| {

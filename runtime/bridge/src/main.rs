@@ -27,7 +27,6 @@ mod topics;
 
 use std::fs::File;
 use std::io::IsTerminal;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -35,7 +34,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cloister_program::readiness::Readiness;
-use cloister_program::{command_line, panics};
+use cloister_program::{command_line, panics, private};
 use cloister_sandbox::Seal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -57,6 +56,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 fn main() -> ExitCode {
     panics::tell_only_where("cloister-bridge");
     let args: Args = command_line::parse();
+    private::begin();
     let check = args.check;
     let settings = match Settings::gather(args) {
         Ok(_) if check => return ExitCode::SUCCESS,
@@ -86,7 +86,7 @@ fn run(settings: Settings) -> Result<()> {
     // Only our own lines: the records of the MQTT library, which may show payloads, go nowhere.
     tracing::subscriber::set_global_default(log).context("cannot start the log")?;
     make_durable_folder(&settings.state)
-        .with_context(|| format!("cannot make the state folder {}", settings.state.display()))?;
+        .with_context(|| format!("cannot use the state folder {}", settings.state.display()))?;
     let readiness = Readiness::prepare().unwrap_or_else(|error| {
         tracing::warn!("cannot tell when the bridge is ready: {error}");
         Readiness::to_nobody()
@@ -110,10 +110,7 @@ fn make_durable_folder(folder: &Path) -> std::io::Result<()> {
         .ancestors()
         .take_while(|folder| !folder.exists() && !folder.as_os_str().is_empty())
         .collect();
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    private::folder(folder)?;
     for made in missing {
         let holds_it = made
             .parent()

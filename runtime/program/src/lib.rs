@@ -11,5 +11,6 @@ pub mod node;
 pub mod output;
 pub mod panel;
 pub mod panics;
+pub mod private;
 pub mod readiness;
 pub mod topics;

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use cloister_program::private;
 
 /// Connections that may wait to be accepted. The standard library asks for 128.
 const WAITING: libc::c_int = 1024;
@@ -94,12 +95,15 @@ pub fn unix(path: PathBuf) -> anyhow::Result<(std::os::unix::net::UnixListener, 
         std::fs::remove_file(&path)
             .with_context(|| format!("cannot replace the stale socket {}", path.display()))?;
     }
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    }
-    let listener = std::os::unix::net::UnixListener::bind(&path)
-        .with_context(|| format!("cannot listen on the Unix socket {}", path.display()))?;
+    // Who may reach it is said by the mask that this was started with, as a unit has one for the group of its users.
+    let listener = private::shared(|| {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        }
+        std::os::unix::net::UnixListener::bind(&path)
+            .with_context(|| format!("cannot listen on the Unix socket {}", path.display()))
+    })?;
     let_more_wait(&listener)?;
     listener.set_nonblocking(true)?;
     Ok((listener, SocketFile(path)))

@@ -10,6 +10,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use cloister_program::private;
 use tokio::net::{TcpStream, UnixDatagram};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
@@ -101,7 +102,7 @@ impl Children {
         let program = command.get_program().to_os_string();
         command.process_group(0);
         let parent = std::process::id();
-        // SAFETY: between fork and exec only async-signal-safe calls are allowed; prctl and getppid are,
+        // SAFETY: between fork and exec only async-signal-safe calls are allowed; prctl, getppid and umask are,
         // and making an io::Error from a number allocates nothing.
         unsafe {
             command.pre_exec(move || {
@@ -112,6 +113,7 @@ impl Children {
                 if libc::getppid().unsigned_abs() != parent {
                     return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
                 }
+                private::end();
                 Ok(())
             });
         }

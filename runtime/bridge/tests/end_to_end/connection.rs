@@ -1,7 +1,9 @@
 //! The bridge and its broker: coming, going, and what stands on the broker meanwhile.
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -196,17 +198,31 @@ fn systemd_is_told_once_the_bridge_listens() {
 fn the_state_folder_holds_the_journal_and_nobody_else_may_look_into_it() {
     let folder = TempDir::new().unwrap();
     let broker = Broker::start();
-    let mut bridge = Bridge::start_online(&broker, folder.path(), "5");
-    let answers = broker.listen(&["cloister/n/answer/#"]);
-    broker.publish("cloister/n/ask", "{}");
-    answers.next();
-    bridge.stop();
     let state = folder.path().join("state");
-    let mode = std::fs::metadata(&state).unwrap().permissions().mode();
-    assert_eq!(mode & 0o077, 0);
-    for file in std::fs::read_dir(state).unwrap() {
-        let name = file.unwrap().file_name().into_string().unwrap();
-        assert!(name.starts_with("journal.sqlite"), "{name}");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    // Made by it, or there before and open to everybody, with a journal of before.
+    for (open, closed) in [(None, 0o700), (Some(0o755), 0o750)] {
+        if let Some(open) = open {
+            for (path, open) in [(&state, open), (&state.join("journal.sqlite"), 0o644)] {
+                std::fs::set_permissions(path, Permissions::from_mode(open)).unwrap();
+            }
+        }
+        let mut bridge = Bridge::start_online(&broker, folder.path(), "5");
+        let answers = broker.listen(&["cloister/n/answer/#"]);
+        broker.publish("cloister/n/ask", "{}");
+        answers.next();
+        assert_eq!(mode(&state), closed);
+        // While it runs there is its log, too.
+        let mut files = 0;
+        for file in std::fs::read_dir(&state).unwrap() {
+            let file = file.unwrap().path();
+            let name = file.file_name().unwrap().to_string_lossy();
+            assert!(name.starts_with("journal.sqlite"), "{name}");
+            assert_eq!(mode(&file) & 0o077, 0, "{name}");
+            files += 1;
+        }
+        assert!(files > 1, "{files}");
+        bridge.stop();
     }
 }
 
