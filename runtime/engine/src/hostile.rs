@@ -81,6 +81,19 @@ mod tests {
     }
 
     #[test]
+    fn no_template_of_the_fuzz_corpus_makes_it_panic() {
+        let corpus = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/fuzz/corpus/chat_template"
+        );
+        let files: Vec<_> = std::fs::read_dir(corpus).unwrap().collect();
+        assert!(files.len() > 20, "{}", files.len());
+        for file in files {
+            template(&std::fs::read(file.unwrap().path()).unwrap());
+        }
+    }
+
+    #[test]
     fn no_change_of_a_sound_template_makes_it_panic() {
         for seed in seeds() {
             let mut random = mutation::Random::default();

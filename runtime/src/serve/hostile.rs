@@ -122,6 +122,19 @@ mod tests {
     }
 
     #[test]
+    fn no_body_of_the_fuzz_corpus_makes_its_reader_panic() {
+        let corpus = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../tests/fuzz/corpus/http_body"
+        );
+        let files: Vec<_> = std::fs::read_dir(corpus).unwrap().collect();
+        assert!(files.len() > 20, "{}", files.len());
+        for file in files {
+            body(&std::fs::read(file.unwrap().path()).unwrap());
+        }
+    }
+
+    #[test]
     fn what_lies_deep_in_each_other_is_refused() {
         for path in PATHS {
             for (open, close) in [("[", "]"), ("{\"messages\":", "}"), ("{\"format\":", "}")] {
