@@ -9,6 +9,9 @@
 //! | sum of the values | i32 | as above | blocks of 32 |
 //! | sum of 16 values | i16 | k / 16 | blocks of 256 |
 //!
+//! Instead of the last, AVX-512 has for some types the sums of 32 values ([`Layout::sums_of`]), or of 16 values the product
+//! of their sum with `-zero`, i32, if [`Layout::zero`] is not 0.
+//!
 //! Where dot products multiply four columns at once, the first columns lie side by side in fours: four values of the
 //! one, then four of the next; and scales and sums in turn. There, kernels are served with what they make of sums:
 //!
@@ -21,6 +24,8 @@
 //! Block lengths and rounding are those of ggml's Q8_0 and Q8_K, except that scales stay f32.
 
 use crate::WeightType;
+#[cfg(target_arch = "x86_64")]
+use crate::avx512;
 use crate::simd::Simd;
 
 /// 1.5 times 2 to the 23rd. Whole numbers within 2 to the 22nd may be added to its bits, or to itself, to the same effect.
@@ -42,9 +47,12 @@ pub(crate) struct Layout {
     pub block_len: usize,
     /// How many columns, the first ones, lie side by side in fours.
     pub in_fours: usize,
-    /// What an unpacked weight of zero stands at, for columns in fours; of a block of 32 where a minimum is added to
-    /// each weight, 1.
+    /// What an unpacked weight of zero stands at, for columns in fours, and with AVX-512 for some types; of a block of 32
+    /// where a minimum is added to each weight, 1.
     pub zero: i32,
+    /// How many values are summed up: 16, or 32 with AVX-512 for some types. Of blocks of 32, all are.
+    pub sums_of: usize,
+    pub simd: Simd,
 }
 
 impl Layout {
@@ -56,6 +64,8 @@ impl Layout {
             block_len: weight_type.block_len(),
             in_fours,
             zero,
+            sums_of: simd.sums_of(weight_type),
+            simd,
         }
     }
 
@@ -78,6 +88,7 @@ impl Layout {
     }
 
     /// The parts of column `index`, which lies alone, in a buffer that begins at `buffer`.
+    #[inline(always)]
     pub fn column(self, buffer: *const u8, index: usize) -> Column {
         self.side_by_side(buffer, index, 1)
     }
@@ -87,6 +98,7 @@ impl Layout {
         self.side_by_side(buffer, index, 4)
     }
 
+    #[inline(always)]
     fn side_by_side(self, buffer: *const u8, index: usize, columns: usize) -> Column {
         let values = buffer.wrapping_add(index * self.column_bytes());
         let scales = values.wrapping_add(self.k * columns);
@@ -130,12 +142,12 @@ impl Layout {
                     std::slice::from_raw_parts_mut(column.values.cast_mut().add(at), self.block_len)
                 }
             };
-            let largest = largest_magnitude(input);
-            let scale = largest / 127.0;
-            let inverse = if scale > 0.0 { 127.0 / largest } else { 0.0 };
-            for (value, x) in values.iter_mut().zip(input) {
-                *value = rounded(x * inverse);
-            }
+            let (scale, sums_of_16) = match self.simd {
+                #[cfg(target_arch = "x86_64")]
+                // SAFETY: the CPU has it, or there would be no such layout; there are as many values.
+                Simd::Avx512 => unsafe { avx512::quantize(input, values.as_mut_ptr()) },
+                _ => quantize(input, values),
+            };
             // SAFETY: scales and sums have an entry for each block, by the layout; and of values in fours, there are
             // four times four from each fourth on.
             unsafe {
@@ -147,32 +159,25 @@ impl Layout {
                 }
                 scales.add(block * step + turn).write_unaligned(scale);
                 if self.block_len == 32 {
-                    let mut sum: i32 = values.iter().map(|v| i32::from(*v)).sum();
+                    let mut sum = sums_of_16[0] + sums_of_16[1];
                     if fours {
                         sum = (WHOLE + (self.zero * sum) as f32).to_bits() as i32;
                     }
                     let sums = column.sums.cast_mut().cast::<i32>();
                     sums.add(block * step + turn).write_unaligned(sum);
+                } else if fours {
+                    let to = at * self.sums_bytes() * 4 / self.k;
+                    let to = column.sums.cast_mut().wrapping_add(to);
+                    self.keep_sums(sums_of_16, to, turn);
+                } else if self.zero != 0 && cfg!(target_arch = "x86_64") {
+                    let to = column.sums.cast_mut().cast::<i32>().add(at / 16);
+                    to.cast::<[i32; 16]>()
+                        .write_unaligned(sums_of_16.map(|sum| -self.zero * sum));
                 } else {
-                    let sums = values
-                        .chunks_exact(16)
-                        .map(|part| part.iter().map(|v| i16::from(*v)).sum());
-                    if fours {
-                        let mut of_16 = [0i16; 16];
-                        of_16.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum);
-                        self.keep_sums(
-                            of_16,
-                            column
-                                .sums
-                                .cast_mut()
-                                .wrapping_add(at * self.sums_bytes() * 4 / self.k),
-                            turn,
-                        );
-                    } else {
-                        let to = column.sums.cast_mut().cast::<i16>().add(at / 16);
-                        for (i, sum) in sums.enumerate() {
-                            to.add(i).write_unaligned(sum);
-                        }
+                    let of = self.sums_of / 16;
+                    let to = column.sums.cast_mut().cast::<i16>().add(at / self.sums_of);
+                    for (i, sums) in sums_of_16.chunks_exact(of).enumerate() {
+                        to.add(i).write_unaligned(sums.iter().sum::<i32>() as i16);
                     }
                 }
             }
@@ -196,12 +201,12 @@ impl Layout {
     ///
     /// # Safety
     /// `to` is where the sums of the four columns' block are.
-    unsafe fn keep_sums(self, sums: [i16; 16], to: *mut u8, turn: usize) {
+    unsafe fn keep_sums(self, sums: [i32; 16], to: *mut u8, turn: usize) {
         // SAFETY: by the caller's word.
         unsafe {
             if self.zero != 0 {
                 for (i, sum) in sums.into_iter().enumerate() {
-                    let start = -self.zero * i32::from(sum);
+                    let start = -self.zero * sum;
                     to.cast::<i32>().add(i * 4 + turn).write_unaligned(start);
                 }
                 return;
@@ -216,6 +221,21 @@ impl Layout {
             }
         }
     }
+}
+
+/// Quantizes a block; gives its scale, and of each 16 values, the sum.
+fn quantize(input: &[f32], values: &mut [i8]) -> (f32, [i32; 16]) {
+    let largest = largest_magnitude(input);
+    let scale = largest / 127.0;
+    let inverse = if scale > 0.0 { 127.0 / largest } else { 0.0 };
+    for (value, x) in values.iter_mut().zip(input) {
+        *value = rounded(x * inverse);
+    }
+    let mut sums = [0; 16];
+    for (sum, values) in sums.iter_mut().zip(values.chunks_exact(16)) {
+        *sum = values.iter().map(|v| i32::from(*v)).sum();
+    }
+    (scale, sums)
 }
 
 /// Zero where there is no number. Eight maxima side by side, so that the compiler may use a register of them.

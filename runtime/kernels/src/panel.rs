@@ -34,6 +34,7 @@ pub(crate) struct Pick {
 }
 
 impl Panel {
+    #[inline(always)]
     pub fn row(&self, row: usize) -> *const u8 {
         self.weights.wrapping_add(row * self.weights_stride)
     }
@@ -44,12 +45,14 @@ impl Panel {
         self.layout.four(self.columns, first)
     }
 
+    #[inline(always)]
     pub fn column(&self, column: usize) -> Column {
         let column = self.pick(column).map_or(column, |pick| pick.column);
         self.layout.column(self.columns, column)
     }
 
     /// `C` columns from `first` on.
+    #[inline(always)]
     pub fn columns<const C: usize>(&self, first: usize) -> [Column; C] {
         let mut columns = [self.column(first); C];
         for (i, column) in columns.iter_mut().enumerate() {
@@ -58,6 +61,7 @@ impl Panel {
         columns
     }
 
+    #[inline(always)]
     pub fn output(&self, row: usize, column: usize) -> *mut f32 {
         let place = match self.pick(column) {
             Some(pick) => pick.output,
@@ -66,6 +70,7 @@ impl Panel {
         self.output.wrapping_byte_add(place).wrapping_add(row)
     }
 
+    #[inline(always)]
     fn pick(&self, column: usize) -> Option<Pick> {
         debug_assert!(column < self.n_columns);
         // SAFETY: whoever made the panel promises as many picks as columns.

@@ -65,9 +65,23 @@ impl Simd {
         match self {
             #[cfg(target_arch = "aarch64")]
             Self::DotProduct => (columns / 4 * 4, neon::zero(weight_type)),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => (0, avx512::zero(weight_type)),
             _ => {
                 let _ = (weight_type, columns);
                 (0, 0)
+            }
+        }
+    }
+
+    /// As [`Layout::sums_of`](crate::activation::Layout).
+    pub fn sums_of(self, weight_type: WeightType) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => avx512::sums_of(weight_type),
+            _ => {
+                let _ = weight_type;
+                16
             }
         }
     }

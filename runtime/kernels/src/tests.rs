@@ -213,12 +213,13 @@ fn the_reference_reads_blocks_as_ggml_does() {
 
 #[test]
 fn a_value_that_is_no_number_spoils_its_own_block_only_and_harms_nobody() {
-    let layout = Layout {
-        k: 64,
-        block_len: 32,
-        in_fours: 0,
-        zero: 0,
-    };
+    for simd in Simd::available() {
+        spoils_its_own_block_only(simd);
+    }
+}
+
+fn spoils_its_own_block_only(simd: Simd) {
+    let layout = Layout::new(simd, WeightType::Q8_0, 64, 1);
     let mut input = vec![1.0f32; 64];
     input[3] = f32::NAN;
     let columns = quantized(layout, &[input]);
@@ -271,6 +272,33 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
                 bits(&alone[..n]),
                 "{simd:?}, {weight_type:?}"
             );
+        }
+    }
+}
+
+#[test]
+fn activations_have_the_same_bits_with_every_instruction_set() {
+    let mut state = 9u32;
+    let mut input: Vec<f32> = (0..1024)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state as i32 as f32 / 3e8
+        })
+        .collect();
+    // Halves, which are rounded to even, and what is no number, too small or too large.
+    input[..256].iter_mut().for_each(|x| *x = x.round() + 0.5);
+    input[0] = 127.0;
+    input[300] = f32::NAN;
+    input[520..768].fill(1e-41);
+    input[800] = f32::INFINITY;
+    for weight_type in [WeightType::Q8_0, WeightType::Q2K] {
+        let mut all = Simd::available().map(|simd| {
+            let layout = Layout::new(simd, weight_type, input.len(), 1);
+            (simd, quantized(layout, std::slice::from_ref(&input)))
+        });
+        let (_, first) = all.next().expect("this machine has kernels");
+        for (simd, columns) in all {
+            assert_eq!(columns, first, "{simd:?}, {weight_type:?}");
         }
     }
 }

@@ -4,6 +4,7 @@
 mod batch;
 mod context;
 mod cpu;
+mod huge_pages;
 mod log;
 mod mat_mul;
 mod model;

@@ -35,6 +35,9 @@ impl Model {
     pub fn load_with_progress(path: &Path, repack: bool, progress: &dyn Fn(f32)) -> Option<Self> {
         super::route_logs();
         super::log::forget_errors();
+        if !repack {
+            super::huge_pages::read_ahead(path);
+        }
         let path = CString::new(path.as_os_str().as_bytes()).ok()?;
         // SAFETY: path, which is NUL-terminated, and progress outlive the call, which alone uses them; the
         // params are llama.cpp's own.

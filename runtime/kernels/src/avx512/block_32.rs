@@ -46,7 +46,7 @@ impl<B: Block> Kernel for Of<B> {
         // SAFETY: as the caller says.
         unsafe { unpack_scales::<B>(rows, blocks, tile) };
         for block in 0..blocks {
-            rows.prefetch(block * B::BYTES, B::BYTES);
+            rows.ask_while_unpacking(B::BYTES, 1);
             // SAFETY: the rows have this block, and the tile has room for `WEIGHTS` weights of each.
             unsafe {
                 let weights = B::unpack(rows, block * B::BYTES);
@@ -62,12 +62,16 @@ impl<B: Block> Kernel for Of<B> {
     #[inline]
     unsafe fn multiply<const R: usize, const C: usize>(
         tiles: *const Tile,
+        rows: Option<&[Rows; R]>,
         blocks: usize,
         columns: &[Column; C],
         first: usize,
         sums: &mut [[__m512; C]; R],
     ) {
         for block in 0..blocks {
+            for rows in rows.into_iter().flatten() {
+                rows.ask_while_multiplying(B::BYTES, 1);
+            }
             // SAFETY: the tiles and the columns have this block.
             unsafe {
                 let mut totals = [[_mm512_setzero_si512(); C]; R];

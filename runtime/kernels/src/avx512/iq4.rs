@@ -99,7 +99,7 @@ impl SuperBlock for FourBit {
         unsafe {
             let weights = (&raw mut (*tile).weights).cast::<__m512i>().add(index * 64);
             for group in 0..8 {
-                rows.prefetch_eighth(group, at, Self::BYTES);
+                rows.ask_while_unpacking(Self::BYTES, 8);
                 for (i, numbers) in nibbles(rows, at + 8 + group * 16).into_iter().enumerate() {
                     weights.add(group * 8 + i).write(looked_up(numbers));
                 }

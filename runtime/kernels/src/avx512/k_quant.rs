@@ -15,8 +15,11 @@ pub(super) trait SuperBlock {
     const BYTES: usize;
     /// Weights that share a scale: 16 or 32.
     const GROUP: usize;
-    /// What an unpacked weight of zero stands at, for types of groups of 32 that have no offsets.
+    /// What an unpacked weight of zero stands at, for types that have no offsets. Of groups of 16, columns have the
+    /// product of their sums with it.
     const ZERO: i32 = 0;
+    /// Values whose sum is multiplied with an offset: 16 or 32.
+    const SUMS_OF: usize = 16;
 
     /// Unpacks the scales and offsets of each row's super-block that begins at byte `at` to the tile's super-block
     /// `index`.
@@ -63,6 +66,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
     #[inline]
     unsafe fn multiply<const R: usize, const C: usize>(
         tiles: *const Tile,
+        rows: Option<&[Rows; R]>,
         blocks: usize,
         columns: &[Column; C],
         first: usize,
@@ -74,6 +78,9 @@ impl<B: SuperBlock> Kernel for Of<B> {
             unsafe {
                 let mut scaled = [[_mm512_setzero_ps(); C]; R];
                 for group in 0..groups {
+                    for rows in rows.into_iter().flatten() {
+                        rows.ask_while_multiplying(B::BYTES, groups);
+                    }
                     let mut totals = [[_mm512_setzero_si512(); C]; R];
                     if B::ZERO != 0 {
                         for (c, column) in columns.iter().enumerate() {
@@ -141,7 +148,10 @@ impl<B: SuperBlock> Kernel for Of<B> {
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
 unsafe fn below_zero<B: SuperBlock>(column: &Column, at: usize, group: usize) -> __m512i {
-    const { assert!(B::ZERO == 0 || B::GROUP == 32) };
+    if B::GROUP == 16 {
+        // SAFETY: by the caller's word.
+        return unsafe { spread(column.sums.cast::<i32>().add(at * 16 + group)) };
+    }
     // SAFETY: by the caller's word.
     let value_sums = unsafe { spread(column.sums.cast::<i16>().add(at * 16 + group * 2)) };
     let zero = _mm512_set1_epi16(-B::ZERO as i16);
@@ -188,11 +198,13 @@ unsafe fn add_block<B: SuperBlock, const R: usize, const C: usize>(
     // SAFETY: by the caller's word.
     unsafe {
         let mut offsets = [[_mm512_setzero_si512(); C]; R];
-        for pair in 0..if B::ZERO == 0 { 8 } else { 0 } {
+        let pairs = 128 / B::SUMS_OF;
+        for pair in 0..if B::ZERO == 0 { pairs } else { 0 } {
             for (c, column) in columns.iter().enumerate() {
-                let value_sums = spread(column.sums.cast::<i16>().add(at * 16 + pair * 2));
+                let sums = column.sums.cast::<i16>();
+                let value_sums = spread(sums.add((at * pairs + pair) * 2));
                 for (r, offsets) in offsets.iter_mut().enumerate() {
-                    let offset = (*tiles.add(r)).offsets[block * 8 + pair];
+                    let offset = (*tiles.add(r)).offsets[block * pairs + pair];
                     offsets[c] = _mm512_dpwssd_epi32(offsets[c], offset, value_sums);
                 }
             }
@@ -230,6 +242,7 @@ pub(super) type Q5K = Of<FourBit<true>>;
 impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
     const BYTES: usize = if FIVE { 176 } else { 144 };
     const GROUP: usize = 32;
+    const SUMS_OF: usize = 32;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
@@ -257,9 +270,14 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
             for group in 0..8 {
                 let small = _mm512_cvtepi32_ps(byte(scales[group / 4], group % 4));
                 (*tile).scales[index * 8 + group] = _mm512_mul_ps(small, scale);
-                let small = byte(mins[group / 4], group % 4);
-                (*tile).offsets[index * 8 + group] =
-                    _mm512_or_si512(small, _mm512_slli_epi32::<16>(small));
+            }
+            for pair in 0..4 {
+                // Two bytes to 16 bits each.
+                let two = _mm512_srl_epi32(mins[pair / 2], _mm_cvtsi32_si128(pair as i32 % 2 * 16));
+                let first = _mm512_and_si512(two, _mm512_set1_epi32(0xff));
+                let second =
+                    _mm512_and_si512(_mm512_slli_epi32::<8>(two), _mm512_set1_epi32(0x00ff_0000));
+                (*tile).offsets[index * 4 + pair] = _mm512_or_si512(first, second);
             }
         }
     }
@@ -279,7 +297,7 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
                     [nibble; 4]
                 };
                 for pair in 0..4 {
-                    rows.prefetch_eighth(half * 4 + pair, at, Self::BYTES);
+                    rows.ask_while_unpacking(Self::BYTES, 8);
                     let packed = rows.load(low + pair * 32 + half * 16);
                     for i in 0..4 {
                         let mut both = [
@@ -353,8 +371,8 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
     }
 }
 
-/// Unpacks the `part`th four of the sixteen signed scales of the tile's super-block `index`, which are the offsets as
-/// well: a byte each in `scales`, to be multiplied with `scale`.
+/// Unpacks the `part`th four of the sixteen signed scales of the tile's super-block `index`: a byte each in `scales`, to
+/// be multiplied with `scale`.
 ///
 /// # Safety
 /// The CPU is available; the tile has the super-block.
@@ -375,24 +393,6 @@ pub(super) unsafe fn unpack_signed_scales(
             (*tile).scales[index * 16 + part * 4 + j as usize] = _mm512_mul_ps(small, scale);
         }
     }
-    // Each of two bytes to the upper half of 16 bits, and down from there with its sign.
-    for pair in 0..2 {
-        let two = if pair == 0 {
-            scales
-        } else {
-            _mm512_srli_epi32::<16>(scales)
-        };
-        let first = _mm512_and_si512(_mm512_slli_epi32::<8>(two), _mm512_set1_epi32(0xff00));
-        let second = _mm512_and_si512(
-            _mm512_slli_epi32::<16>(two),
-            _mm512_set1_epi32(0xff00_0000_u32 as i32),
-        );
-        // SAFETY: the tile has eight pairs of offsets for each super-block.
-        unsafe {
-            (*tile).offsets[index * 8 + part * 2 + pair] =
-                _mm512_srai_epi16::<8>(_mm512_or_si512(first, second));
-        }
-    }
 }
 
 /// 128 bytes of low halves, 64 bytes of upper two bits, 16 scales, f16 scale; 32 is zero.
@@ -403,6 +403,7 @@ pub(super) type Q6K = Of<SixBit>;
 impl SuperBlock for SixBit {
     const BYTES: usize = 210;
     const GROUP: usize = 16;
+    const ZERO: i32 = 32;
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
@@ -416,7 +417,7 @@ impl SuperBlock for SixBit {
                 for side in 0..2 {
                     let high = rows.load(at + 128 + half * 32 + side * 16);
                     for odd in 0..2 {
-                        rows.prefetch_eighth(half * 4 + side * 2 + odd, at, Self::BYTES);
+                        rows.ask_while_unpacking(Self::BYTES, 8);
                         let low = rows.load(at + half * 64 + odd * 32 + side * 16);
                         for i in 0..4 {
                             let high = [
@@ -450,8 +451,6 @@ impl SuperBlock for SixBit {
         // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
         unsafe {
             let scale = floats(rows.halves(at + 208));
-            // An offset is 32 times the scale.
-            (*tile).offset_scales[index] = _mm512_mul_ps(scale, _mm512_set1_ps(32.0));
             for (i, scales) in rows.load(at + 192).into_iter().enumerate() {
                 unpack_signed_scales(scales, scale, tile, index, i);
             }

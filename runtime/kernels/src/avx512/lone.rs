@@ -24,7 +24,7 @@ pub(super) fn totals<const P: usize>(
         let mut dots = [[_mm512_setzero_si512(); P]; 4];
         for (i, dots) in dots.iter_mut().enumerate() {
             let row = four * 4 + i;
-            rows.prefetch_beside(row, at, bytes);
+            rows.ask_for_row(bytes);
             *dots = dot(rows.row(row).wrapping_add(at));
         }
         let [a, b, c, d] = dots;
@@ -41,7 +41,7 @@ pub(super) fn totals<const P: usize>(
 /// In each 128-bit lane: the totals of the same lane of the four.
 #[target_feature(enable = "avx512f")]
 #[inline]
-fn add_up(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
+pub(super) fn add_up(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> __m512i {
     let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))

@@ -9,6 +9,7 @@ mod block_32;
 mod iq4;
 mod k_quant;
 mod lone;
+mod quantize;
 mod tile;
 mod two_bit;
 
@@ -18,6 +19,7 @@ use std::mem::MaybeUninit;
 use crate::WeightType;
 use crate::activation::Column;
 use crate::panel::Panel;
+pub(crate) use quantize::quantize;
 pub(crate) use tile::ROWS;
 use tile::{Rows, Tile, WEIGHTS};
 
@@ -29,6 +31,23 @@ pub(crate) fn available() -> bool {
         && is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
         && is_x86_feature_detected!("f16c")
+}
+
+/// What an unpacked weight of zero stands at, of those types whose groups have as many sums of the column's values.
+pub(crate) fn zero(weight_type: WeightType) -> i32 {
+    match weight_type {
+        WeightType::Q6K => <k_quant::SixBit as k_quant::SuperBlock>::ZERO,
+        WeightType::Q3K => <two_bit::TwoBit<true> as k_quant::SuperBlock>::ZERO,
+        _ => 0,
+    }
+}
+
+/// Values of a column whose sums the kernel of this type uses.
+pub(crate) fn sums_of(weight_type: WeightType) -> usize {
+    match weight_type {
+        WeightType::Q4K | WeightType::Q5K => 32,
+        _ => 16,
+    }
 }
 
 /// How a type's blocks go into tiles, and how a tile is multiplied.
@@ -46,13 +65,14 @@ trait Kernel {
     unsafe fn unpack(rows: &Rows, blocks: usize, tile: *mut Tile);
 
     /// Adds the products of the tiles' rows with `C` columns to `sums`. The tiles' first block meets the
-    /// columns' block `first`.
+    /// columns' block `first`. If `rows`, the tiles', are given, memory is asked for what comes after them.
     ///
     /// # Safety
     /// The CPU is [`available`]; the tiles were unpacked by this type with `blocks` blocks; the columns have
     /// blocks from `first` on for them.
     unsafe fn multiply<const R: usize, const C: usize>(
         tiles: *const Tile,
+        rows: Option<&[Rows; R]>,
         blocks: usize,
         columns: &[Column; C],
         first: usize,
@@ -136,7 +156,7 @@ unsafe fn multiply_lone<K: Kernel>(panel: &Panel) {
         let mut sums = [[_mm512_setzero_ps()]];
         for first in (0..blocks).step_by(slice) {
             let count = (blocks - first).min(slice);
-            let rows = Rows::of(panel, row, first * K::BLOCK_BYTES);
+            let rows = Rows::of(panel, row, first * K::BLOCK_BYTES, 1);
             // SAFETY: the rows and the column have these blocks, and the tile is one of ours.
             unsafe {
                 K::multiply_lone(&rows, count, tile.as_mut_ptr(), &column, first, &mut sums);
@@ -176,27 +196,28 @@ unsafe fn multiply_tiles<K: Kernel, const R: usize>(panel: &Panel) {
                 } else {
                     panel.next
                 };
-                for r in 0..R {
-                    let row = row + r * ROWS;
-                    let rows = if R == 1 {
-                        Rows::of(panel, row, at)
-                    } else {
-                        let below = panel.weights_stride * r * ROWS;
-                        Rows::before(panel, row, at, next.wrapping_add(below))
-                    };
+                let rows: [Rows; R] = std::array::from_fn(|r| {
+                    if R == 1 {
+                        return Rows::of(panel, row, at, panel.n_columns);
+                    }
+                    let next = next.wrapping_add(panel.weights_stride * r * ROWS);
+                    Rows::before(panel, row + r * ROWS, at, next, count * K::BLOCK_BYTES)
+                });
+                for (r, rows) in rows.iter().enumerate() {
                     // SAFETY: the rows have these blocks, and the tile is one of ours.
-                    unsafe { K::unpack(&rows, count, tiles.add(r)) };
+                    unsafe { K::unpack(rows, count, tiles.add(r)) };
                 }
                 let mut column = 0;
                 while column < panel.n_columns {
                     let left = panel.n_columns - column;
+                    let asking = (column == 0).then_some(&rows);
                     // SAFETY: the tiles were unpacked above; there are as many columns left.
                     unsafe {
                         let tiles = tiles.cast_const();
                         macro_rules! columns {
                             ($($n:literal)*) => {
                                 match left.min(FEW_COLUMNS / R) {
-                                    $($n => multiply_columns::<K, R, $n>(panel, tiles, row, column, first, count),)*
+                                    $($n => multiply_columns::<K, R, $n>(panel, tiles, asking, [row, column], first, count),)*
                                     _ => unreachable!("a tile has at most {FEW_COLUMNS} columns"),
                                 }
                             };
@@ -217,8 +238,8 @@ unsafe fn multiply_tiles<K: Kernel, const R: usize>(panel: &Panel) {
 unsafe fn multiply_columns<K: Kernel, const R: usize, const C: usize>(
     panel: &Panel,
     tiles: *const Tile,
-    row: usize,
-    column: usize,
+    rows: Option<&[Rows; R]>,
+    [row, column]: [usize; 2],
     first: usize,
     count: usize,
 ) {
@@ -226,8 +247,8 @@ unsafe fn multiply_columns<K: Kernel, const R: usize, const C: usize>(
     let mut sums = [[_mm512_setzero_ps(); C]; R];
     let mut masks = [0; R];
     for (r, (sums, mask)) in sums.iter_mut().zip(&mut masks).enumerate() {
-        let rows = panel.rows.saturating_sub(row + r * ROWS).min(ROWS);
-        *mask = ((1u32 << rows) - 1) as __mmask16;
+        let count = panel.rows.saturating_sub(row + r * ROWS).min(ROWS);
+        *mask = ((1u32 << count) - 1) as __mmask16;
         if first > 0 {
             for (i, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: the mask lets through the rows that the panel has.
@@ -238,7 +259,7 @@ unsafe fn multiply_columns<K: Kernel, const R: usize, const C: usize>(
         }
     }
     // SAFETY: as the caller says.
-    unsafe { K::multiply::<R, C>(tiles, count, &columns, first, &mut sums) };
+    unsafe { K::multiply::<R, C>(tiles, rows, count, &columns, first, &mut sums) };
     for (r, (sums, mask)) in sums.iter().zip(masks).enumerate() {
         for (i, sum) in sums.iter().enumerate() {
             // SAFETY: as above.

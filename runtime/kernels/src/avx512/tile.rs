@@ -1,6 +1,7 @@
 //! Sixteen rows of weights side by side, unpacked to a byte each.
 
 use std::arch::x86_64::*;
+use std::cell::Cell;
 
 use crate::panel::Panel;
 
@@ -27,39 +28,53 @@ pub(super) struct Tile {
 /// Where the blocks of sixteen rows begin, and what memory is to be asked for meanwhile.
 pub(super) struct Rows {
     starts: [*const u8; ROWS],
-    ahead: *const u8,
-    /// Bytes from one of the next sixteen rows to the one after it, or 0: all of their bytes in one piece.
-    ahead_stride: usize,
+    ahead: Ahead,
 }
+
+/// Sixteenths.
+const WHOLE: usize = 16;
 
 impl Rows {
     /// The panel's rows from `row` on, from byte `at` of each; beyond the panel's end, its last row again. For rows that
-    /// are read to their end before others.
-    pub fn of(panel: &Panel, row: usize, at: usize) -> Self {
+    /// are read to their end before others, and tiles that meet `columns` columns.
+    pub fn of(panel: &Panel, row: usize, at: usize, columns: usize) -> Self {
         let next = if row + ROWS < panel.rows {
             panel.row(row + ROWS)
         } else {
             panel.next
         };
+        // Unpacking takes about as long as four columns.
+        let share = WHOLE * 4 / (4 + columns);
         // As the next sixteen rows lie behind each other without a gap, each of their bytes is asked for once.
-        Self::asking(panel, row, at, next.wrapping_add(at * ROWS), 0)
+        Self::asking(
+            panel,
+            row,
+            at,
+            Ahead::in_one_piece(next.wrapping_add(at * ROWS), share),
+        )
     }
 
-    /// As [`Rows::of`], for rows after which bytes from `next` on, and below them, are read.
-    pub fn before(panel: &Panel, row: usize, at: usize, next: *const u8) -> Self {
-        Self::asking(panel, row, at, next, panel.weights_stride)
+    /// As [`Rows::of`], for tiles that meet many columns, after which `bytes` bytes from `next` on, and of the rows below,
+    /// are read.
+    pub fn before(panel: &Panel, row: usize, at: usize, next: *const u8, bytes: usize) -> Self {
+        Self::asking(
+            panel,
+            row,
+            at,
+            Ahead::row_by_row(next, panel.weights_stride, bytes),
+        )
     }
 
-    fn asking(panel: &Panel, row: usize, at: usize, ahead: *const u8, ahead_stride: usize) -> Self {
+    fn asking(panel: &Panel, row: usize, at: usize, ahead: Ahead) -> Self {
         let mut starts = [std::ptr::null(); ROWS];
-        for (i, start) in starts.iter_mut().enumerate() {
-            *start = panel.row((row + i).min(panel.rows - 1)).wrapping_add(at);
+        let last = panel.row(panel.rows - 1);
+        let mut start = panel.row(row.min(panel.rows - 1));
+        for to in &mut starts {
+            *to = start.wrapping_add(at);
+            let below = start.wrapping_add(panel.weights_stride);
+            start = if start < last { below } else { start };
         }
-        Self {
-            starts,
-            ahead,
-            ahead_stride,
-        }
+        Self { starts, ahead }
     }
 
     /// Where row `index` of the sixteen begins.
@@ -140,34 +155,86 @@ impl Rows {
         )
     }
 
-    /// Asks memory for the share of the next rows that goes with bytes `at` to `at + bytes` of these; a hint that
-    /// reads nothing itself.
+    /// While one of `parts` parts of a block of `bytes` bytes is unpacked: asks memory for what comes next.
     #[inline(always)]
-    pub fn prefetch(&self, at: usize, bytes: usize) {
-        for row in 0..ROWS {
-            self.prefetch_beside(row, at, bytes);
+    pub fn ask_while_unpacking(&self, bytes: usize, parts: usize) {
+        self.ahead.ask(bytes * self.ahead.unpacking / parts);
+    }
+
+    /// The same while one of `parts` parts of a block is multiplied.
+    #[inline(always)]
+    pub fn ask_while_multiplying(&self, bytes: usize, parts: usize) {
+        self.ahead
+            .ask(bytes * (WHOLE - self.ahead.unpacking) / parts);
+    }
+
+    /// The same for a row of a block that is not unpacked.
+    #[inline(always)]
+    pub fn ask_for_row(&self, bytes: usize) {
+        self.ahead.ask(bytes);
+    }
+}
+
+/// What memory is asked for, line by line: of lines that are asked for all at once, most wait, and the arithmetic for them.
+struct Ahead {
+    place: Cell<*const u8>,
+    /// Bytes that are due and not asked for yet.
+    due: Cell<usize>,
+    /// Lines up to the row's end.
+    left: Cell<usize>,
+    lines: usize,
+    to_next_row: usize,
+    /// How much of it is asked for while tiles are unpacked, of [`WHOLE`].
+    unpacking: usize,
+}
+
+impl Ahead {
+    fn in_one_piece(place: *const u8, unpacking: usize) -> Self {
+        Self {
+            place: Cell::new(place),
+            due: Cell::new(0),
+            left: Cell::new(usize::MAX),
+            lines: usize::MAX,
+            to_next_row: 0,
+            unpacking,
         }
     }
 
-    /// An eighth of [`Rows::prefetch`]: asked for all at once, lines wait for each other, and the arithmetic for them.
-    #[inline(always)]
-    pub fn prefetch_eighth(&self, index: usize, at: usize, bytes: usize) {
-        for row in [index * 2, index * 2 + 1] {
-            self.prefetch_beside(row, at, bytes);
+    fn row_by_row(place: *const u8, stride: usize, bytes: usize) -> Self {
+        let lines = bytes / 64 + 1;
+        Self {
+            place: Cell::new(place),
+            due: Cell::new(0),
+            left: Cell::new(lines),
+            lines,
+            to_next_row: stride.wrapping_sub(lines * 64),
+            unpacking: 0,
         }
     }
 
-    /// The sixteenth of [`Rows::prefetch`] that is asked for beside row `row`.
     #[inline(always)]
-    pub fn prefetch_beside(&self, row: usize, at: usize, bytes: usize) {
-        if self.ahead_stride > 0 {
-            let share = self.ahead.wrapping_add(self.ahead_stride * row + at);
-            ask(share, 0..bytes.div_ceil(64));
+    fn ask(&self, bytes: usize) {
+        let mut place = self.place.get();
+        if self.lines == usize::MAX {
+            // As many lines each time, even if some are asked for twice: of a number that changes, the CPU guesses wrong.
+            ask(place, 0..bytes.div_ceil(64));
+            self.place.set(place.wrapping_add(bytes));
             return;
         }
-        let share = self.ahead.wrapping_add(at * ROWS);
-        let lines = (bytes * ROWS).div_ceil(64);
-        ask(share, lines * row / ROWS..lines * (row + 1) / ROWS);
+        // Rows begin and end within a line.
+        let mut due = self.due.get() + bytes + bytes / 8;
+        while due >= 64 {
+            ask(place, 0..1);
+            place = place.wrapping_add(64);
+            due -= 64;
+            self.left.set(self.left.get() - 1);
+            if self.left.get() == 0 {
+                self.left.set(self.lines);
+                place = place.wrapping_add(self.to_next_row);
+            }
+        }
+        self.due.set(due);
+        self.place.set(place);
     }
 }
 

@@ -21,6 +21,7 @@ impl<const THREE: bool> TwoBit<THREE> {
 impl<const THREE: bool> SuperBlock for TwoBit<THREE> {
     const BYTES: usize = if THREE { 110 } else { 84 };
     const GROUP: usize = 16;
+    const ZERO: i32 = if THREE { 4 } else { 0 };
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
@@ -31,7 +32,6 @@ impl<const THREE: bool> SuperBlock for TwoBit<THREE> {
         unsafe {
             if THREE {
                 let scale = floats(rows.halves(at + 108));
-                (*tile).offset_scales[index] = _mm512_mul_ps(scale, _mm512_set1_ps(4.0));
                 let (a, b) = (rows.words(at + 96), rows.words(at + 100));
                 let upper = rows.words(at + 104);
                 let low = [
@@ -84,8 +84,7 @@ impl<const THREE: bool> SuperBlock for TwoBit<THREE> {
                     [_mm512_setzero_si512(); 4]
                 };
                 for half in 0..2 {
-                    rows.prefetch_eighth(side * 4 + half * 2, at, Self::BYTES);
-                    rows.prefetch_eighth(side * 4 + half * 2 + 1, at, Self::BYTES);
+                    rows.ask_while_unpacking(Self::BYTES, 4);
                     let packed = rows.load(at + Self::PACKED + half * 32 + side * 16);
                     for quarter in 0..4 {
                         let group = half * 8 + quarter * 2 + side;
