@@ -17,7 +17,6 @@ mod table;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 
 use cloister_control::device::{
@@ -28,43 +27,10 @@ use cloister_control::units::Celsius;
 use serde::Serialize;
 
 pub use bind::Sought;
+pub use cloister_sysfs::Machine;
 use devices::Devices;
 pub use late::Late;
 pub use table::{Table, TableError};
-
-/// Where the machine's trees of files are; in tests, below a folder of theirs.
-#[derive(Clone, Debug)]
-pub struct Machine {
-    root: PathBuf,
-}
-
-impl Machine {
-    /// This machine.
-    pub fn this() -> Self {
-        Self::below("/")
-    }
-
-    /// One whose `/sys`, `/dev` and `/proc` are below this folder.
-    pub fn below(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
-    }
-
-    /// A path such as `/sys/class/hwmon` on this machine.
-    pub fn path(&self, absolute: &str) -> PathBuf {
-        self.root.join(absolute.trim_start_matches('/'))
-    }
-
-    /// What the device tree calls the machine, the most exact name first; nothing where there is no device tree.
-    pub fn compatible(&self) -> Vec<String> {
-        let names = std::fs::read(self.path("/proc/device-tree/compatible")).unwrap_or_default();
-        let names = names
-            .split(|byte| *byte == 0)
-            .filter(|name| !name.is_empty());
-        names
-            .map(|name| String::from_utf8_lossy(name).into_owned())
-            .collect()
-    }
-}
 
 /// A board: what it can bear, and drivers for what it has.
 pub struct Board {

@@ -6,30 +6,15 @@
 pub mod bus_thermometer;
 pub mod emc;
 pub mod gpio;
-pub mod hwmon;
 pub mod i2c;
 pub mod ina;
 pub mod led;
 pub mod ssd1306;
-pub mod sysfs;
-pub mod thermal;
 pub mod throttled;
 pub mod watchdog;
 pub mod ws2812;
 
-use std::io;
-
 use cloister_control::device::Fault;
-
-/// What an error of the kernel means for a device.
-pub fn fault(error: &io::Error) -> Fault {
-    match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO | libc::ENOTDIR) => Fault::Absent,
-        Some(libc::EACCES | libc::EPERM | libc::EROFS) => Fault::Denied,
-        Some(libc::EBUSY) => Fault::Taken,
-        _ => Fault::Bus,
-    }
-}
 
 /// What to do about it, for `probe`.
 pub fn advice(fault: Fault) -> &'static str {
@@ -40,5 +25,20 @@ pub fn advice(fault: Fault) -> &'static str {
         Fault::Denied => "no permission: the panel's user must be in the group of that file",
         Fault::Taken => "somebody else uses it; what the kernel has a driver for is used by hwmon",
         Fault::Ambiguous => "there are several, and nothing says which",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloister_sysfs::Machine;
+
+    /// A machine with these files.
+    pub fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, Machine) {
+        let root = tempfile::tempdir().unwrap();
+        let machine = Machine::below(root.path());
+        files
+            .iter()
+            .for_each(|(path, text)| machine.put(path, text));
+        (root, machine)
     }
 }

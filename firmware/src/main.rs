@@ -36,7 +36,8 @@ fn main() -> ExitCode {
     let (task, board) = match found {
         Ok(found) => found,
         Err(error) => {
-            eprintln!("cloister-panel: {error:#}");
+            // It says all by itself.
+            eprintln!("cloister-panel: {error}");
             return ExitCode::from(2);
         }
     };
@@ -110,7 +111,7 @@ fn watch(board: Board, socket: PathBuf, shutdown_file: Option<PathBuf>) -> Resul
 /// A board in the terminal, with the limits of this one.
 fn simulate(board: &Board, socket: PathBuf) -> Result<()> {
     let terminal = Terminal::open()?;
-    let simulation = Simulation::of(&board.name, board.limits);
+    let simulation = Simulation::of(&board.name, board.limits, socket.clone());
     let simulated = simulation.board();
     processes::panel(&socket).seal()?;
     runtime()?.block_on(async {

@@ -88,7 +88,68 @@ fn word(name: &str) -> Word {
 
 #[cfg(test)]
 mod tests {
+    use cloister_control::device::Fault;
+    use cloister_control::thermal::{Limits, Measured, Sample};
+    use cloister_control::units::{Celsius, Duty, Millis};
+    use cloister_control::{Engine, Inputs, Options, Panel};
+
     use super::*;
+
+    #[test]
+    fn all_that_fails_is_named_and_the_box_is_as_safe_as_it_can_be() {
+        let limit = Celsius(80.0);
+        let limits = Limits {
+            fan_starts: Celsius(50.0),
+            fan_full: Celsius(67.0),
+            throttle: Celsius(72.0),
+            critical: Celsius(78.0),
+            limit,
+            fan_least: Duty(77),
+        };
+        let sensors = [Sample {
+            reading: Err(Fault::Absent),
+            limit,
+            on_die: true,
+        }];
+        let outputs = Panel::new(Options { limits }).step(
+            Millis(0),
+            &Inputs {
+                engine: Engine::Failed,
+                button: Some(Err(Fault::Bus)),
+                privacy_switch: Some(Err(Fault::Taken)),
+                measured: Some(Measured {
+                    sensors: &sensors,
+                    fan: Some(Err(Fault::Denied)),
+                    tachometer: None,
+                    soc_throttles: None,
+                    working: false,
+                }),
+                power: Some(Err(Fault::Nonsense)),
+                other_fault: true,
+                ..Inputs::default()
+            },
+        );
+        let faults = [("display", Fault::Ambiguous.name())];
+        let report = report(&outputs, &Readings::default(), &["die"], &faults);
+        let said: Vec<String> = report
+            .board
+            .problems
+            .iter()
+            .map(|of| format!("{} {}", of.what.as_str(), of.why.as_str()))
+            .collect();
+        let named = [
+            "die absent",
+            "engine away_or_failed",
+            "privacy_switch taken",
+            "button bus_error",
+            "fan denied",
+            "power nonsense",
+            "display ambiguous",
+        ];
+        assert_eq!(said, named);
+        assert_eq!((outputs.fan, report.throttle.step()), (Duty::FULL, 4));
+        assert_eq!(report.private, Some(true));
+    }
 
     #[test]
     fn whatever_a_kernel_calls_a_sensor_becomes_a_word() {

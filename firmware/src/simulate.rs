@@ -8,6 +8,7 @@ mod terminal;
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -42,6 +43,8 @@ struct State {
 /// A simulated board.
 pub struct Simulation {
     name: String,
+    /// Where `serve` should be.
+    socket: PathBuf,
     limits: Limits,
     state: Rc<RefCell<State>>,
     button: watch::Sender<bool>,
@@ -49,8 +52,8 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// With the name and the limits of a real one.
-    pub fn of(name: &str, limits: Limits) -> Self {
+    /// With the name and the limits of a real one, beside the `serve` at this socket.
+    pub fn of(name: &str, limits: Limits, socket: PathBuf) -> Self {
         let state = State {
             physics: Physics::default(),
             failures: Failures::default(),
@@ -59,6 +62,7 @@ impl Simulation {
         };
         Self {
             name: name.to_owned(),
+            socket,
             limits,
             state: Rc::new(RefCell::new(state)),
             button: watch::Sender::default(),

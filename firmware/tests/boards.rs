@@ -14,16 +14,10 @@ use tokio::time::advance;
 fn machine(files: &[(&str, &str)]) -> (TempDir, Machine) {
     let root = tempfile::tempdir().unwrap();
     let machine = Machine::below(root.path());
-    for (path, text) in files {
-        put(&machine, path, text);
-    }
+    files
+        .iter()
+        .for_each(|(path, text)| machine.put(path, text));
     (root, machine)
-}
-
-fn put(machine: &Machine, path: &str, text: &str) {
-    let path = machine.path(path);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, format!("{text}\n")).unwrap();
 }
 
 fn said(board: &Board, what: &str) -> Vec<String> {
@@ -148,8 +142,8 @@ fn of_two_meters_none_is_guessed() {
     ]);
     let of_one = said(&find(&machine, None).unwrap(), "power");
     assert!(of_one[0].contains("accounts for energy"), "{of_one:?}");
-    put(&machine, "/sys/class/hwmon/hwmon2/name", "ina219");
-    put(&machine, "/sys/class/hwmon/hwmon2/power1_input", "2");
+    machine.put("/sys/class/hwmon/hwmon2/name", "ina219");
+    machine.put("/sys/class/hwmon/hwmon2/power1_input", "2");
     let board = find(&machine, None).unwrap();
     assert!(said(&board, "power")[0].contains("several"));
 }
@@ -269,7 +263,7 @@ fn plug_in(machine: &Machine) {
         ("/sys/class/watchdog/watchdog0/identity", "Dog"),
         ("/dev/watchdog0", ""),
     ] {
-        put(machine, file, text);
+        machine.put(file, text);
     }
 }
 
@@ -316,8 +310,8 @@ async fn a_thermometer_that_comes_later_is_found_by_its_name() {
     let sought = |board: &Board| board.sought.iter().filter(|sought| sought.wired).count();
     assert_eq!((board.thermometers.len(), sought(&board)), (0, 1));
     let findings = board.findings.len();
-    put(&machine, "/sys/class/hwmon/hwmon0/name", "lm75");
-    put(&machine, "/sys/class/hwmon/hwmon0/temp1_input", "31500");
+    machine.put("/sys/class/hwmon/hwmon0/name", "lm75");
+    machine.put("/sys/class/hwmon/hwmon0/temp1_input", "31500");
     board.look_again();
     let read = board.thermometers[0].device.ask(|device| device.read());
     assert_eq!((read, sought(&board)), (Some(Ok(Celsius(31.5))), 0));

@@ -11,6 +11,7 @@ In: the release build, a model. Out: a section of RESULTS.md. Close other progra
 usage: tests/bench/panel.py MODEL.gguf [ROUNDS [SECONDS]]
 """
 import contextlib
+import glob
 import json
 import os
 import pty
@@ -26,7 +27,6 @@ from bench import BIN, serving
 from record import RESULTS, record
 
 HELD = 0.15
-TICKS = os.sysconf('SC_CLK_TCK')
 
 
 @contextlib.contextmanager
@@ -76,9 +76,9 @@ def press(base, keys):
 
 
 def spent(process):
-    """Seconds of the processor."""
-    fields = open(f'/proc/{process.pid}/stat').read().rsplit(') ', 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """Seconds of the processor, of all its threads; `stat` counts in hundredths, of which an idle panel has none."""
+    threads = glob.glob(f'/proc/{process.pid}/task/*/schedstat')
+    return sum(int(open(thread).read().split()[0]) for thread in threads) / 1e9
 
 
 def share(process, seconds, base=None):

@@ -142,6 +142,13 @@ fn the_simulated_panel_shows_what_serve_does_and_its_keys_are_obeyed() {
     });
     panel.key("s");
     panel.says("problems", "none");
+    // It has driven the fan full, and keeps that for a minute: one that does not turn is seen.
+    panel.key("b");
+    panel.says("problems", "fan: blocked");
+    panel.says("light", "broken");
+    assert!(serve.metric("throttle_step") > 0.0);
+    panel.key("b");
+    panel.says("problems", "none");
 
     serve.stop();
     panel.says("light", "starting");

@@ -5,6 +5,9 @@
 
 use cloister_control::device::{self, Fault, PowerMeter, SocThrottle, Tachometer};
 use cloister_control::units::Celsius;
+use cloister_sysfs::class::{Class, Device};
+use cloister_sysfs::thermal::{CoolingFan, SlowedProcessor, Zone};
+use cloister_sysfs::{hwmon, thermal};
 
 use super::buses::Buses;
 use super::devices::{Devices, Fan, Name, Named, Power, Thermometer, Watchdog};
@@ -14,10 +17,7 @@ use crate::drivers::advice;
 use crate::drivers::bus_thermometer::{Lm75, Tmp102, Tmp117};
 use crate::drivers::emc::{Emc230x, Emc2101};
 use crate::drivers::ina::{Ina219, Ina226};
-use crate::drivers::sysfs::{Class, Device};
-use crate::drivers::thermal::{CoolingFan, SlowedProcessor, Zone};
 use crate::drivers::watchdog::{Dog, watchdogs};
-use crate::drivers::{hwmon, thermal};
 
 /// Binds all devices of a table.
 pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {

@@ -16,8 +16,8 @@ use gpiocdev_uapi::{Error, Name, has_event, read_event, v2};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::fault;
 use crate::board::{Contact, Machine};
+use cloister_sysfs::fault;
 
 /// What the kernel, and `gpioinfo`, show as the user of our lines.
 const CONSUMER: &str = "cloister-panel";
@@ -205,8 +205,8 @@ fn on_or_off(colour: Rgb) -> [bool; 3] {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::machine;
     use super::*;
-    use crate::drivers::sysfs::tests::machine;
 
     #[test]
     fn colours_stay_apart_on_lights_that_are_on_or_off() {

@@ -11,8 +11,8 @@ use embedded_hal::i2c::{Error, ErrorKind, ErrorType, I2c, NoAcknowledgeSource, O
 use linux_embedded_hal::I2cdev;
 use linux_embedded_hal::i2cdev::linux::LinuxI2CError;
 
-use super::{fault, sysfs};
 use crate::board::Machine;
+use cloister_sysfs::{class, fault};
 
 /// One bus, open.
 pub struct Bus(I2cdev);
@@ -37,11 +37,11 @@ impl Bus {
 /// There is no such bus; or several.
 pub fn node(machine: &Machine, bus: &str) -> Result<PathBuf, Fault> {
     let alias = machine.path("/proc/device-tree/aliases").join(bus);
-    let alias = sysfs::text(&alias).unwrap_or_default();
+    let alias = class::text(&alias).unwrap_or_default();
     let alias = alias.trim_matches(['\0', '/']);
     let entries = fs::read_dir(machine.path("/sys/class/i2c-dev"));
     let mut found = entries.into_iter().flatten().flatten().filter(|entry| {
-        let called = sysfs::text(&entry.path().join("name"));
+        let called = class::text(&entry.path().join("name"));
         let node = fs::canonicalize(entry.path().join("device/of_node"));
         called.is_ok_and(|name| name == bus)
             || !alias.is_empty() && node.is_ok_and(|node| node.ends_with(alias))
@@ -156,8 +156,8 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::machine;
     use super::*;
-    use crate::drivers::sysfs::tests::{machine, put};
 
     #[test]
     fn a_bus_is_found_by_its_alias_or_its_name_and_never_guessed() {
@@ -192,7 +192,7 @@ mod tests {
         // The kernel's device is missing: i2c-dev is loaded, but this user sees no node.
         let opened = || Bus::open(&found("i2c1").unwrap(), 0x48).err();
         assert_eq!(opened(), Some(Fault::Absent));
-        put(&machine, "/dev/i2c-6", "no bus");
+        machine.put("/dev/i2c-6", "no bus");
         assert_eq!(opened(), Some(Fault::Bus));
     }
 }

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use cloister_control::device::{Fault, StatusLight};
 use cloister_control::light::Rgb;
 
-use super::{fault, sysfs};
 use crate::board::Machine;
+use cloister_sysfs::{class, fault};
 
 /// One LED.
 pub struct Led {
@@ -27,7 +27,7 @@ impl Led {
     /// There is none.
     pub fn of(machine: &Machine, name: &str) -> Result<Self, Fault> {
         let at = machine.path("/sys/class/leds").join(name);
-        let triggers = sysfs::text(&at.join("trigger")).unwrap_or_default();
+        let triggers = class::text(&at.join("trigger")).unwrap_or_default();
         let between = |text: &str| Some(text.split_once('[')?.1.split_once(']')?.0.to_owned());
         let led = Self {
             at,
@@ -38,7 +38,7 @@ impl Led {
     }
 
     fn text(&self, file: &str) -> Result<String, Fault> {
-        sysfs::text(&self.at.join(file)).map_err(|error| fault(&error))
+        class::text(&self.at.join(file)).map_err(|error| fault(&error))
     }
 
     fn number(&self, file: &str) -> Result<u32, Fault> {
@@ -46,7 +46,7 @@ impl Led {
     }
 
     fn write(&self, file: &str, text: &str) -> Result<(), Fault> {
-        sysfs::write(&self.at.join(file), text).map_err(|error| fault(&error))
+        class::write(&self.at.join(file), text).map_err(|error| fault(&error))
     }
 }
 
@@ -89,11 +89,11 @@ impl Drop for Led {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::machine;
     use super::*;
-    use crate::drivers::sysfs::tests::machine;
 
     fn says(machine: &Machine, path: &str) -> String {
-        sysfs::text(&machine.path(path)).unwrap()
+        class::text(&machine.path(path)).unwrap()
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 use cloister_control::device::{Fault, SocThrottle};
 
-use super::{fault, sysfs};
 use crate::board::Machine;
+use cloister_sysfs::{class, fault};
 
 const UNDER_VOLTAGE: u32 = 1 << 0;
 const THROTTLED: u32 = 1 << 2;
@@ -39,7 +39,7 @@ impl Throttled {
 
 impl SocThrottle for Throttled {
     fn read(&mut self) -> Result<bool, Fault> {
-        let text = sysfs::text(&self.file).map_err(|error| fault(&error))?;
+        let text = class::text(&self.file).map_err(|error| fault(&error))?;
         let digits = text.trim_start_matches("0x");
         let flags = u32::from_str_radix(digits, 16).map_err(|_| Fault::Nonsense)?;
         // Too little voltage slows it down as well, and no fan helps against that.
@@ -51,7 +51,7 @@ impl SocThrottle for Throttled {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sysfs::tests::{machine, put};
+    use super::super::tests::machine;
     use super::*;
 
     #[test]
@@ -72,7 +72,7 @@ mod tests {
             ("?", Err(Fault::Nonsense)),
             ("", Err(Fault::Nonsense)),
         ] {
-            put(&machine, path, text);
+            machine.put(path, text);
             assert_eq!(flags.read(), hot, "{text:?}");
         }
         fs::remove_file(machine.path(path)).unwrap();

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use cloister_control::device::{Fault, Watchdog};
 
-use super::fault;
-use super::sysfs::{Class, Device};
 use crate::board::Machine;
+use cloister_sysfs::class::{Class, Device};
+use cloister_sysfs::fault;
 
 /// `_IOWR('W', 6, int)`: sets the time in seconds, and says which it has become.
 const WDIOC_SETTIMEOUT: u32 = 0xc004_5706;
@@ -108,8 +108,8 @@ impl Drop for Started {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::machine;
     use super::*;
-    use crate::drivers::sysfs::tests::{machine, put};
     use std::fs;
 
     fn dog(machine: &Machine) -> Result<Dog, Fault> {
@@ -122,7 +122,7 @@ mod tests {
         let (_root, machine) = machine(&[("/sys/class/watchdog/watchdog0/identity", "Dog")]);
         assert_eq!(dog(&machine).err(), Some(Fault::Absent));
         let node = machine.path("/dev/watchdog0");
-        put(&machine, "/dev/watchdog0", "");
+        machine.put("/dev/watchdog0", "");
         let dog = dog(&machine).unwrap();
         assert_eq!(fs::read(&node).unwrap(), b"\n", "it was touched");
         let mut started = dog.start().unwrap();

@@ -11,8 +11,8 @@ use linux_embedded_hal::spidev::{SpiModeFlags, SpidevOptions};
 use smart_leds_trait::{RGB8, SmartLedsWrite};
 use ws2812_spi::prerendered;
 
-use super::fault;
 use crate::board::Machine;
+use cloister_sysfs::fault;
 
 /// A bit of 1.05 µs, high for 0.26 or 0.79 µs.
 const HERTZ: u32 = 3_800_000;

@@ -1,12 +1,11 @@
 //! The picture of the simulated board, and its keys.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cloister_program::panel::PanelReport;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep_until};
@@ -37,8 +36,8 @@ impl Terminal {
         let mut raw = before.clone();
         raw.make_raw();
         tcsetattr(io::stdin(), OptionalActions::Now, &raw).context("cannot set the terminal")?;
-        // Another screen, without a cursor.
-        say("\x1b[?1049h\x1b[?25l");
+        // Another screen, without a cursor, on which what is too wide is cut.
+        say("\x1b[?1049h\x1b[?25l\x1b[?7l");
         Ok(Self { before })
     }
 
@@ -55,16 +54,17 @@ impl Terminal {
         let keys = unsafe { AsyncFd::register(io::stdin()) }.context("cannot wait for keys")?;
         let mut draws = interval(DRAWS_EVERY);
         let mut release: Option<Instant> = None;
-        let mut shown = String::new();
+        let mut shown = (0, String::new());
         loop {
             let due = release;
             tokio::select! {
                 _ = draws.tick() => {
                     let report = reports.borrow().clone();
                     simulation.work(&report);
-                    let picture = picture(simulation, &report);
+                    let rows = tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_row);
+                    let picture = (rows, picture(simulation, &report, rows));
                     if picture != shown {
-                        say(&picture);
+                        say(&picture.1);
                         shown = picture;
                     }
                 }
@@ -97,7 +97,7 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        say("\x1b[?25h\x1b[?1049l");
+        say("\x1b[?7h\x1b[?25h\x1b[?1049l");
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
 }
@@ -146,8 +146,8 @@ impl Simulation {
     }
 }
 
-/// The whole screen.
-fn picture(simulation: &Simulation, report: &PanelReport) -> String {
+/// The whole screen, of so many rows; 0 if nobody knows.
+fn picture(simulation: &Simulation, report: &PanelReport, rows: u16) -> String {
     let state = &*simulation.state.borrow();
     let (board, failures, light) = (&report.board, &state.failures, state.light);
     let on = |on: bool| if on { "[x]" } else { "[ ]" };
@@ -167,13 +167,15 @@ fn picture(simulation: &Simulation, report: &PanelReport) -> String {
         }
         false => "○".to_owned(),
     };
+    let says = board.light.as_ref().map_or("?", |light| light.as_str());
+    let waits = match says {
+        "starting" => format!("   waits for serve at {}", simulation.socket.display()),
+        _ => String::new(),
+    };
     let mut lines = vec![
-        format!("cloister-panel: {}, simulated", simulation.name),
+        format!("cloister-panel: {}, simulated   q ends", simulation.name),
         String::new(),
-        format!(
-            "light        {lamp} {}",
-            board.light.as_ref().map_or("?", |light| light.as_str())
-        ),
+        format!("light        {lamp} {says}{waits}"),
         format!(
             "button       {}   space presses it, h holds it for 3 s",
             on(*simulation.button.borrow())
@@ -184,7 +186,7 @@ fn picture(simulation: &Simulation, report: &PanelReport) -> String {
         ),
         String::new(),
         format!(
-            "temperature  {}, of {:.0} at most; really {:.1}, in air of {:.0}   + - warmer, colder",
+            "temperature  {} of {:.0}; really {:.1}, in air of {:.0}   + - warmer, colder",
             figure(board.temperature, "°C"),
             simulation.limits.limit.0,
             state.physics.die(),
@@ -221,11 +223,14 @@ fn picture(simulation: &Simulation, report: &PanelReport) -> String {
     }
     lines.push(String::new());
     lines.push(format!(
-        "failures     {} b fan blocked  {} s sensor silent  {} t sensor stuck  {} g switch gone",
+        "failures     {} b fan blocked   {} s sensor silent",
         on(failures.fan_blocked),
-        on(failures.sensor_silent),
-        on(failures.sensor_stuck.is_some()),
-        on(failures.switch_gone)
+        on(failures.sensor_silent)
+    ));
+    lines.push(format!(
+        "             {} g switch gone   {} t sensor stuck",
+        on(failures.switch_gone),
+        on(failures.sensor_stuck.is_some())
     ));
     let problems: Vec<String> = board
         .problems
@@ -240,11 +245,9 @@ fn picture(simulation: &Simulation, report: &PanelReport) -> String {
             problems.join(", ")
         }
     ));
-    lines.push("q ends".to_owned());
-    let mut picture = "\x1b[H".to_owned();
-    for line in lines {
-        // Clears what is left of a longer one.
-        write!(picture, "{line}\x1b[K\r\n").expect("a String takes all");
+    if rows > 0 {
+        lines.truncate(rows.into());
     }
-    picture + "\x1b[J"
+    // Clears what is left of longer ones, and of more.
+    format!("\x1b[H{}\x1b[J", lines.join("\x1b[K\r\n") + "\x1b[K")
 }

@@ -1,34 +1,42 @@
 //! What the board measures of itself, as far as its kernel tells: how warm it is, and how much power it takes.
 //!
-//! In: the trees `thermal` and `hwmon` of `/sys/class`, in the kernel's documented form
-//! (<https://docs.kernel.org/driver-api/thermal/sysfs-api.html>,
-//! <https://docs.kernel.org/hwmon/sysfs-interface.html>). Out: °C and watts.
+//! In: the zones and chips of [`cloister_sysfs`]. Out: °C and watts.
 //! Must never give a figure that nobody measured: what a board does not have is left out.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use cloister_control::device::{PowerMeter, Thermometer};
+use cloister_sysfs::Machine;
+use cloister_sysfs::hwmon::{self, Power, Temperature};
+use cloister_sysfs::thermal::{self, Zone};
 use serde_json::{Map, Value};
 
 /// How often they are read. A sensor on a slow bus takes milliseconds, and who draws a curve needs no more.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// What is no temperature of a running chip, in °C: a sensor that is off or broken.
-const PLAUSIBLE_DEGREES: std::ops::Range<f64> = -40.0..150.0;
+const PLAUSIBLE_DEGREES: std::ops::Range<f32> = -40.0..150.0;
 
 /// Chips that measure a processor, by their drivers' names.
 const PROCESSORS: [&str; 4] = ["coretemp", "k10temp", "zenpower", "cpu_thermal"];
 
 /// Chips that measure one supply, which is the board's, by their drivers' names.
-const SUPPLIES: [&str; 5] = ["ina219", "ina226", "ina230", "ina231", "ina260"];
+const SUPPLIES: [&str; 6] = [
+    "power_meter",
+    "ina219",
+    "ina226",
+    "ina230",
+    "ina231",
+    "ina260",
+];
 
-/// The channel of a Jetson's ina3221 that carries all that the module takes.
+/// The chip of a Jetson, and the channel of it that carries all that the module takes.
+const MODULE: &str = "ina3221";
 const WHOLE_MODULE: &str = "VDD_IN";
 
 /// The sensors, and what they said last.
 pub struct Sensors {
-    class: PathBuf,
+    machine: Machine,
     read_at: Option<Instant>,
     figures: Map<String, Value>,
 }
@@ -37,7 +45,7 @@ impl Sensors {
     /// Those of this machine.
     pub fn of_this_machine() -> Self {
         Self {
-            class: "/sys/class".into(),
+            machine: Machine::this(),
             read_at: None,
             figures: Map::new(),
         }
@@ -48,9 +56,9 @@ impl Sensors {
         if self.read_at.is_some_and(|at| at.elapsed() < EVERY) {
             return self;
         }
-        let class = self.class.clone();
+        let machine = self.machine.clone();
         // A file of a sensor answers when the sensor does.
-        let read = tokio::task::spawn_blocking(move || read(&class)).await;
+        let read = tokio::task::spawn_blocking(move || read(&machine)).await;
         self.figures = read.unwrap_or_default();
         self.read_at = Some(Instant::now());
         self
@@ -62,10 +70,10 @@ impl Sensors {
     }
 }
 
-fn read(class: &Path) -> Map<String, Value> {
-    let temperature = temperature(class).map(|degrees| degrees.round() as i64);
+fn read(machine: &Machine) -> Map<String, Value> {
+    let temperature = temperature(machine).map(|degrees| degrees.round() as i64);
     // In tenths: less is noise, and would be news to all who listen.
-    let power = power(class).map(|watts| (watts * 10.0).round() / 10.0);
+    let power = power(machine).map(|watts| (f64::from(watts) * 10.0).round() / 10.0);
     [
         ("temperature", temperature.map(Value::from)),
         ("power", power.map(Value::from)),
@@ -76,71 +84,38 @@ fn read(class: &Path) -> Map<String, Value> {
 }
 
 /// The hottest of the processor's zones, else of the chips that measure one.
-fn temperature(class: &Path) -> Option<f64> {
-    let zones = folders(class.join("thermal")).filter_map(|zone| {
-        let kind = text(&zone.join("type"))?.to_lowercase();
-        let is_processor = ["cpu", "soc", "x86_pkg"]
+fn temperature(machine: &Machine) -> Option<f32> {
+    let of_processor = |kind: &str| {
+        let kind = kind.to_lowercase();
+        ["cpu", "soc", "x86_pkg"]
             .iter()
-            .any(|part| kind.contains(part));
-        milli(&zone.join("temp")).filter(|_| is_processor)
-    });
-    let hottest = |degrees: &mut dyn Iterator<Item = f64>| {
+            .any(|part| kind.contains(part))
+    };
+    let hottest = |sensors: &mut dyn Iterator<Item = Box<dyn Thermometer>>| {
+        let degrees = sensors.filter_map(|mut sensor| Some(sensor.read().ok()?.0));
         degrees
             .filter(|degrees| PLAUSIBLE_DEGREES.contains(degrees))
-            .reduce(f64::max)
+            .reduce(f32::max)
     };
-    hottest(&mut { zones }).or_else(|| {
-        let chips = chips(class)
-            .filter(|(name, _)| PROCESSORS.contains(&name.as_str()))
-            .filter_map(|(_, chip)| milli(&chip.join("temp1_input")));
-        hottest(&mut { chips })
+    let zones = thermal::devices(machine).devices(of_processor);
+    hottest(&mut zones.into_iter().map(|zone| Box::new(Zone(zone)) as _)).or_else(|| {
+        let chips = hwmon::chips(machine).devices(|name| PROCESSORS.contains(&name));
+        let channel = 1;
+        let first = |chip| Box::new(Temperature { chip, channel }) as _;
+        hottest(&mut chips.into_iter().map(first))
     })
 }
 
 /// What the whole board takes.
-fn power(class: &Path) -> Option<f64> {
-    let module = |chip: &Path| {
-        let channel = (1..=3).find(|n| {
-            text(&chip.join(format!("in{n}_label"))).is_some_and(|label| label == WHOLE_MODULE)
-        })?;
-        let volts = milli(&chip.join(format!("in{channel}_input")))?;
-        Some(volts * milli(&chip.join(format!("curr{channel}_input")))?)
-    };
-    // In µW.
-    let watts = |file: PathBuf| Some(milli(&file)? / 1000.0);
-    chips(class)
-        .find_map(|(name, chip)| match name.as_str() {
-            "ina3221" => module(&chip),
-            "power_meter" => watts(chip.join("power1_average")),
-            name if SUPPLIES.contains(&name) => watts(chip.join("power1_input")),
-            _ => None,
+fn power(machine: &Machine) -> Option<f32> {
+    let all_of_it = |name: &str| name == MODULE || SUPPLIES.contains(&name);
+    let mut chips = hwmon::chips(machine).devices(all_of_it).into_iter();
+    chips
+        .find_map(|chip| {
+            let channel = (chip.name() == MODULE).then_some(WHOLE_MODULE);
+            Some(Power::of(chip, channel)?.read().ok()?.0)
         })
         .filter(|watts| (0.0..10_000.0).contains(watts))
-}
-
-/// The chips of `hwmon`, by their drivers' names.
-fn chips(class: &Path) -> impl Iterator<Item = (String, PathBuf)> {
-    folders(class.join("hwmon")).filter_map(|chip| Some((text(&chip.join("name"))?, chip)))
-}
-
-/// What is in a folder, in the order of its names; nothing where there is none.
-fn folders(folder: PathBuf) -> impl Iterator<Item = PathBuf> {
-    let mut found: Vec<_> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .collect();
-    found.sort();
-    found.into_iter()
-}
-
-fn text(file: &Path) -> Option<String> {
-    Some(fs::read_to_string(file).ok()?.trim().to_owned())
-}
-
-/// A number of thousandths.
-fn milli(file: &Path) -> Option<f64> {
-    Some(text(file)?.parse::<i64>().ok()? as f64 / 1000.0)
 }
 
 #[cfg(test)]
@@ -149,16 +124,14 @@ mod tests {
 
     use super::*;
 
-    /// What is said of a tree with these files.
+    /// What is said of a machine with these files below `/sys/class`.
     fn figures(files: &[(&str, &str)]) -> Value {
-        let class = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let machine = Machine::below(root.path());
         for (name, text) in files {
-            let file = class.path().join(name);
-            fs::create_dir_all(file.parent().unwrap()).unwrap();
-            // The kernel ends each with a line's end.
-            fs::write(file, format!("{text}\n")).unwrap();
+            machine.put(&format!("/sys/class/{name}"), text);
         }
-        Value::Object(read(class.path()))
+        Value::Object(read(&machine))
     }
 
     #[test]

@@ -7,8 +7,8 @@
 use cloister_control::device::{FanDrive, Fault, SocThrottle, Thermometer};
 use cloister_control::units::{Celsius, Duty};
 
-use super::sysfs::{Class, Device};
-use crate::board::Machine;
+use crate::Machine;
+use crate::class::{Class, Device};
 
 /// Zones and cooling devices of this machine: both lie in one folder and say their type.
 pub fn devices(machine: &Machine) -> Class {
@@ -89,8 +89,8 @@ impl SocThrottle for SlowedProcessor {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sysfs::tests::{machine, put};
     use super::*;
+    use crate::class::tests::machine;
 
     const DEVICE: &str = "/sys/class/thermal/cooling_device1";
 
@@ -117,7 +117,7 @@ mod tests {
         ]);
         let device = devices(&machine).devices(|name| name == "Fan").remove(0);
         let mut fan = CoolingFan::of(device);
-        let state = || super::super::sysfs::text(&machine.path(DEVICE).join("cur_state")).unwrap();
+        let state = || crate::class::text(&machine.path(DEVICE).join("cur_state")).unwrap();
         for (duty, wanted) in [
             (0, "0"),
             (1, "1"),
@@ -130,9 +130,9 @@ mod tests {
             assert_eq!(state(), wanted, "of {duty}");
         }
         fan.set(Duty::OFF).unwrap();
-        put(&machine, &format!("{DEVICE}/max_state"), "0");
+        machine.put(&format!("{DEVICE}/max_state"), "0");
         assert_eq!(fan.set(Duty::FULL), Err(Fault::Nonsense));
-        put(&machine, &format!("{DEVICE}/max_state"), "4");
+        machine.put(&format!("{DEVICE}/max_state"), "4");
         drop(fan);
         assert_eq!(state(), "4");
     }
@@ -143,30 +143,14 @@ mod tests {
         assert!(SlowedProcessor::of(&machine).is_none());
         for (n, state) in [("1", "0"), ("2", "0")] {
             let device = format!("/sys/class/thermal/cooling_device{n}");
-            put(
-                &machine,
-                &format!("{device}/type"),
-                &format!("cpufreq-cpu{n}"),
-            );
-            put(&machine, &format!("{device}/cur_state"), state);
+            machine.put(&format!("{device}/type"), &format!("cpufreq-cpu{n}"));
+            machine.put(&format!("{device}/cur_state"), state);
         }
-        put(
-            &machine,
-            "/sys/class/thermal/cooling_device0/type",
-            "pwm-fan",
-        );
-        put(
-            &machine,
-            "/sys/class/thermal/cooling_device0/cur_state",
-            "3",
-        );
+        machine.put("/sys/class/thermal/cooling_device0/type", "pwm-fan");
+        machine.put("/sys/class/thermal/cooling_device0/cur_state", "3");
         let mut processor = SlowedProcessor::of(&machine).unwrap();
         assert_eq!(processor.read(), Ok(false));
-        put(
-            &machine,
-            "/sys/class/thermal/cooling_device2/cur_state",
-            "2",
-        );
+        machine.put("/sys/class/thermal/cooling_device2/cur_state", "2");
         assert_eq!(processor.read(), Ok(true));
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use cloister_control::device::Fault;
 
-use super::fault;
+use crate::fault;
 
 /// A class of devices.
 #[derive(Clone, Debug)]
@@ -141,25 +141,19 @@ pub fn write(file: &Path, text: &str) -> io::Result<()> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use tempfile::TempDir;
+    use crate::Machine;
 
-    /// A machine with these files, each as the kernel writes it, with a line's end.
-    pub fn machine(files: &[(&str, &str)]) -> (TempDir, crate::board::Machine) {
+    /// A machine with these files.
+    pub fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, Machine) {
         let root = tempfile::tempdir().unwrap();
-        let machine = crate::board::Machine::below(root.path());
-        for (path, text) in files {
-            put(&machine, path, text);
-        }
+        let machine = Machine::below(root.path());
+        files
+            .iter()
+            .for_each(|(path, text)| machine.put(path, text));
         (root, machine)
     }
 
-    pub fn put(machine: &crate::board::Machine, path: &str, text: &str) {
-        let path = machine.path(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, format!("{text}\n")).unwrap();
-    }
-
-    fn chips(machine: &crate::board::Machine) -> Class {
+    fn chips(machine: &Machine) -> Class {
         Class::new(machine.path("/sys/class/hwmon"), "name")
     }
 
@@ -181,8 +175,8 @@ pub(crate) mod tests {
         // Another device has its number, and it has another one.
         fs::rename(hwmon("hwmon0"), hwmon("hwmon1")).unwrap();
         assert_eq!(device.read("temp1_input"), Err(Fault::Absent));
-        put(&machine, "/sys/class/hwmon/hwmon7/name", "tmp102");
-        put(&machine, "/sys/class/hwmon/hwmon7/temp1_input", "42000");
+        machine.put("/sys/class/hwmon/hwmon7/name", "tmp102");
+        machine.put("/sys/class/hwmon/hwmon7/temp1_input", "42000");
         assert_eq!(device.read("temp1_input"), Ok(42000));
     }
 

@@ -7,8 +7,8 @@
 use cloister_control::device::{FanDrive, Fault, PowerMeter, Tachometer, Thermometer};
 use cloister_control::units::{Celsius, Duty, Rpm, Watts};
 
-use super::sysfs::{Class, Device};
-use crate::board::Machine;
+use crate::Machine;
+use crate::class::{Class, Device};
 
 /// The chips of this machine.
 pub fn chips(machine: &Machine) -> Class {
@@ -154,22 +154,22 @@ impl Tachometer for FanSpeed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sysfs::tests::{machine, put};
     use super::*;
+    use crate::class::tests::machine;
 
     const CHIP: &str = "/sys/class/hwmon/hwmon3";
 
     fn chip(files: &[(&str, &str)]) -> (tempfile::TempDir, Machine, Device) {
         let (root, machine) = machine(&[]);
         for (file, text) in files {
-            put(&machine, &format!("{CHIP}/{file}"), text);
+            machine.put(&format!("{CHIP}/{file}"), text);
         }
         let chip = chips(&machine).devices(|_| true).remove(0);
         (root, machine, chip)
     }
 
     fn says(machine: &Machine, file: &str) -> String {
-        super::super::sysfs::text(&machine.path(CHIP).join(file)).unwrap()
+        crate::class::text(&machine.path(CHIP).join(file)).unwrap()
     }
 
     #[test]
@@ -177,7 +177,7 @@ mod tests {
         let (_root, machine, chip) = chip(&[("name", "tmp102"), ("temp2_input", "51250")]);
         let mut sensor = Temperature { chip, channel: 2 };
         assert_eq!(sensor.read(), Ok(Celsius(51.25)));
-        put(&machine, &format!("{CHIP}/temp2_input"), "-10500");
+        machine.put(&format!("{CHIP}/temp2_input"), "-10500");
         assert_eq!(sensor.read(), Ok(Celsius(-10.5)));
     }
 
@@ -210,7 +210,7 @@ mod tests {
         let mut fan = Fan::of(chip, 1);
         fan.set(Duty(90)).unwrap();
         assert_eq!(says(&machine, "pwm1"), "90");
-        put(&machine, &format!("{CHIP}/pwm1"), "125");
+        machine.put(&format!("{CHIP}/pwm1"), "125");
         fan.set(Duty(90)).unwrap();
         assert_eq!(says(&machine, "pwm1"), "90");
         drop(fan);
@@ -251,7 +251,7 @@ mod tests {
         let (_root, machine, of_fan) = chip(&[("name", "pwmfan"), ("fan1_input", "2340")]);
         let mut speed = FanSpeed::of(of_fan, 1).unwrap();
         assert_eq!(speed.read(), Ok(Rpm(2340)));
-        put(&machine, &format!("{CHIP}/fan1_input"), "-3");
+        machine.put(&format!("{CHIP}/fan1_input"), "-3");
         assert_eq!(speed.read(), Err(Fault::Nonsense));
         let (_root, _machine, tachometer) = chip(&[("name", "pwm_tach"), ("rpm", "1815")]);
         assert_eq!(FanSpeed::of(tachometer, 1).unwrap().read(), Ok(Rpm(1815)));
