@@ -237,7 +237,7 @@ impl Link {
     /// Tells for the page what this process may do, until dropped.
     pub async fn report(&self, seal: Seal) {
         loop {
-            let report = Report::now(Name::Panel, &seal, 0, Vec::new());
+            let report = Report::now(Name::Panel, &seal, seal.calls.then_some(0), Vec::new());
             let body = serde_json::to_string(&report).expect("a report serializes");
             // One that is not there hears the next.
             let _ = self.ask(Method::POST, "/api/privacy/report", body).await;

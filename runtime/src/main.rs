@@ -53,6 +53,7 @@ struct WarmArgs {
 
 fn main() -> std::process::ExitCode {
     panics::tell_only_where("cloister");
+    cloister_wipe::on_free();
     let cli: Cli = command_line::parse();
     private::begin();
     tracing_subscriber::fmt()

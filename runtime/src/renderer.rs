@@ -261,6 +261,9 @@ fn render(requests: &mut PipeReader, answers: &mut PipeWriter) -> io::Result<()>
             Err(reason) => Answer::failed(&reason),
         };
         answer.write(answers)?;
+        drop(answer);
+        // Short texts are nowhere else.
+        cloister_wipe::stack();
     }
 }
 

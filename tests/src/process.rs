@@ -94,6 +94,15 @@ pub fn children_of(parent: u32) -> Vec<(u32, String)> {
         .collect()
 }
 
+/// A process and all that it has started, and those have, as far as they live.
+pub fn with_descendants(id: u32) -> Vec<u32> {
+    let mut all = vec![id];
+    for (child, _) in children_of(id) {
+        all.extend(with_descendants(child));
+    }
+    all
+}
+
 /// Whether a process is there and not just waiting to be reaped.
 pub fn lives(id: u32) -> bool {
     stat(id).is_some_and(|(_, state, _)| state != 'Z')

@@ -1,5 +1,7 @@
 //! What is left of a text in the files of a machine.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -48,4 +50,32 @@ pub fn holds(file: &Path, text: &str) -> bool {
             .windows(text.len())
             .any(|window| window == text.as_bytes())
     })
+}
+
+/// How often a process has this text in the memory that it can write to.
+pub fn times_in_memory(id: u32, text: &str) -> usize {
+    let process = Path::new("/proc").join(id.to_string());
+    let maps = std::fs::read_to_string(process.join("maps")).expect("the process runs");
+    let memory = File::open(process.join("mem")).expect("this test needs to be root");
+    let regions = maps.lines().filter_map(|line| {
+        let (range, rest) = line.split_once(' ')?;
+        let (from, to) = range.split_once('-')?;
+        let parsed = |hex| u64::from_str_radix(hex, 16).expect("an address");
+        rest.starts_with("rw").then(|| (parsed(from), parsed(to)))
+    });
+    let mut found = 0;
+    for (mut from, to) in regions {
+        let mut region = Vec::new();
+        while from < to {
+            let mut part = vec![0; (to - from).min(1 << 20) as usize];
+            // What was unmapped meanwhile cannot be read.
+            let Ok(read @ 1..) = memory.read_at(&mut part, from) else {
+                break;
+            };
+            region.extend_from_slice(&part[..read]);
+            from += read as u64;
+        }
+        found += memchr::memmem::find_iter(&region, text).count();
+    }
+    found
 }

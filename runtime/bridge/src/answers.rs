@@ -282,11 +282,12 @@ impl Answers {
         self.db.prepare_cached(due)?.exists([DUE])
     }
 
-    /// How many asks and answers there are.
-    pub fn kept(&self) -> Result<u64> {
-        let count = "SELECT count(*) FROM asks";
-        let rows: i64 = self.db.query_row(count, [], |row| row.get(0))?;
-        Ok(rows.unsigned_abs())
+    /// How many asks there are, with their answers, and how many hashes of such as were answered and are erased.
+    pub fn kept(&self) -> Result<[u64; 2]> {
+        let count = "SELECT (SELECT count(*) FROM asks), (SELECT count(*) FROM answered)";
+        let counts = |row: &Row| Ok([row.get::<_, i64>(0)?, row.get(1)?]);
+        let rows = self.db.query_row(count, [], counts)?;
+        Ok(rows.map(i64::unsigned_abs))
     }
 
     /// Interrupts every running ask without answering any, for a clean end of the bridge.

@@ -55,6 +55,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     panics::tell_only_where("cloister-bridge");
+    cloister_wipe::on_free();
     let args: Args = command_line::parse();
     private::begin();
     let check = args.check;

@@ -33,7 +33,8 @@ pub async fn report(
 ) {
     let mut erased = None;
     loop {
-        let rows = journal.with(|answers| answers.kept()).await.unwrap_or(0);
+        let kept = journal.with(|answers| answers.kept()).await;
+        let [asks, answered] = kept.unwrap_or_default();
         let files = state.read_dir().into_iter().flatten().flatten();
         let of_journal = files.filter(|file| {
             file.file_name()
@@ -43,16 +44,17 @@ pub async fn report(
         let bytes = of_journal
             .filter_map(|file| Some(file.metadata().ok()?.len()))
             .sum();
-        let stored = Stored {
-            what: Kept::Journal,
-            rows,
-            bytes,
-        };
+        let stored = |what, rows, bytes| Stored { what, rows, bytes };
+        let stored = vec![
+            stored(Kept::Journal, asks, bytes),
+            // The bytes are counted above.
+            stored(Kept::Answered, answered, 0),
+        ];
         let mut report = Report::now(
             Name::Bridge,
             &seal,
-            broker::connections_opened(),
-            vec![stored],
+            Some(broker::connections_opened()),
+            stored,
         );
         report.erased = erased;
         // An engine that is not there hears it another time.

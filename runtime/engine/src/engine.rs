@@ -240,6 +240,17 @@ impl Engine {
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
     }
+
+    /// Does that, and frees what was computed for all of them, also while somebody still holds the engine: done when
+    /// nothing of it is left.
+    pub fn end(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.stop();
+        // It wakes the thread that sleeps, which never answers it: who asked hears when all that the thread had is gone.
+        let gone = self.computes();
+        async {
+            gone.await;
+        }
+    }
 }
 
 impl Drop for Engine {

@@ -1,11 +1,12 @@
-//! Who waits for a slot, and who is next: interactive requests before automations, then who has least.
+//! Who waits for a slot, and who is next: interactive requests before automations that have not waited long, then who
+//! has least.
 //!
 //! In: jobs as they are submitted. Out: the next one, and each one's place. Must never let one client keep the
-//! others out: neither of a slot nor of the queue.
+//! others out, neither of a slot nor of the queue, and never let an automation wait for as long as people ask.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -13,6 +14,9 @@ use crate::engine::{Client, Priority, Request};
 use crate::error::{GenerateError, QueueFull};
 use crate::event::Event;
 use crate::restraint::Restraint;
+
+/// How long an automation lets all others go first.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A request and the channel that it is answered on.
 pub struct Job {
@@ -24,6 +28,7 @@ pub struct Job {
     pub number: u64,
     /// The place that it was told last; 0 before the first.
     announced: usize,
+    since: Instant,
 }
 
 impl Job {
@@ -33,6 +38,14 @@ impl Job {
             events,
             number,
             announced: 0,
+            since: Instant::now(),
+        }
+    }
+
+    fn priority(&self, now: Instant) -> Priority {
+        match now.saturating_duration_since(self.since) < PATIENCE {
+            true => self.request.priority,
+            false => Priority::Interactive,
         }
     }
 }
@@ -141,15 +154,58 @@ impl Queue {
             *has.entry(client).or_default() += 1;
         }
         // Who has a slot counts as served once for each, and so does who is earlier in this order.
+        let now = Instant::now();
         let mut rounds: HashMap<(&Client, Priority), usize> = HashMap::new();
         let mut order: Vec<(Priority, usize, usize)> = Vec::new();
         for (i, job) in self.0.iter().enumerate() {
-            let (client, priority) = (&job.request.client, job.request.priority);
+            let (client, priority) = (&job.request.client, job.priority(now));
             let round = rounds.entry((client, priority)).or_default();
             order.push((priority, has.get(client).unwrap_or(&0) + *round, i));
             *round += 1;
         }
         order.sort_unstable();
         order.into_iter().map(|(_, _, i)| i).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Prompt;
+    use crate::reasoning::Stage;
+
+    fn job(client: &str, priority: Priority, waited: Duration) -> Job {
+        let client = Client(client.to_owned());
+        let prompt = Prompt {
+            tokens: Vec::new(),
+            stage: Stage::Answering,
+            template: 0,
+        };
+        let request = Request {
+            priority,
+            ..Request::new(prompt, 1, client)
+        };
+        let (events, _) = tokio::sync::mpsc::unbounded_channel();
+        let mut job = Job::new(request, events, 0);
+        job.since -= waited;
+        job
+    }
+
+    #[test]
+    fn an_automation_lets_others_go_first_for_a_while_and_then_has_its_turn() {
+        let mut queue = Queue::default();
+        let mut ask = |client, priority, waited| queue.push(job(client, priority, waited));
+        ask("mqtt", Priority::Automation, PATIENCE / 2);
+        ask("phone", Priority::Interactive, Duration::ZERO);
+        ask("attic", Priority::Automation, 2 * PATIENCE);
+        ask("phone", Priority::Interactive, Duration::ZERO);
+        let order: Vec<usize> = queue.order(&[]);
+        assert_eq!(order, [1, 2, 3, 0]);
+        let busy = [Client("attic".to_owned())];
+        assert_eq!(
+            queue.order(&busy),
+            [1, 2, 3, 0],
+            "who has a slot already is served once"
+        );
     }
 }

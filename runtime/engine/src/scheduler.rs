@@ -162,13 +162,15 @@ impl Scheduler {
             self.answer_tests(computed);
             self.rest_after(began.elapsed());
         }
+        let restraint = self.restraint.clone();
+        let why = |number| restraint.ends(number).unwrap_or(GenerateError::Stopped);
         for slot in &mut self.slots {
             if let Some(work) = slot.work.take() {
-                let _ = work.events.send(Event::Failed(GenerateError::Stopped));
+                let _ = work.events.send(Event::Failed(why(work.number)));
             }
         }
         for job in self.queue.drain() {
-            let _ = job.events.send(Event::Failed(GenerateError::Stopped));
+            let _ = job.events.send(Event::Failed(why(job.number)));
         }
         for writer in self.writers {
             // A panic was printed where it happened.

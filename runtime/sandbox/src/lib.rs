@@ -9,6 +9,7 @@ mod calls;
 mod files;
 mod foreign;
 mod namespace;
+pub mod observed;
 mod privileges;
 pub mod processes;
 pub mod report;

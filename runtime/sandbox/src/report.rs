@@ -19,8 +19,8 @@ pub struct Report {
     pub gaps: Vec<String>,
     /// What the kernel says about it now.
     pub status: Status,
-    /// Connections over a network that it has opened since its start.
-    pub outgoing_connections: u64,
+    /// Connections over a network that it has opened since its start; nothing where nobody counts or refuses them.
+    pub outgoing_connections: Option<u64>,
     /// What it keeps now.
     pub stored: Vec<Stored>,
     /// The latest order to erase everything that it has carried out.
@@ -58,13 +58,22 @@ pub struct Stored {
 pub enum Kept {
     /// Asks over MQTT that wait, run, or were answered within the last minute.
     Journal,
+    /// Keyed hashes by which an ask over MQTT that comes again within a day is known, in the same file.
+    Answered,
+    /// The hashes of keys, and of paired browsers' cookies, with the names that the owner gave them.
+    Access,
     /// What the model made of templates that the owner had stored.
     Templates,
 }
 
 impl Report {
     /// As it is now.
-    pub fn now(name: Name, seal: &Seal, outgoing_connections: u64, stored: Vec<Stored>) -> Self {
+    pub fn now(
+        name: Name,
+        seal: &Seal,
+        outgoing_connections: Option<u64>,
+        stored: Vec<Stored>,
+    ) -> Self {
         Self {
             name,
             seal: seal.line(),

@@ -57,7 +57,6 @@ fn tasks() -> Vec<std::path::PathBuf> {
 /// Whether no capability is left that could be used.
 pub fn no_capabilities() -> bool {
     let own = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let none = |set: &str| set.bytes().all(|digit| digit == b'0');
     field(&own, "CapPrm:").is_some_and(none)
 }
 
@@ -143,7 +142,13 @@ pub fn sockets() -> BTreeMap<Socket, usize> {
     found
 }
 
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+/// Whether a set of capabilities, as the kernel writes it, is empty.
+pub fn none(set: &str) -> bool {
+    set.bytes().all(|digit| digit == b'0')
+}
+
+/// What such a text says after this name.
+pub fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines()
         .find_map(|line| line.strip_prefix(name))
         .map(str::trim)

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
 
 use super::gate::is_own;
 use super::peer::Peer;
@@ -31,6 +33,8 @@ use super::tls::Tls;
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// The longest time that TLS may take to agree.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// The longest time for which a client of the port may take nothing of what it is sent: what answers it is held meanwhile.
+const TAKEN_WITHIN: Duration = Duration::from_secs(60);
 /// The most bytes of a head. Browsers send the cookies of all ports of a host to each.
 const MAX_HEAD: usize = 32 << 10;
 /// Connections of one client of the network, and of all of them together. A browser opens six for a page.
@@ -93,10 +97,12 @@ async fn connection(stream: TcpStream, ip: IpAddr, app: Router, tls: Option<Arc<
         key: None,
     };
     let Some(tls) = tls else {
-        return serve(stream, peer(false), app, Some(HEAD_WITHIN)).await;
+        return serve(patient(stream), peer(false), app, Some(HEAD_WITHIN)).await;
     };
     let mut first = [0];
-    match timeout(HEAD_WITHIN, stream.peek(&mut first)).await {
+    let peeked = timeout(HEAD_WITHIN, stream.peek(&mut first)).await;
+    let stream = patient(stream);
+    match peeked {
         Ok(Ok(1)) if first[0] == HANDSHAKE => {
             match timeout(HANDSHAKE_WITHIN, tls.acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => serve(stream, peer(true), app, Some(HEAD_WITHIN)).await,
@@ -130,6 +136,13 @@ async fn serve(
         app.call(request)
     });
     speak(stream, answer, head_within).await;
+}
+
+/// With an end to the patience for who does not read.
+fn patient<S: AsyncRead + AsyncWrite>(stream: S) -> Pin<Box<TimeoutStream<S>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(TAKEN_WITHIN));
+    Box::pin(stream)
 }
 
 /// Speaks HTTP/1 until the connection ends.
@@ -198,7 +211,44 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_an_answer_is_let_go_after_a_while_and_who_is_slow_is_not() {
+        let endless = || {
+            service_fn(|_: hyper::Request<Incoming>| async {
+                let body = Body::from_stream(async_stream::stream! {
+                    loop {
+                        yield Ok::<_, Infallible>(vec![b'x'; 4096]);
+                    }
+                });
+                Ok::<_, Infallible>(Response::new(body))
+            })
+        };
+        for reads in [false, true] {
+            let (mut client, box_side) = tokio::io::duplex(1024);
+            client
+                .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                .await
+                .unwrap();
+            let reader = async {
+                let mut some = [0; 512];
+                for _ in 0..10 {
+                    tokio::time::sleep(TAKEN_WITHIN / 2).await;
+                    if reads {
+                        client.read_exact(&mut some).await.unwrap();
+                    }
+                }
+            };
+            let spoken = speak(patient(box_side), endless(), None);
+            tokio::select! {
+                () = spoken => assert!(!reads),
+                () = reader => assert!(reads),
+            }
+        }
+    }
 
     #[test]
     fn one_client_cannot_take_all_places_and_all_cannot_take_the_owners() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderMap, Method, header, uri::Authority};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use futures_core::Stream;
@@ -57,9 +57,18 @@ pub struct Gate {
 pub async fn pass(
     State(gate): State<Arc<Gate>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
+    let mut response = passed(&gate, peer, request, next).await;
+    // A page of another site may not even have it loaded where no script reads it.
+    let policy = HeaderName::from_static("cross-origin-resource-policy");
+    let headers = response.headers_mut();
+    headers.insert(policy, HeaderValue::from_static("same-origin"));
+    response
+}
+
+async fn passed(gate: &Gate, peer: Peer, mut request: Request, next: Next) -> Response {
     match gate.check(&peer, &request) {
         Ok((largest, key)) => {
             if let Peer::Address { ip, encrypted, .. } = peer {

@@ -49,6 +49,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post, put};
 use cloister_engine::{KvType, Options, PrefixFolder};
 use cloister_program::readiness::Readiness;
+use cloister_sandbox::observed::Family;
 use cloister_sandbox::{Seal, processes};
 use serde::Deserialize;
 use tokio::net::{TcpListener, UnixListener};
@@ -66,7 +67,8 @@ use models::Models;
 use names::Names;
 use notices::Notices;
 use panel::Panel;
-use privacy::Ledger;
+use peer::Users;
+use privacy::{Ledger, Reporters};
 use templates::Template;
 use tls::Tls;
 
@@ -392,7 +394,12 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         tracing::warn!("cannot tell when this is ready: {error}");
         Readiness::to_nobody()
     });
-    let panel_users = panel::users();
+    let reporters = Reporters {
+        bridge: Users::with("cloister-bridge"),
+        panel: Users::with("cloister-panel"),
+    };
+    let panel_users = reporters.panel.clone();
+    let family = Family::around();
     // From here on nothing new leads out: no socket is opened, no program started, no other file read.
     let notices = Notices(options.notices);
     let seal = processes::serve(&models.reads(), &state);
@@ -413,7 +420,13 @@ pub fn run(args: ServeArgs) -> anyhow::Result<()> {
         own: Bodies::default(),
         network: Bodies::default(),
     };
-    let ledger = Arc::new(Ledger::new(models.clone(), seal.clone(), &state));
+    let ledger = Arc::new(Ledger::new(
+        models.clone(),
+        seal.clone(),
+        family,
+        reporters,
+        &state,
+    ));
     let restraint = models.restraint().clone();
     let fingerprint = encrypts.then(|| tls::fingerprint(&state));
     let door = panel::Door {

@@ -274,14 +274,20 @@ impl Models {
         Ok(None)
     }
 
-    /// Frees all that is loaded, once it has answered whom it answers.
-    pub async fn rest_all(&self) -> Result<(), ApiError> {
+    /// Ends all answers and frees what was computed for anybody, whoever still reads: at once.
+    pub async fn forget(&self) {
+        self.restraint().stop_all();
+        self.rests.store(true, Ordering::Relaxed);
+        let engine = self.current.write().expect("no panic while held").take();
+        if let Some(engine) = engine {
+            engine.end().await;
+            free(engine).await;
+        }
         let embedder = self.embedders.current();
         let embedder = embedder.map(|embedder| embedder.info().path.clone());
         if let Some(file) = embedder {
             self.embedders.rest(&file).await;
         }
-        self.rest(None).await.map(drop)
     }
 
     /// Frees the model `name` if it is loaded, once it has answered whom it answers. Gives its full name.

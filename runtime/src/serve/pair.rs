@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use super::api_error::ApiError;
 use super::ask::body;
 use super::fields::Fields;
-use super::gate::Gate;
+use super::gate::{Gate, is_own};
 use super::peer::Peer;
 use crate::access;
 
@@ -36,14 +36,21 @@ pub async fn pair(
     let name = fields.text("name")?.unwrap_or_else(|| "browser".to_owned());
     fields.finish()?;
     access::check_name(&name).map_err(|wrong| ApiError::field("name", wrong))?;
+    let (ip, encrypted) = match peer {
+        Peer::Address { ip, encrypted, .. } if !is_own(ip) => (ip, encrypted),
+        // It is let in as it is; the code stays good for who needs it.
+        Peer::Address { .. } | Peer::LocalUser(_) => {
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+    };
     let now = Instant::now();
-    gate.wrong.check(now).map_err(ApiError::too_often)?;
+    gate.wrong.check(ip, now).map_err(ApiError::too_often)?;
     let redeemed = gate.access.redeem(&code, &name).map_err(|error| {
         tracing::error!("nobody can be paired: {error:#}");
         ApiError::failed("the box cannot write down who is let in; see its log")
     })?;
     let Some(key) = redeemed else {
-        if gate.wrong.count(now) {
+        if gate.wrong.count(ip, now) {
             tracing::warn!("too many wrong pairing codes: the code is void");
             let voided = gate.access.void_codes();
             voided.unwrap_or_else(|error| tracing::error!("a code stays good: {error:#}"));
@@ -53,13 +60,6 @@ pub async fn pair(
         ));
     };
     tracing::info!("a browser was paired");
-    let encrypted = matches!(
-        peer,
-        Peer::Address {
-            encrypted: true,
-            ..
-        }
-    );
     let secure = if encrypted { "; Secure" } else { "" };
     let cookie = format!(
         "{COOKIE}={key}; Path=/; Max-Age={COOKIE_LASTS}; HttpOnly; SameSite=Strict{secure}"

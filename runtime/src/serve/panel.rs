@@ -4,7 +4,6 @@
 //! board's figures for who wants them. Must never take a wish from the network or from who asks for others; must never
 //! open what the privacy switch has closed, not even by a restart.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -23,15 +22,12 @@ use super::api_error::ApiError;
 use super::ask::body;
 use super::fields::parsed;
 use super::models::Models;
-use super::peer::Peer;
+use super::peer::{Peer, Users};
 use super::privacy::Ledger;
 use crate::access::{Access, Scope};
 
 /// A panel that has said nothing for so long is not there: its figures are old, and nobody cools by its word.
 const SILENT: Duration = Duration::from_secs(30);
-
-/// The panel's user in an image.
-const USER: &str = "cloister-panel";
 
 /// The file in the state folder that stands for as long as the privacy switch is on.
 const MARK: &str = "private";
@@ -44,7 +40,7 @@ pub struct Panel {
     mark: PathBuf,
     door: Door,
     /// The users whose programs may speak as the panel.
-    users: Vec<u32>,
+    users: Users,
     told: Mutex<Option<Told>>,
     /// Held while the switch is obeyed, so that on and off do not overtake each other.
     turning: Mutex<()>,
@@ -65,18 +61,6 @@ struct Told {
     board: Board,
 }
 
-/// The users whose programs may speak as the panel: the one of this process, root, and in an image the panel's own. To
-/// be asked before the process is sealed.
-pub fn users() -> Vec<u32> {
-    let own = std::fs::metadata("/proc/self").map(|process| process.uid());
-    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let panels = passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(USER)).then(|| fields.nth(1)?.parse().ok())?
-    });
-    [Some(0), own.ok(), panels].into_iter().flatten().collect()
-}
-
 impl Panel {
     /// With the state of the switch that was known last.
     pub fn new(
@@ -85,7 +69,7 @@ impl Panel {
         restraint: Arc<Restraint>,
         state: &Path,
         door: Door,
-        users: Vec<u32>,
+        users: Users,
     ) -> Self {
         let mark = state.join(MARK);
         if mark.exists() {
@@ -153,13 +137,9 @@ impl Panel {
     }
 
     fn check(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), ApiError> {
-        match peer {
-            Peer::LocalUser(Some(user))
-                if self.users.contains(user) && peer.asker(headers).owner =>
-            {
-                Ok(())
-            }
-            _ => Err(ApiError::forbidden(
+        match self.users.speak(peer, headers) {
+            true => Ok(()),
+            false => Err(ApiError::forbidden(
                 "only the box's own panel may say this, over the Unix socket",
             )),
         }
@@ -180,9 +160,7 @@ impl Panel {
                 "the privacy switch is on: no prompts are taken, and what is kept is erased"
             );
             tokio::spawn(async move {
-                if let Err(error) = panel.ledger.erase_all().await {
-                    tracing::error!("{}", error.message());
-                }
+                panel.ledger.erase_all().await;
             });
             let marked = std::fs::File::create(&self.mark).and_then(|mark| mark.sync_all());
             return marked.context("the box would forget its privacy switch at a restart");

@@ -1,6 +1,7 @@
 //! Who is at the other end of a connection, and for whom they ask.
 
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 
 use axum::http::HeaderMap;
 use cloister_engine::{Client, Priority};
@@ -88,6 +89,29 @@ impl Peer {
     }
 }
 
+/// The users whose programs may speak as one of the box's: root, this process's own, and in an image that program's.
+#[derive(Clone, Debug)]
+pub struct Users(Vec<u32>);
+
+impl Users {
+    /// With this one's, where there is such a user. To be asked before the process is sealed.
+    pub fn with(name: &str) -> Self {
+        let own = std::fs::metadata("/proc/self").map(|process| process.uid());
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let named = passwd.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+        });
+        Self([Some(0), own.ok(), named].into_iter().flatten().collect())
+    }
+
+    /// Whether this is one of them, speaking for itself.
+    pub fn speak(&self, peer: &Peer, headers: &HeaderMap) -> bool {
+        matches!(peer, Peer::LocalUser(Some(user)) if self.0.contains(user))
+            && peer.asker(headers).owner
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +135,11 @@ mod tests {
         assert_eq!(local.asker(&headers).priority, Priority::Automation);
         assert_eq!(phone.asker(&headers).priority, Priority::Interactive);
         let own = from([127, 0, 0, 1]);
+        let users = Users(vec![0, 7]);
+        assert!(users.speak(&local, &HeaderMap::new()) && !users.speak(&local, &headers));
+        for other in [&own, &Peer::LocalUser(None), &Peer::LocalUser(Some(8))] {
+            assert!(!users.speak(other, &HeaderMap::new()), "{other:?}");
+        }
         assert!(own.asker(&headers).owner && local.asker(&HeaderMap::new()).owner);
         assert!(!phone.asker(&headers).owner && !local.asker(&headers).owner);
     }

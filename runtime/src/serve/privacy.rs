@@ -14,6 +14,7 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Json;
 use cloister_engine::Closed;
+use cloister_sandbox::observed::Family;
 use cloister_sandbox::report::{Kept, Name, Report, Stored};
 use cloister_sandbox::{Namespace, Seal};
 use serde_json::{Value, json};
@@ -22,7 +23,8 @@ use super::api_error::ApiError;
 use super::ask::body;
 use super::fields::parsed;
 use super::models::Models;
-use super::peer::Peer;
+use super::peer::{Peer, Users};
+use crate::access::Access;
 
 /// A process that has said nothing for so long is not there.
 const SILENT: Duration = Duration::from_secs(20);
@@ -31,42 +33,74 @@ const SILENT: Duration = Duration::from_secs(20);
 pub struct Ledger {
     models: Arc<Models>,
     seal: Seal,
+    family: Family,
+    reporters: Reporters,
     /// Where prefixes are kept.
     prefixes: PathBuf,
+    /// The hashes of who was let in.
+    access: (Access, PathBuf),
     others: Mutex<BTreeMap<Name, (Instant, Report)>>,
-    /// The latest order to erase, until the bridge has carried it out.
+    /// The latest order to erase, until the bridge has carried it out: it is in this file, too, as a restart of this
+    /// process does not take it back.
     erase: Mutex<Option<u64>>,
+    order: PathBuf,
+}
+
+/// Whose word is taken for the bridge's and the panel's.
+pub struct Reporters {
+    pub bridge: Users,
+    pub panel: Users,
 }
 
 impl Ledger {
-    /// Of this process, sealed so, with its state in this folder.
-    pub fn new(models: Arc<Models>, seal: Seal, state: &Path) -> Self {
+    /// Of this process, sealed so, among these, with its state in this folder.
+    pub fn new(
+        models: Arc<Models>,
+        seal: Seal,
+        family: Family,
+        reporters: Reporters,
+        state: &Path,
+    ) -> Self {
+        let order = state.join("erase");
+        let ordered = std::fs::read_to_string(&order).ok();
         Self {
             models,
             seal,
+            family,
+            reporters,
             prefixes: state.join("prefixes"),
+            access: (Access::of(state), state.join("access.json")),
             others: Mutex::default(),
-            erase: Mutex::default(),
+            // One that cannot be read is as good as another.
+            erase: Mutex::new(ordered.map(|number| number.trim().parse().unwrap_or(1))),
+            order,
         }
     }
 
     fn own(&self) -> Report {
         let files: Vec<u64> = self.stored().map(|(_, bytes)| bytes).collect();
-        let stored = Stored {
+        let templates = Stored {
             what: Kept::Templates,
             rows: files.len() as u64,
             bytes: files.iter().sum(),
         };
-        Report::now(Name::Serve, &self.seal, self.opened(), vec![stored])
+        let (access, file) = &self.access;
+        let access = Stored {
+            what: Kept::Access,
+            rows: access.keys().map_or(0, |keys| keys.len() as u64),
+            bytes: file.metadata().map_or(0, |file| file.len()),
+        };
+        let stored = vec![templates, access];
+        Report::now(Name::Serve, &self.seal, self.opened(), stored)
     }
 
     /// The connections that were opened, as the kernel counts them in this process's own network; in one that it
     /// shares, only the filter of system calls can say: none.
-    fn opened(&self) -> u64 {
+    fn opened(&self) -> Option<u64> {
         let text = std::fs::read_to_string("/proc/self/net/snmp").unwrap_or_default();
         match self.seal.namespace {
-            Namespace::Empty | Namespace::EmptyWithOneUser => active_opens(&text).unwrap_or(0),
-            Namespace::Shared | Namespace::Refused => 0,
+            Namespace::Empty | Namespace::EmptyWithOneUser => active_opens(&text),
+            Namespace::Shared | Namespace::Refused => self.seal.calls.then_some(0),
         }
     }
 
@@ -76,13 +110,18 @@ impl Ledger {
     }
 
     /// Erases what this process keeps, and has the bridge erase its journal when it reports. Gives how many files
-    /// could not be.
-    pub async fn erase_all(&self) -> Result<u64, ApiError> {
+    /// could not be. Whatever runs is ended first, so that nothing of it comes to be kept afterwards.
+    pub async fn erase_all(&self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let order = now.map_or(1, |now| now.as_millis() as u64);
         // Without a bridge here its journal is erased when it comes.
-        *self.pending() = Some(now.map_or(1, |now| now.as_millis() as u64));
-        self.models.rest_all().await?;
+        *self.pending() = Some(order);
         let mut left = 0;
+        if let Err(error) = std::fs::write(&self.order, order.to_string()) {
+            tracing::error!("{}: cannot be written: {error}", self.order.display());
+            left += 1;
+        }
+        self.models.forget().await;
         for (file, _) in self.stored() {
             if let Err(error) = std::fs::remove_file(&file) {
                 tracing::error!("{}: cannot be erased: {error}", file.display());
@@ -90,7 +129,7 @@ impl Ledger {
             }
         }
         tracing::info!("what was kept is erased, as the owner wished");
-        Ok(left)
+        left
     }
 
     fn others(&self) -> MutexGuard<'_, BTreeMap<Name, (Instant, Report)>> {
@@ -118,7 +157,7 @@ fn active_opens(snmp: &str) -> Option<u64> {
 pub async fn show(State(ledger): State<Arc<Ledger>>) -> Json<Value> {
     let mut processes = vec![ledger.own()];
     processes.extend(ledger.others().values().map(|(_, report)| report.clone()));
-    let opened: u64 = processes
+    let opened: Option<u64> = processes
         .iter()
         .map(|report| report.outgoing_connections)
         .sum();
@@ -128,6 +167,7 @@ pub async fn show(State(ledger): State<Arc<Ledger>>) -> Json<Value> {
         .collect();
     Json(json!({
         "processes": processes,
+        "observed": ledger.family.now(),
         "outgoing_connections": opened,
         "stored": stored,
         "erasing": ledger.pending().is_some(),
@@ -147,12 +187,21 @@ pub async fn report(
         ));
     }
     let report: Report = parsed(&body(&headers, bytes)?, "this is no report")?;
-    if report.name == Name::Serve {
-        return Err(ApiError::field("name", "serve reports by itself"));
+    let users = match report.name {
+        Name::Serve => return Err(ApiError::field("name", "serve reports by itself")),
+        Name::Bridge => &ledger.reporters.bridge,
+        Name::Panel => &ledger.reporters.panel,
+    };
+    if !users.speak(&peer, &headers) {
+        let message = "this user's programs are not those of the box";
+        return Err(ApiError::forbidden(message));
     }
     let mut pending = ledger.pending();
-    if pending.is_some() && report.erased == *pending {
+    if pending.is_some() && report.name == Name::Bridge && report.erased == *pending {
         *pending = None;
+        if let Err(error) = std::fs::remove_file(&ledger.order) {
+            tracing::error!("{}: cannot be removed: {error}", ledger.order.display());
+        }
     }
     let erase = *pending;
     drop(pending);
@@ -181,7 +230,9 @@ pub async fn erase(
         return Err(ApiError::field("everything", "say {\"everything\": true}"));
     }
     let bridge = ledger.others().contains_key(&Name::Bridge);
-    let left = ledger.erase_all().await?;
+    // To its end, also if who asked goes away meanwhile.
+    let erased = tokio::spawn(async move { ledger.erase_all().await });
+    let left = erased.await.expect("erasing does not panic");
     Ok(Json(json!({"files_left": left, "bridge": bridge})))
 }
 

@@ -15,8 +15,10 @@ const PER_SECOND: f64 = 20.0;
 /// Addresses that are remembered.
 const MOST_CLIENTS: usize = 4096;
 
-/// Wrong codes and keys, by all clients together, within [`WINDOW`].
+/// Wrong codes within [`WINDOW`]: of one client, and of all together. A code of eight digits, good for ten minutes, is
+/// guessed by one attacker of 100,000.
 const MOST_WRONG: usize = 10;
+const MOST_WRONG_OF_ALL: usize = 100;
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// What is left to each client.
@@ -60,32 +62,37 @@ pub fn household(address: IpAddr) -> IpAddr {
     }
 }
 
-/// When wrong codes came.
+/// When wrong codes came, and from whom.
 #[derive(Default)]
-pub struct Wrong(Mutex<Vec<Instant>>);
+pub struct Wrong(Mutex<Vec<(Instant, IpAddr)>>);
 
 impl Wrong {
     /// Whether another guess may be looked at.
     ///
     /// # Errors
     /// The seconds after which one may.
-    pub fn check(&self, now: Instant) -> Result<(), u32> {
+    pub fn check(&self, client: IpAddr, now: Instant) -> Result<(), u32> {
         let mut wrong = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        wrong.retain(|then| now.saturating_duration_since(*then) < WINDOW);
-        match wrong.first() {
-            Some(first) if wrong.len() >= MOST_WRONG => {
-                let left = WINDOW.saturating_sub(now.saturating_duration_since(*first));
+        let past = |then: Instant| now.saturating_duration_since(then);
+        wrong.retain(|(then, _)| past(*then) < WINDOW);
+        let client = household(client);
+        let mut own = wrong.iter().filter(|(_, from)| *from == client);
+        let first = own.next().filter(|_| own.count() + 1 >= MOST_WRONG);
+        let first = first.or_else(|| wrong.first().filter(|_| wrong.len() >= MOST_WRONG_OF_ALL));
+        match first {
+            Some((first, _)) => {
+                let left = WINDOW.saturating_sub(past(*first));
                 Err(u32::try_from(left.as_secs()).unwrap_or(u32::MAX) + 1)
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
-    /// Counts a wrong one; whether they are now as many as may be.
-    pub fn count(&self, now: Instant) -> bool {
+    /// Counts a wrong one; whether all together are now as many as may be.
+    pub fn count(&self, client: IpAddr, now: Instant) -> bool {
         let mut wrong = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        wrong.push(now);
-        wrong.len() >= MOST_WRONG
+        wrong.push((now, household(client)));
+        wrong.len() >= MOST_WRONG_OF_ALL
     }
 }
 
@@ -139,9 +146,15 @@ mod tests {
     #[test]
     fn guesses_are_few() {
         let (wrong, now) = (Wrong::default(), Instant::now());
-        let last = (0..MOST_WRONG).map(|_| wrong.count(now)).last();
-        assert_eq!(last, Some(true));
-        assert_eq!(wrong.check(now), Err(61));
-        assert!(wrong.check(now + WINDOW).is_ok());
+        let client = |n: u8| IpAddr::from([10, 0, 0, n]);
+        assert!((0..MOST_WRONG).all(|_| !wrong.count(client(0), now)));
+        assert_eq!(wrong.check(client(0), now), Err(61));
+        assert!(wrong.check(client(0), now + WINDOW).is_ok());
+        assert!(wrong.check(client(1), now).is_ok(), "others may go on");
+        let all: Vec<bool> = (0..MOST_WRONG_OF_ALL as u8)
+            .map(|n| wrong.count(client(n), now))
+            .collect();
+        assert_eq!(all.iter().position(|all| *all), Some(MOST_WRONG_OF_ALL - 1));
+        assert_eq!(wrong.check(client(200), now), Err(61));
     }
 }

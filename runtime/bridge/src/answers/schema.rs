@@ -3,10 +3,12 @@
 //! In: a path. Out: a connection that nobody else has.
 //! Must never answer a write before it is on the disk, and must never leave what was deleted there.
 
+use std::ffi::c_void;
 use std::hash::Hash;
 use std::path::Path;
+use std::ptr::null_mut;
 
-use rusqlite::{Connection, OptionalExtension, Result};
+use rusqlite::{Connection, OptionalExtension, Result, ffi};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// The layout of the tables; a file with another one is not touched.
@@ -64,6 +66,21 @@ CREATE TABLE IF NOT EXISTS subscriptions (filter TEXT PRIMARY KEY) WITHOUT ROWID
 /// What SQLite says, or that the file is of another version.
 pub fn open(path: &Path) -> anyhow::Result<Connection> {
     let db = Connection::open(path)?;
+    // SQLite keeps small blocks to itself, unwiped: none of them.
+    // SAFETY: the connection is open, and the three arguments are those that this option takes.
+    let set = unsafe {
+        ffi::sqlite3_db_config(
+            db.handle(),
+            ffi::SQLITE_DBCONFIG_LOOKASIDE,
+            null_mut::<c_void>(),
+            0,
+            0,
+        )
+    };
+    anyhow::ensure!(
+        set == ffi::SQLITE_OK,
+        "SQLite refuses to work without blocks of its own"
+    );
     // `auto_vacuum` before the first table; exclusive before WAL, so that there is no shared memory.
     db.execute_batch(
         "PRAGMA auto_vacuum = INCREMENTAL;

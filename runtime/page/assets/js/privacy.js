@@ -10,9 +10,15 @@ import { byId, element } from "./dom.js";
 const EVERY = 3000;
 
 const NAMES = { serve: "serve, the model behind HTTP", bridge: "bridge, the way from and to MQTT", panel: "panel" };
+const OBSERVED = {
+  up: "up, which has started the others", broker: "Mosquitto, the broker", model_trial: "helper that tries models out",
+  templates: "helper that renders chat templates",
+};
 const KEPT = {
   journal: "Questions and answers over MQTT, until a minute after delivery",
+  answered: "Hashes by which a question over MQTT that comes again within a day is known",
   templates: "What the model made of stored templates",
+  access: "Keys and paired browsers, as hashes with their names; they stay when all else is erased",
 };
 const SOCKETS = { network: "to a network", unix: "on this machine", opened_before: "opened before the seal" };
 
@@ -33,21 +39,38 @@ function facts({ seal, gaps, status, outgoing_connections: opened }) {
     ["Core dumps", status.no_core_dumps ? "off" : "on"],
     ["Network interfaces but loopback", String(status.network_interfaces)],
     ["Sockets", sockets || "none"],
-    ["Outgoing connections since its start", String(opened)],
+    ["Outgoing connections since its start", counted(opened)],
   ];
 }
 
-function show({ processes, stored, outgoing_connections: opened, erasing }) {
-  byId("opened").textContent = String(opened);
+/** The same of one that does not report. */
+function seen({ threads, filtered, no_new_privs: noNewPrivileges, no_capabilities: noCapabilities }) {
+  return [
+    ["System calls", filtered ? "filtered" : "NOT filtered"],
+    ["Threads", String(threads)],
+    ["Capabilities", noCapabilities ? "none" : "not all given away"],
+    ["New privileges", noNewPrivileges ? "none to be had" : "may be had"],
+  ];
+}
+
+const counted = (connections) => (connections === null ? "not counted by this kernel" : String(connections));
+
+function section(title, about) {
+  return element("section", {}, element("h3", { textContent: title }),
+    element("dl", {}, ...about.flatMap(([what, how]) => [
+      element("dt", { textContent: what }), element("dd", { textContent: how })])));
+}
+
+function show({ processes, observed, stored, outgoing_connections: opened, erasing }) {
+  byId("opened").textContent = opened === null ? "Uncounted" : String(opened);
   const toBroker = processes.some(({ name }) => name === "bridge");
   byId("opened-means").textContent = opened === 1 ? "outgoing connection since the start" : "outgoing connections since the start";
   if (toBroker) byId("opened-means").textContent += ", all by the bridge to its broker";
   byId("stored").replaceChildren(...stored.map(({ what, rows, bytes }) => row(KEPT[what] ?? what, String(rows), bytes.toLocaleString("en"))));
-  byId("processes").replaceChildren(...processes.map((process) => element("section", {},
-    element("h3", { textContent: `${NAMES[process.name] ?? process.name}, number ${process.status.pid}` }),
-    element("dl", {}, ...facts(process).flatMap(([what, how]) => [
-      element("dt", { textContent: what }), element("dd", { textContent: how })])))));
-  if (erasing) byId("said").textContent = "The bridge has still to erase its journal.";
+  byId("processes").replaceChildren(
+    ...processes.map((process) => section(`${NAMES[process.name] ?? process.name}, number ${process.status.pid}`, facts(process))),
+    ...observed.map((process) => section(`${OBSERVED[process.name] ?? process.name}, number ${process.pid}`, seen(process))));
+  if (erasing) byId("said").textContent = "The bridge, if this box has one, has still to erase its journal: it does when it is there.";
 }
 
 async function look() {

@@ -34,6 +34,23 @@ fn echoed() -> [(&'static str, Value); 11] {
     ]
 }
 
+/// Of the size that OpenAI allows: it is repeated, and nobody else bounds it.
+fn check_metadata(metadata: &Value) -> Result<()> {
+    let wrong = || {
+        let message = "metadata must be an object of at most 16 texts of at most 512 characters, with names of at most 64";
+        ApiError::field("metadata", message)
+    };
+    let pairs = metadata.as_object().ok_or_else(wrong)?;
+    let fits = |(name, value): (&String, &Value)| {
+        let text = value.as_str();
+        name.chars().count() <= 64 && text.is_some_and(|text| text.chars().count() <= 512)
+    };
+    match pairs.len() <= 16 && pairs.iter().all(fits) {
+        true => Ok(()),
+        false => Err(wrong()),
+    }
+}
+
 impl ResponsesRequest {
     /// Parses and checks a body.
     ///
@@ -46,6 +63,7 @@ impl ResponsesRequest {
             let said = fields.get(name).filter(|value| !value.is_null());
             echo.insert(name.to_owned(), said.cloned().unwrap_or(otherwise));
         }
+        check_metadata(&echo["metadata"])?;
         let instructions = fields.text("instructions")?;
         let source = input(fields.take("input"), instructions)?;
         let tools = Tools::parse(&mut Fields::of(tools(&mut fields), "tools")?)?;
