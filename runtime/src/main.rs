@@ -15,6 +15,8 @@ mod up;
 
 use clap::{Parser, Subcommand};
 use cloister_program::{command_line, panics, private};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
 
 /// A private AI box for the home.
 #[derive(Parser)]
@@ -56,7 +58,7 @@ fn main() -> std::process::ExitCode {
     cloister_wipe::on_free();
     let cli: Cli = command_line::parse();
     private::begin();
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
@@ -64,7 +66,13 @@ fn main() -> std::process::ExitCode {
             tracing_subscriber::EnvFilter::try_from_env("CLOISTER_LOG")
                 .unwrap_or_else(|_| "info".into()),
         )
-        .init();
+        .finish()
+        // Our own lines, and llama.cpp's, which tell of models: the records of other libraries show what they are given,
+        // as that which makes HTML of answers.
+        .with(filter_fn(|record| {
+            record.target().starts_with("cloister") || record.target() == "llama"
+        }));
+    tracing::subscriber::set_global_default(log).expect("there is no other log");
     let result = match cli.command {
         Command::Up(args) => one_thread().and_then(|rt| rt.block_on(up::run(args))),
         Command::Serve(args) => serve::run(args),

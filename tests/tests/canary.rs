@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
 use std::time::SystemTime;
 
@@ -53,7 +53,8 @@ fn retained(up: &Up) -> String {
 
 fn start(folder: tempfile::TempDir) -> Up {
     let config = folder.path().join("cloister.toml");
-    std::fs::write(&config, "[bridge]\nkeep-answers = 1\n").unwrap();
+    let text = "[bridge]\nkeep-answers = 1\npools = [\"p\"]\n[[recipe]]\nname = \"told\"\ntopic = \"house/+/text\"\nprompt = \"Sum up: {{ json.text }}\"\nresult = \"house/+/summary\"\nmax_tokens = 4\n";
+    std::fs::write(&config, text).unwrap();
     let log = File::create(folder.path().join("log")).unwrap();
     let mut up = command(&folder.path().join("state"));
     up.args(["--port", "0", "--config"])
@@ -85,15 +86,40 @@ fn a_word_of_prompts_is_nowhere_once_they_are_answered_and_the_time_to_ask_again
         page.stop();
     }
 
+    // What makes no sense on any topic that is listened to is no secret less.
+    let (canary, said) = (&*CANARY, format!("{{\"text\": \"{}\"}}", *CANARY));
+    let wrong_ask = json!({"id": canary, "prompt": canary, "reply_to": format!("{canary}/set")});
+    for topic in [
+        "cloister/test/ask",
+        "cloister/test/cancel",
+        "cloister/test/default/model/set",
+        "cloister/test/default/think/set",
+        "cloister/test/warm-up",
+        "cloister/pool/p/ask",
+        "cloister/pool/p/cancel",
+        "homeassistant/status",
+        &format!("house/{canary}/text"),
+        "cloister/test/stop",
+    ] {
+        for payload in [
+            canary,
+            &said,
+            &wrong_ask.to_string(),
+            &format!("{{\"{canary}"),
+        ] {
+            let message = ["-V", "5", "-q", "1", "-t", topic, "-m", payload];
+            let reply = ["-D", "publish", "response-topic", canary];
+            up.say(&[&message[..], &reply].concat());
+        }
+        up.say(&["-q", "1", "-r", "-t", topic, "-m", canary]);
+        up.say(&["-q", "1", "-r", "-t", topic, "-n"]);
+    }
+    up.say(&["-q", "1", "-t", "cloister/test/stop", "-n"]);
+
     // While it waits it is in the journal, and this test finds it there.
     let ask =
-        json!({"id": "1", "prompt": prompt, "max_tokens": 200, "temperature": 0, "stream": true});
-    let publish = Command::new("mosquitto_pub")
-        .args(["-p", &up.broker_port, "-q", "1"])
-        .args(["-t", "cloister/test/ask", "-m", &ask.to_string()])
-        .stdin(Stdio::null())
-        .status();
-    assert!(publish.unwrap().success());
+        json!({"id": "1", "prompt": prompt, "max_tokens": 60, "temperature": 0, "stream": true});
+    up.say(&["-q", "1", "-t", "cloister/test/ask", "-m", &ask.to_string()]);
     let journal = up.folder.path().join("state");
     until("the journal holds the ask", || {
         found(&up, began)
@@ -125,7 +151,16 @@ fn a_word_of_prompts_is_nowhere_once_they_are_answered_and_the_time_to_ask_again
     // The search looks where it means to: into the log and the journal, and finds what is planted.
     let searched = files(&up, began);
     let log = up.folder.path().join("log");
-    assert!(searched.contains(&log) && holds(&log, "is ready"));
+    assert!(searched.contains(&log));
+    for told in [
+        "is ready",
+        "an ask is refused",
+        "a setting is ignored",
+        "a cancel is ignored",
+        "a recipe cannot ask",
+    ] {
+        assert!(holds(&log, told), "{told}");
+    }
     assert!(searched.iter().any(|file| is_journal(file)), "{searched:?}");
     for folder in [up.folder.path(), Path::new("/tmp")] {
         let planted = folder.join(format!("planted-{}", std::process::id()));
