@@ -42,37 +42,45 @@ pub struct Observed {
     pub no_capabilities: bool,
 }
 
+/// What a process is to this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Relation {
+    Child,
+    Parent,
+    /// Another child of the parent.
+    Sibling,
+}
+
 /// Such processes, for as long as they run: an open file of `/proc` never tells about a later process of the same number.
 #[derive(Debug, Default)]
-pub struct Family(Vec<(Kin, File)>);
+pub struct Family(Vec<(Relation, File)>);
 
 impl Family {
     /// The children of this process, its parent if that is `cloister up`, and what that has started until now.
     pub fn around() -> Self {
         let (own, parent) = (std::process::id(), std::os::unix::process::parent_id());
-        let mut found: Vec<(Kin, u32, File)> = Vec::new();
+        let mut found: Vec<(Relation, File)> = Vec::new();
         for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
             let number = entry.file_name().to_string_lossy().parse::<u32>();
             let (Ok(pid), Ok(file)) = (number, File::open(entry.path().join("status"))) else {
                 continue;
             };
             let Some(text) = read(&file) else { continue };
-            let is_from = |from: u32| field(&text, "PPid:") == Some(&from.to_string());
-            let kin = match field(&text, "Name:") {
-                Some("model-trial") if is_from(own) => Kin::ModelTrial,
-                Some("templates") if is_from(own) => Kin::Templates,
-                Some("cloister") if pid == parent => Kin::Up,
-                Some("mosquitto") if is_from(parent) => Kin::Broker,
+            let of = field(&text, "PPid:").and_then(|of| of.parse::<u32>().ok());
+            let relation = match field(&text, "Name:") {
+                _ if of == Some(own) => Relation::Child,
+                Some("cloister") if pid == parent => Relation::Parent,
+                _ if of == Some(parent) => Relation::Sibling,
                 _ => continue,
             };
-            found.push((kin, pid, file));
+            found.push((relation, file));
         }
-        // A Mosquitto that somebody's shell has started is not the box's.
-        let up = found.iter().any(|(kin, ..)| *kin == Kin::Up);
-        let of_the_box = found
-            .into_iter()
-            .filter(|(kin, ..)| up || *kin != Kin::Broker);
-        Self(of_the_box.map(|(kin, _, file)| (kin, file)).collect())
+        // What somebody's shell has started is not the box's.
+        let up = found
+            .iter()
+            .any(|(relation, _)| *relation == Relation::Parent);
+        found.retain(|(relation, _)| up || *relation != Relation::Sibling);
+        Self(found)
     }
 
     /// Those that still run, as they are now.
@@ -80,8 +88,11 @@ impl Family {
         let texts = self
             .0
             .iter()
-            .filter_map(|(kin, file)| Some((*kin, read(file)?)));
-        texts.filter_map(|(kin, text)| told(kin, &text)).collect()
+            .map(|(relation, file)| Some((*relation, read(file)?)));
+        texts
+            .flatten()
+            .filter_map(|(relation, text)| told(relation, &text))
+            .collect()
     }
 }
 
@@ -93,7 +104,15 @@ fn read(file: &File) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes[..length]).into_owned())
 }
 
-fn told(name: Kin, status: &str) -> Option<Observed> {
+fn told(relation: Relation, status: &str) -> Option<Observed> {
+    // A helper takes its name soon after it was forked off, and not before.
+    let name = match (relation, field(status, "Name:")?) {
+        (Relation::Parent, _) => Kin::Up,
+        (Relation::Sibling, "mosquitto") => Kin::Broker,
+        (Relation::Child, "model-trial") => Kin::ModelTrial,
+        (Relation::Child, "templates") => Kin::Templates,
+        _ => return None,
+    };
     let number = |what| field(status, what)?.parse().ok();
     // One that has ended and was not waited for.
     if field(status, "State:")?.starts_with('Z') {
@@ -116,15 +135,15 @@ mod tests {
     #[test]
     fn what_the_kernel_says_is_told_as_it_says_it_and_of_who_has_ended_nothing() {
         let own = std::fs::read_to_string("/proc/self/status").unwrap();
-        let told_now = told(Kin::Up, &own).unwrap();
+        let told_now = told(Relation::Parent, &own).unwrap();
         assert_eq!(told_now.pid, std::process::id());
         assert!(!told_now.filtered, "{told_now:?}");
         let sealed = own.replace("Seccomp:\t0", "Seccomp:\t2");
-        assert!(told(Kin::Up, &sealed).unwrap().filtered);
+        assert!(told(Relation::Parent, &sealed).unwrap().filtered);
         let mut ended = own.clone();
         let state = ended.find("State:\t").unwrap() + "State:\t".len();
         ended.replace_range(state..=state, "Z");
-        assert_eq!(told(Kin::Up, &ended), None);
+        assert_eq!(told(Relation::Parent, &ended), None);
     }
 
     #[test]
@@ -134,7 +153,7 @@ mod tests {
             .spawn()
             .unwrap();
         let file = File::open(format!("/proc/{}/status", child.id())).unwrap();
-        let family = Family(vec![(Kin::Templates, file)]);
+        let family = Family(vec![(Relation::Parent, file)]);
         assert_eq!(family.now()[0].pid, child.id());
         child.kill().unwrap();
         child.wait().unwrap();
