@@ -1,4 +1,4 @@
-//! What was said stays in nobody's memory: `serve` and its helpers have none of it once it is answered. Needs to be root, as the
+//! What was said stays in nobody's memory once it is answered. Needs to be root, as the
 //! box lets nobody else look.
 
 use std::io::Write;
@@ -9,6 +9,7 @@ use cloister_tests::parts::smollm2;
 use cloister_tests::process::{until, with_descendants};
 use cloister_tests::serve::{Serve, question};
 use cloister_tests::traces::times_in_memory;
+use cloister_tests::up::Up;
 use serde_json::json;
 
 /// A word that is nowhere but in the prompts of these tests, and that no tokenizer has as one token.
@@ -55,5 +56,23 @@ fn a_word_of_a_prompt_is_in_no_memory_once_it_is_answered() {
     assert_eq!(refused.expect("it answers").status, 400);
     until("it is in no memory", || {
         (times_in(serve.id()) == 0).then_some(())
+    });
+}
+
+#[test]
+fn a_word_asked_over_mqtt_is_in_no_memory_but_the_bridges_buffer_once_it_is_answered() {
+    let up = Up::start(&[]);
+    let all_but_the_bridge = || -> usize {
+        let all = with_descendants(up.process.0.id()).into_iter();
+        let name =
+            |id: u32| std::fs::read_to_string(format!("/proc/{id}/comm")).unwrap_or_default();
+        let others = all.filter(|id| name(*id).trim() != "cloister-bridge");
+        others.map(|id| times_in_memory(id, WORD)).sum()
+    };
+    let ask = json!({"id": "1", "prompt": format!("Say {WORD}."), "max_tokens": 4});
+    let answer = up.ask_over_mqtt(&ask);
+    assert!(answer["text"].is_string(), "{answer}");
+    until("it is in no memory", || {
+        (all_but_the_bridge() == 0).then_some(())
     });
 }

@@ -81,6 +81,11 @@ impl OwnBroker {
         let program = find()
             .context("mosquitto is not installed; install it with: apt-get install mosquitto")?;
         let mut command = Command::new(program);
+        // What it gives back is filled with something else, as ours is wiped; glibc does not where it caches for a thread.
+        command.env(
+            "GLIBC_TUNABLES",
+            "glibc.malloc.perturb=165:glibc.malloc.tcache_count=0",
+        );
         // SAFETY: geteuid has no preconditions and cannot fail.
         let root = unsafe { libc::geteuid() } == 0;
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();

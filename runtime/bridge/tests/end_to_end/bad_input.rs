@@ -320,7 +320,6 @@ fn nothing_that_others_say_is_logged_whatever_topic_they_say_it_on() {
         "a setting is ignored",
         "the broker will not take an answer",
         "a recipe cannot ask",
-        "an ask was published with retain",
     ] {
         eventually("the log says it", || {
             bridge.log().contains(told).then_some(())
