@@ -65,6 +65,10 @@ pub fn live(inside: &Inside, leak: Option<Leak>) {
     let mut up = start(inside, folder.path());
     let page = format!("https://{BOX}:{PAGE_PORT}");
     let state = folder.path().join("state");
+    let mut panel = Command::new(program("cloister-panel"));
+    panel.arg("--socket").arg(state.join("cloister.sock"));
+    panel.stdin(Stdio::null()).stdout(Stdio::null());
+    let mut panel = inside.run(move || Process::spawn(&mut panel));
     let key = owner(inside, &state, &["keys", "add", "a program"]);
     let certificate = state.join("tls/cert.pem");
     let certificate = certificate.to_str().expect("a path of letters").to_owned();
@@ -111,6 +115,7 @@ pub fn live(inside: &Inside, leak: Option<Leak>) {
     let answer = ask_over_mqtt("2");
     assert!(answer["text"].is_string(), "{answer}");
 
+    assert!(panel.runs(), "the panel has ended");
     told("the box is stopped");
     up.signal(libc::SIGTERM);
     assert_eq!(up.0.wait().expect("it can be waited for").code(), Some(0));
