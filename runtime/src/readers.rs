@@ -47,6 +47,9 @@ pub enum Priority {
     Automation,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Client(pub String);
+
 pub mod serve {
     mod api_error;
     mod fields;
