@@ -194,14 +194,7 @@ impl Desk {
             self.look_at = Instant::now() + LOOKS_EVERY;
         }
         self.samples.clear();
-        let sensors = board.thermometers.iter_mut().take(MAX_SENSORS);
-        self.samples.extend(sensors.filter_map(|of| {
-            Some(Sample {
-                reading: of.device.ask(|device| device.read())?,
-                limit: of.limit,
-                on_die: of.on_die,
-            })
-        }));
+        self.samples.extend(board.temperatures().take(MAX_SENSORS));
         let tachometer = board.tachometer.as_mut();
         let tachometer = tachometer.and_then(|of| of.ask(|of| of.read()));
         let soc = board.soc.as_mut().and_then(|soc| soc.ask(|soc| soc.read()));

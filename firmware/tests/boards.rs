@@ -135,6 +135,20 @@ fn a_jetson_is_bound_as_nvidias_kernel_shows_it() {
 }
 
 #[test]
+fn what_cools_is_no_thermometer_though_it_is_called_like_one() {
+    let (_root, machine) = machine(&[
+        ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal"),
+        ("/sys/class/thermal/thermal_zone0/temp", "51000"),
+        ("/sys/class/thermal/cooling_device0/type", "cpufreq-cpu0"),
+        ("/sys/class/thermal/cooling_device0/cur_state", "0"),
+    ]);
+    let board = find(&machine, None).unwrap();
+    let names: Vec<_> = board.thermometers.iter().map(|of| &*of.name).collect();
+    assert_eq!((&*board.name, names), ("generic", vec!["cpu-thermal"]));
+    assert!(!said(&board, "throttling")[0].contains(": no: "));
+}
+
+#[test]
 fn of_two_meters_none_is_guessed() {
     let (_root, machine) = machine(&[
         ("/sys/class/hwmon/hwmon1/name", "ina226"),
@@ -241,6 +255,34 @@ fn a_word_too_much_in_what_is_wired_is_wrong() {
     }
 }
 
+#[test]
+fn a_limit_that_cannot_be_and_a_shunt_that_resists_nothing_are_refused_by_their_keys() {
+    let refused = |table: String, key: &str| {
+        let error = toml::from_str::<Devices>(&table).expect_err(&table);
+        assert!(error.message().contains(key), "{table}: {error}");
+    };
+    let bus = r#"bus = "i2c1", address = 0x48"#;
+    for limit in ["nan", "inf", "-500", "0", "125.5"] {
+        for thermometer in [
+            format!(r#"driver = "tmp102", {bus}"#),
+            r#"driver = "thermal-zone", names = ["cpu*"]"#.to_owned(),
+        ] {
+            refused(
+                format!("temperature = [{{ {thermometer}, limit = {limit} }}]"),
+                "`limit`",
+            );
+        }
+    }
+    for shunt in ["nan", "inf", "-100", "0"] {
+        refused(
+            format!(r#"power = {{ driver = "ina219", {bus}, shunt-milliohms = {shunt} }}"#),
+            "`shunt-milliohms`",
+        );
+    }
+    let right = format!(r#"temperature = [{{ driver = "tmp102", {bus}, limit = 125 }}]"#);
+    assert!(toml::from_str::<Devices>(&right).is_ok());
+}
+
 /// What a light, a fan and a watchdog say to being used.
 fn used(board: &mut Board) -> [Option<Result<(), Fault>>; 3] {
     let light = board.light.as_mut().unwrap();
@@ -309,6 +351,9 @@ async fn a_thermometer_that_comes_later_is_found_by_its_name() {
     );
     let sought = |board: &Board| board.sought.iter().filter(|sought| sought.wired).count();
     assert_eq!((board.thermometers.len(), sought(&board)), (0, 1));
+    // Until then it is a sensor that says nothing, so that the law is blind and not at ease.
+    let said: Vec<_> = board.temperatures().map(|of| of.reading).collect();
+    assert_eq!(said, [Err(Fault::Absent)]);
     let findings = board.findings.len();
     machine.put("/sys/class/hwmon/hwmon0/name", "lm75");
     machine.put("/sys/class/hwmon/hwmon0/temp1_input", "31500");

@@ -4,6 +4,7 @@
 //! driver, which tries again; what is not there is opened when it comes.
 
 use cloister_control::device::{self, Fault, PowerMeter, SocThrottle, Tachometer};
+use cloister_control::thermal::Sample;
 use cloister_control::units::Celsius;
 use cloister_sysfs::class::{Class, Device};
 use cloister_sysfs::thermal::{CoolingFan, SlowedProcessor, Zone};
@@ -27,7 +28,7 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
         let wired = n < devices.wired_thermometers;
         match thermometer {
             Thermometer::ThermalZone(named) => {
-                Sought::new("zone", thermal::devices(machine), named, wired).look(board);
+                Sought::new("zone", thermal::zones(machine), named, wired).look(board);
             }
             Thermometer::Hwmon(named) => {
                 Sought::new("chip", hwmon::chips(machine), named, wired).look(board);
@@ -111,6 +112,20 @@ pub fn slowed_processor(machine: &Machine, board: &mut Board) {
 }
 
 impl Board {
+    /// What all thermometers say, each at its place. Those that the owner has wired and that are not there say nothing.
+    pub fn temperatures(&mut self) -> impl Iterator<Item = Sample> {
+        let limit = self.limits.limit;
+        let there = self.thermometers.iter_mut().filter_map(|of| {
+            Some(Sample {
+                reading: of.device.ask(|device| device.read())?,
+                limit: of.limit,
+                on_die: of.on_die,
+            })
+        });
+        let sought = self.sought.iter();
+        there.chain(sought.filter_map(move |sought| silent(sought, limit)))
+    }
+
     /// Looks again for thermometers that are named and were not there.
     pub fn look_again(&mut self) {
         let before = self.findings.len();
@@ -129,6 +144,15 @@ pub struct Sought {
     named: Named,
     /// Whether the owner has wired them.
     pub wired: bool,
+}
+
+/// What it says as long as it is not there, and the owner has wired it.
+fn silent(sought: &Sought, limit: Celsius) -> Option<Sample> {
+    sought.wired.then_some(Sample {
+        reading: Err(Fault::Absent),
+        limit,
+        on_die: sought.named.on_die,
+    })
 }
 
 impl Sought {
@@ -239,7 +263,7 @@ fn hwmon_fan_speed(machine: &Machine, name: &Name, channel: u8, board: &mut Boar
 
 fn cooling_fan(machine: &Machine, devices: &Devices, name: &Name, board: &mut Board) {
     let place = format!("cooling device {name}");
-    let (class, name) = (thermal::devices(machine), name.clone());
+    let (class, name) = (thermal::cooling_devices(machine), name.clone());
     let fan = Late::new(devices.is_wired("fan"), move || {
         Ok(Box::new(CoolingFan::of(one(&class, &name)?)) as Box<dyn device::FanDrive>)
     });

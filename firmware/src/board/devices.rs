@@ -2,7 +2,8 @@
 //!
 //! In: TOML. Out: what to look for; each by what the kernel calls it.
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// What is to be looked for. What is not named here is not used.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -114,6 +115,7 @@ pub struct OnBus {
     /// The address, 7 bits.
     pub address: u8,
     /// What it must never exceed, in °C, if that is not the board's own limit.
+    #[serde(default, deserialize_with = "limit")]
     pub limit: Option<f32>,
 }
 
@@ -127,6 +129,7 @@ pub struct Named {
     #[serde(default)]
     pub on_die: bool,
     /// What they must never exceed, in °C, if that is not the board's own limit.
+    #[serde(default, deserialize_with = "limit")]
     pub limit: Option<f32>,
 }
 
@@ -156,7 +159,29 @@ pub struct Shunted {
     /// The address, 7 bits.
     pub address: u8,
     /// The resistance of its shunt.
+    #[serde(deserialize_with = "shunt")]
     pub shunt_milliohms: f32,
+}
+
+/// What a thermometer must never exceed.
+fn limit<'de, D: Deserializer<'de>>(value: D) -> Result<Option<f32>, D::Error> {
+    let limit = f32::deserialize(value)?;
+    // NaN is in no range.
+    match limit > 0.0 && limit <= 125.0 {
+        true => Ok(Some(limit)),
+        false => Err(D::Error::custom(
+            "`limit` of a thermometer is above 0 and at most 125 °C",
+        )),
+    }
+}
+
+/// The resistance of a shunt.
+fn shunt<'de, D: Deserializer<'de>>(value: D) -> Result<f32, D::Error> {
+    let shunt = f32::deserialize(value)?;
+    match shunt > 0.0 && shunt.is_finite() {
+        true => Ok(shunt),
+        false => Err(D::Error::custom("`shunt-milliohms` is above 0")),
+    }
 }
 
 /// A fan.

@@ -17,12 +17,23 @@ pub struct Class {
     folder: PathBuf,
     /// The file that says what a device is called.
     key: &'static str,
+    /// How the names of its folders begin.
+    begins: &'static str,
 }
 
 impl Class {
     /// One whose devices are the folders in this one, called what this file of theirs says.
     pub fn new(folder: PathBuf, key: &'static str) -> Self {
-        Self { folder, key }
+        Self {
+            folder,
+            key,
+            begins: "",
+        }
+    }
+
+    /// Of these devices those whose folders are called so, and a number.
+    pub fn only(self, begins: &'static str) -> Self {
+        Self { begins, ..self }
     }
 
     /// The devices whose name meets a condition, in the order of where they are connected.
@@ -47,6 +58,10 @@ impl Class {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
         let named = entries.filter_map(|entry| {
             let at = entry.path();
+            let name = entry.file_name();
+            if !name.to_string_lossy().starts_with(self.begins) {
+                return None;
+            }
             Some((text(&at.join(self.key)).ok()?, at))
         });
         let mut places: Vec<_> = named.collect();

@@ -10,8 +10,17 @@ use cloister_control::units::{Celsius, Duty};
 use crate::Machine;
 use crate::class::{Class, Device};
 
-/// Zones and cooling devices of this machine: both lie in one folder and say their type.
-pub fn devices(machine: &Machine) -> Class {
+/// Zones of this machine. They lie in one folder with what cools, which may be called like them: `cpufreq-cpu0`.
+pub fn zones(machine: &Machine) -> Class {
+    both(machine).only("thermal_zone")
+}
+
+/// Devices of this machine that cool.
+pub fn cooling_devices(machine: &Machine) -> Class {
+    both(machine).only("cooling_device")
+}
+
+fn both(machine: &Machine) -> Class {
     Class::new(machine.path("/sys/class/thermal"), "type")
 }
 
@@ -72,7 +81,7 @@ impl SlowedProcessor {
                 .iter()
                 .any(|start| name.starts_with(start))
         };
-        let devices = devices(machine).devices(slows);
+        let devices = cooling_devices(machine).devices(slows);
         (!devices.is_empty()).then_some(Self(devices))
     }
 }
@@ -102,10 +111,15 @@ mod tests {
             ("/sys/class/thermal/thermal_zone1/type", "cpu-thermal"),
             ("/sys/class/thermal/thermal_zone1/temp", "51234"),
         ]);
-        let zone = devices(&machine)
+        let zone = zones(&machine)
             .devices(|name| name == "cpu-thermal")
             .remove(0);
         assert_eq!(Zone(zone).read(), Ok(Celsius(51.234)));
+        // What cools it lies beside it, and is no thermometer.
+        machine.put(&format!("{DEVICE}/type"), "cpufreq-cpu0");
+        let of_cpu = |class: Class| class.devices(|name| name.starts_with("cpu")).len();
+        assert_eq!(of_cpu(zones(&machine)), 1);
+        assert_eq!(of_cpu(cooling_devices(&machine)), 1);
     }
 
     #[test]
@@ -115,7 +129,9 @@ mod tests {
             (&format!("{DEVICE}/max_state"), "4"),
             (&format!("{DEVICE}/cur_state"), "0"),
         ]);
-        let device = devices(&machine).devices(|name| name == "Fan").remove(0);
+        let device = cooling_devices(&machine)
+            .devices(|name| name == "Fan")
+            .remove(0);
         let mut fan = CoolingFan::of(device);
         let state = || crate::class::text(&machine.path(DEVICE).join("cur_state")).unwrap();
         for (duty, wanted) in [

@@ -97,7 +97,7 @@ fn temperature(machine: &Machine) -> Option<f32> {
             .filter(|degrees| PLAUSIBLE_DEGREES.contains(degrees))
             .reduce(f32::max)
     };
-    let zones = thermal::devices(machine).devices(of_processor);
+    let zones = thermal::zones(machine).devices(of_processor);
     hottest(&mut zones.into_iter().map(|zone| Box::new(Zone(zone)) as _)).or_else(|| {
         let chips = hwmon::chips(machine).devices(|name| PROCESSORS.contains(&name));
         let channel = 1;
