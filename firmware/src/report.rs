@@ -104,6 +104,7 @@ mod tests {
             throttle: Celsius(72.0),
             critical: Celsius(78.0),
             limit,
+            soc_slows: Celsius(60.0),
             fan_least: Duty(77),
         };
         let sensors = [Sample {

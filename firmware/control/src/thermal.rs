@@ -1,8 +1,8 @@
 //! The thermal law: how fast the fan turns, and how far the engine has to slow down.
 //!
-//! Terms. *Margin*: how far a sensor is below its own limit; the law sees all sensors as one temperature, that of the one
-//! with the least margin, as if its limit were [`Limits::limit`]. *Doubted*: a sensor whose readings cannot be true; it
-//! counts for nothing until they can. *Blind*: no sensor is left that is not doubted.
+//! Terms. *Level*: a reading as a share of its sensor's own limit, times [`Limits::limit`]; the law sees all sensors as
+//! one, the one with the highest level. *Doubted*: a sensor whose readings cannot be true; it counts for nothing until
+//! they can. *Blind*: no sensor is left that is not doubted, or none of those on the die, for which no other can stand in.
 //!
 //! The order is: fan, then a slower engine, then no answers, and all of that below the limit at which the SoC's own
 //! firmware acts. What is not known is taken for the worst: blind, the fan is full and the engine slow, and without a
@@ -44,6 +44,9 @@ pub struct Limits {
     pub critical: Celsius,
     /// Never to be exceeded: where the SoC's firmware slows down by itself.
     pub limit: Celsius,
+    /// The SoC's firmware or the kernel may slow the processor by itself from here on. If it does while all sensors are
+    /// below, they lie.
+    pub soc_slows: Celsius,
     /// The least duty at which this fan turns reliably.
     pub fan_least: Duty,
 }
@@ -66,6 +69,7 @@ impl Limits {
         ];
         if all
             .iter()
+            .chain([&self.soc_slows])
             .any(|limit| !limit.0.is_finite() || !(0.0..=125.0).contains(&limit.0))
         {
             return Err("a limit is not between 0 and 125 °C");
@@ -79,6 +83,12 @@ impl Limits {
             );
         }
         Ok(())
+    }
+
+    /// A reading, or a rise of one, of a sensor with a limit of its own, as if that were the board's.
+    fn level(&self, reading: Celsius, of: &Sample) -> Celsius {
+        // A limit that cannot be is a low one.
+        Celsius(reading.0 * self.limit.0 / of.limit.0.max(1.0))
     }
 }
 
@@ -158,7 +168,7 @@ pub struct Cooling {
     pub throttle: Throttle,
     /// Whether that is because of heat; else it is because of what is not known.
     pub hot: bool,
-    /// The temperature of the sensor with the least margin among those that are not doubted.
+    /// The temperature of the sensor that is nearest to its limit; none while blind.
     pub temperature: Option<Celsius>,
     /// What is wrong with each sensor, at its place.
     pub doubts: [Option<Doubt>; MAX_SENSORS],
@@ -204,12 +214,13 @@ impl Law {
             .zip(measured.sensors)
             .zip(&mut doubts)
         {
-            *doubt = track.update(now, sample, load);
-            let heat = track.rate().map(|rate| Heat {
-                // As far below the law's limit as below its own.
-                level: limits.limit - (sample.limit - rate.0),
-                shown: rate.0,
-                rising: rate.1,
+            let hot = |reading| limits.level(reading, sample) >= limits.throttle - HYSTERESIS;
+            let slowed = self.throttle >= Throttle::Quarter && sample.reading.is_ok_and(hot);
+            *doubt = track.update(now, sample, load, slowed);
+            let heat = track.rate().map(|(reading, rising)| Heat {
+                level: limits.level(reading, sample),
+                shown: reading,
+                rising: limits.level(Celsius(rising), sample).0,
             });
             if let (None, Some(heat)) = (&doubt, heat)
                 && hottest.is_none_or(|hottest| heat.level > hottest.level)
@@ -217,67 +228,63 @@ impl Law {
                 hottest = Some(heat);
             }
         }
+        let soc_slows = measured.soc_throttles == Some(true);
         // The SoC is hot, and no sensor says so: they lie.
-        if measured.soc_throttles == Some(true)
-            && hottest.is_none_or(|heat| heat.level < limits.throttle)
-        {
-            hottest = None;
+        if soc_slows && hottest.is_none_or(|heat| heat.level < limits.soc_slows) {
             for (doubt, _) in doubts.iter_mut().zip(measured.sensors) {
                 doubt.get_or_insert(Doubt::Contradicted);
             }
         }
-        let level = hottest.map(|heat| heat.level);
+        let blind = is_blind(measured.sensors, &doubts);
+        let seen = hottest.filter(|_| !blind);
+        let level = seen.map(|heat| match soc_slows {
+            true => Celsius(heat.level.0.max(limits.fan_full.0)),
+            false => heat.level,
+        });
         let (duty, fan_fault) = self.fan.update(now, level, &limits, measured);
         let cooled = measured.fan.is_some() && fan_fault.is_none_or(FanFault::still_turns);
+        let least = match () {
+            () if blind && cooled => Throttle::Half,
+            () if blind => Throttle::Stop,
+            // A fan that should turn and does not, or a SoC that slows down early: slower before it is hot.
+            () if soc_slows || (measured.fan.is_some() && !cooled) => Throttle::Light,
+            () => Throttle::None,
+        };
         let (throttle, hot) = match measured.sensors.is_empty() {
             // Nobody was ever to know: that is the board's way, and no fault.
             true => (Throttle::None, false),
-            false => self.throttle(now, hottest, cooled, measured.fan.is_some()),
+            false => self.throttle(now, hottest, least),
         };
         Cooling {
             duty,
             throttle,
-            hot,
-            temperature: hottest.map(|heat| heat.shown),
+            hot: !blind && (hot || soc_slows),
+            temperature: seen.map(|heat| heat.shown),
             doubts,
             fan_fault,
         }
     }
 
-    fn throttle(
-        &mut self,
-        now: Millis,
-        heat: Option<Heat>,
-        cooled: bool,
-        has_fan: bool,
-    ) -> (Throttle, bool) {
+    /// How far to slow down, at least so far, and whether that is because of heat.
+    fn throttle(&mut self, now: Millis, heat: Option<Heat>, least: Throttle) -> (Throttle, bool) {
         let limits = &self.limits;
-        let Some(heat) = heat else {
-            // Blind.
-            let throttle = if cooled {
-                Throttle::Half
-            } else {
-                Throttle::Stop
-            };
-            (self.throttle, self.throttled_at) = (self.throttle.max(throttle), now);
-            return (self.throttle, false);
-        };
-        let soon = Celsius(heat.level.0 + heat.rising.max(0.0) * AHEAD);
+        let level = heat.map_or(Celsius(0.0), |heat| heat.level);
+        let rising = heat.map_or(0.0, |heat| heat.rising);
+        let soon = Celsius(level.0 + rising.max(0.0) * AHEAD);
         let middle = Celsius((limits.throttle.0 + limits.critical.0) / 2.0);
         let urgent = match () {
-            () if heat.level >= limits.critical => Throttle::Stop,
+            () if level >= limits.critical => Throttle::Stop,
             () if soon >= limits.critical => Throttle::Quarter,
             () if soon >= middle => Throttle::Half,
-            // A fan that should turn and does not: slower before it is hot.
-            () if has_fan && !cooled => Throttle::Light,
             () => Throttle::None,
         };
+        let urgent = urgent.max(least);
         let since = now.since(self.throttled_at);
         let next = if urgent > self.throttle {
             urgent
-        } else if soon >= limits.throttle && heat.rising > FALLS && since >= SLOWER_EVERY {
+        } else if soon >= limits.throttle && rising > FALLS && since >= SLOWER_EVERY {
             self.throttle.slower()
-        } else if heat.level < limits.throttle - HYSTERESIS && since >= FASTER_EVERY {
+        } else if level < limits.throttle - HYSTERESIS && since >= FASTER_EVERY {
             self.throttle.faster().max(urgent)
         } else {
             self.throttle
@@ -285,9 +292,17 @@ impl Law {
         if next != self.throttle {
             (self.throttle, self.throttled_at) = (next, now);
         }
-        let hot = self.throttle > Throttle::None && heat.level >= limits.throttle - HYSTERESIS;
+        let hot = self.throttle > Throttle::None && level >= limits.throttle - HYSTERESIS;
         (self.throttle, hot || self.throttle == Throttle::Stop)
     }
+}
+
+/// Whether no sensor is left that can be believed, or none of those that are on the die.
+fn is_blind(sensors: &[Sample], doubts: &[Option<Doubt>]) -> bool {
+    let is_on_die = |of: &Sample| of.on_die;
+    let on_die = sensors.iter().take(MAX_SENSORS).any(is_on_die);
+    let mut all = sensors.iter().zip(doubts);
+    !all.any(|(sample, doubt)| doubt.is_none() && (sample.on_die || !on_die))
 }
 
 /// What a sensor that is not doubted says.

@@ -15,6 +15,7 @@ const LIMITS: Limits = Limits {
     throttle: Celsius(72.0),
     critical: Celsius(78.0),
     limit: Celsius(80.0),
+    soc_slows: Celsius(60.0),
     fan_least: Duty(77),
 };
 
@@ -42,6 +43,8 @@ struct Desk {
     button: Option<Result<bool, Fault>>,
     switch: Option<Result<bool, Fault>>,
     degrees: Result<f32, Fault>,
+    on_die: bool,
+    soc_throttles: Option<bool>,
     rpm: u32,
     tokens: u64,
     /// Whether `serve` passes a self-test each minute.
@@ -57,6 +60,8 @@ impl Desk {
             button: Some(Ok(false)),
             switch: Some(Ok(false)),
             degrees: Ok(45.0),
+            on_die: false,
+            soc_throttles: None,
             rpm: 3000,
             tokens: 0,
             computes: true,
@@ -67,7 +72,7 @@ impl Desk {
         let sensors = [Sample {
             reading: self.degrees.map(Celsius),
             limit: LIMITS.limit,
-            on_die: false,
+            on_die: self.on_die,
         }];
         self.panel.step(
             self.now,
@@ -82,7 +87,7 @@ impl Desk {
                     sensors: &sensors,
                     fan: Some(Ok(())),
                     tachometer: Some(Ok(Rpm(self.rpm))),
-                    soc_throttles: None,
+                    soc_throttles: self.soc_throttles,
                     working: matches!(self.engine, Engine::Serving { phase, .. } if phase != Phase::Idle),
                 }),
                 power: Some(Ok(Watts(6.0))),
@@ -171,6 +176,35 @@ fn private_is_shown_once_serve_has_said_so_and_broken_if_it_does_not() {
     desk.switch = Some(Ok(false));
     assert_eq!(desk.step().private, Some(true));
     assert_eq!(desk.after(Millis(30)).private, Some(false));
+}
+
+#[test]
+fn a_switch_that_was_off_stays_so_when_it_cannot_be_read() {
+    let mut desk = Desk::new();
+    assert_eq!(desk.after(Millis::seconds(1)).private, Some(false));
+    desk.switch = Some(Err(Fault::Taken));
+    let outputs = desk.after(Millis::seconds(600));
+    assert_eq!(
+        (outputs.private, outputs.shown),
+        (Some(false), Shown::Broken)
+    );
+    assert_eq!(outputs.problems.privacy_switch, Some(Fault::Taken));
+    desk.switch = Some(Ok(true));
+    assert_eq!(desk.step().private, Some(true));
+}
+
+#[test]
+fn the_fan_follows_the_heat_without_serve() {
+    let mut desk = Desk::new();
+    desk.engine = Engine::Away;
+    assert_eq!(desk.after(Millis::seconds(120)).fan, Duty::OFF);
+    desk.degrees = Ok(60.0);
+    let warm = desk.after(Millis::seconds(5)).fan;
+    desk.degrees = Ok(68.0);
+    let hot = desk.after(Millis::seconds(5)).fan;
+    assert!(Duty::OFF < warm && warm < hot && hot == Duty::FULL);
+    desk.degrees = Ok(45.0);
+    assert_eq!(desk.after(Millis::seconds(3600)).fan, Duty::OFF);
 }
 
 #[test]
@@ -475,6 +509,7 @@ enum Event {
     Switch(Option<Result<bool, Fault>>),
     Degrees(Result<f32, Fault>),
     Rpm(u32),
+    Soc(Option<bool>),
     Nothing,
 }
 
@@ -486,6 +521,7 @@ fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
         contacts().prop_map(Event::Switch),
         degrees.prop_map(Event::Degrees),
         prop::sample::select(vec![0, 3000]).prop_map(Event::Rpm),
+        prop::sample::select(vec![None, Some(false), Some(true)]).prop_map(Event::Soc),
         Just(Event::Nothing),
     ];
     prop::collection::vec((prop_oneof![1u64..200, 200u64..200_000], event), 1..60)
@@ -495,8 +531,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_sequence_of_inputs_leaves_the_light_lying(events in events()) {
+    fn no_sequence_of_inputs_leaves_the_light_lying(
+        events in events(),
+        on_die in any::<bool>(),
+    ) {
         let mut desk = Desk::new();
+        desk.on_die = on_die;
         for (span, event) in events {
             match event {
                 Event::Engine(engine) => desk.engine = engine,
@@ -504,6 +544,7 @@ proptest! {
                 Event::Switch(contact) => desk.switch = contact,
                 Event::Degrees(degrees) => desk.degrees = degrees,
                 Event::Rpm(rpm) => desk.rpm = rpm,
+                Event::Soc(slows) => desk.soc_throttles = slows,
                 Event::Nothing => {}
             }
             if desk.switch == Some(Ok(true)) {
@@ -520,6 +561,7 @@ proptest! {
             if let Some(n) = well.iter().position(|of| *of == shown) {
                 prop_assert_eq!((phase, private), (Some(phases[n]), Some(false)));
                 prop_assert!(outputs.throttle < Throttle::Stop);
+                prop_assert_ne!(desk.soc_throttles, Some(true));
                 prop_assert!(desk.degrees.is_ok_and(|degrees| degrees < 72.0), "{:?}", desk.degrees);
                 prop_assert!(matches!(desk.button, Some(Ok(_))) && matches!(desk.switch, Some(Ok(_))));
             }

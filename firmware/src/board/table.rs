@@ -44,6 +44,7 @@ struct LimitsTable {
     throttle: f32,
     critical: f32,
     limit: f32,
+    soc_slows: f32,
     fan_least_percent: u8,
 }
 
@@ -62,6 +63,7 @@ impl Table {
             throttle: Celsius(of.throttle),
             critical: Celsius(of.critical),
             limit: Celsius(of.limit),
+            soc_slows: Celsius(of.soc_slows),
             fan_least: Duty::share(f32::from(of.fan_least_percent) / 100.0),
         }
     }

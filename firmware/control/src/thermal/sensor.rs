@@ -4,6 +4,7 @@
 //! then, or falls, measures something else. No chip gets warmer by [`JUMP`] between two readings. What reads wrong in
 //! any other way, or begins to fall in the middle of work, cannot be told from what is so with one sensor alone: that
 //! takes a second one, or the SoC's own word.
+//! A die that is hot cools when the engine is slowed: one that then stays as it is for minutes is stuck, too.
 
 use super::Sample;
 use crate::device::Fault;
@@ -16,12 +17,17 @@ const JUMP: f32 = 40.0;
 const JUMP_WITHIN: Millis = Millis::seconds(5);
 /// How long readings have to be good until they are believed again.
 const GOOD_FOR: Millis = Millis::seconds(10);
+/// After a jump that takes readings as near as [`NEAR`] to where it began, or so long.
+const JUMP_LASTS: Millis = Millis::seconds(300);
+const NEAR: f32 = 20.0;
 /// A reading has moved when it differs by so much.
 const MOVED: f32 = 0.3;
 /// So much work has to move a sensor on the die.
 const WORK_MOVES: Millis = Millis::seconds(20);
 /// Under steady work noise alone moves it within this time.
 const NOISE_MOVES: Millis = Millis::seconds(90);
+/// With the engine slowed to a quarter or less, because of heat, it falls within this time.
+const COOLING_MOVES: Millis = Millis::seconds(180);
 /// A box that has worked for a while may well stay at one temperature.
 const RESTED: Millis = Millis::seconds(60);
 /// Over how long a rise is measured.
@@ -71,6 +77,8 @@ pub(super) struct Track {
     /// Since when its readings are good, after they were not.
     good_since: Option<Millis>,
     doubted: bool,
+    /// The last reading before a jump, and when that was.
+    jumped: Option<(Millis, Celsius)>,
     work: Work,
 }
 
@@ -83,6 +91,9 @@ struct Work {
     /// The reading that has not been left since, and the work that was done meanwhile.
     unmoved: Option<Celsius>,
     worked: Millis,
+    /// For how long the engine was slowed meanwhile because of its heat, and whether that was long enough to tell.
+    slowed: Millis,
+    stays: bool,
     /// Whether work began meanwhile, after a rest.
     began: bool,
     /// The reading when work began after a long rest, and the work since.
@@ -111,12 +122,15 @@ impl Track {
             rising: 0.0,
             good_since: None,
             doubted: false,
+            jumped: None,
             work: Work {
                 at: Millis(0),
                 load: Load::Rest,
                 rests_since: Millis(0),
                 unmoved: None,
                 worked: Millis(0),
+                slowed: Millis(0),
+                stays: false,
                 began: false,
                 from: None,
                 falls: false,
@@ -124,9 +138,16 @@ impl Track {
         }
     }
 
-    /// Takes a reading, and how much the engine computes; says why it is not to be believed.
-    pub(super) fn update(&mut self, now: Millis, sample: &Sample, load: Load) -> Option<Doubt> {
-        let doubt = self.look(now, sample, load);
+    /// Takes a reading, how much the engine computes, and whether it is slowed to a quarter or less because this
+    /// reading is hot; says why that is not to be believed.
+    pub(super) fn update(
+        &mut self,
+        now: Millis,
+        sample: &Sample,
+        load: Load,
+        slowed: bool,
+    ) -> Option<Doubt> {
+        let doubt = self.look(now, sample, load, slowed);
         match doubt {
             Some(_) => {
                 self.doubted = true;
@@ -151,18 +172,16 @@ impl Track {
         self.last.map(|(_, reading)| (reading, self.rising))
     }
 
-    fn look(&mut self, now: Millis, sample: &Sample, load: Load) -> Option<Doubt> {
+    fn look(&mut self, now: Millis, sample: &Sample, load: Load, slowed: bool) -> Option<Doubt> {
         let reading = match sample.reading {
             Ok(reading) => reading,
             Err(fault) => {
-                self.last = None;
                 self.work.lose(now, load);
                 return Some(Doubt::Silent(fault));
             }
         };
         // NaN is in no range.
         if !PLAUSIBLE.contains(&reading.0) {
-            self.last = None;
             self.work.lose(now, load);
             return Some(Doubt::Implausible);
         }
@@ -171,11 +190,19 @@ impl Track {
             && now.since(then) <= JUMP_WITHIN
             && (reading.0 - before.0).abs() > JUMP
         {
+            self.jumped.get_or_insert((then, before));
             return Some(Doubt::Jumps);
+        }
+        if let Some((then, from)) = self.jumped {
+            if now.since(then) < JUMP_LASTS && (reading.0 - from.0).abs() > NEAR {
+                self.work.lose(now, load);
+                return Some(Doubt::Jumps);
+            }
+            self.jumped = None;
         }
         self.follow_slope(now, reading);
         if sample.on_die {
-            self.work.follow(now, reading, load)
+            self.work.follow(now, reading, load, slowed)
         } else {
             None
         }
@@ -194,14 +221,20 @@ impl Track {
 }
 
 impl Work {
-    fn follow(&mut self, now: Millis, reading: Celsius, load: Load) -> Option<Doubt> {
+    fn follow(&mut self, now: Millis, reading: Celsius, load: Load, slowed: bool) -> Option<Doubt> {
         let span = now.since(self.at);
         self.at = now;
         let moved = |from: Celsius| (from.0 - reading.0).abs() >= MOVED;
         if self.unmoved.is_none_or(moved) {
             self.unmoved = Some(reading);
-            (self.worked, self.began) = (Millis(0), false);
+            (self.worked, self.slowed) = (Millis(0), Millis(0));
+            (self.began, self.stays) = (false, false);
         }
+        self.slowed = match slowed {
+            true => self.slowed + span,
+            false => Millis(0),
+        };
+        self.stays |= self.slowed >= COOLING_MOVES;
         match (self.load, load) {
             (Load::Rest, Load::Rest) => {}
             (Load::Rest, _) => {
@@ -228,7 +261,7 @@ impl Work {
             self.from = None;
         }
         let moves_within = if self.began { WORK_MOVES } else { NOISE_MOVES };
-        match (self.falls, self.worked >= moves_within) {
+        match (self.falls, self.stays || self.worked >= moves_within) {
             (_, true) => Some(Doubt::Stuck),
             (true, _) => Some(Doubt::Falls),
             (false, false) => None,
