@@ -46,6 +46,7 @@ pub struct Desk {
     problems: Vec<String>,
     alive: (Readiness, Instant),
     reports: watch::Sender<PanelReport>,
+    working: watch::Sender<bool>,
 }
 
 impl Desk {
@@ -68,12 +69,18 @@ impl Desk {
             board,
             alive: (readiness, Instant::now()),
             reports: watch::Sender::default(),
+            working: watch::Sender::default(),
         }
     }
 
     /// What is told to `serve`, as it changes.
     pub fn reports(&self) -> watch::Receiver<PanelReport> {
         self.reports.subscribe()
+    }
+
+    /// Whether `serve` computes, by its own word.
+    pub fn working(&self) -> watch::Receiver<bool> {
+        self.working.subscribe()
     }
 
     /// Works until `end` comes. Then the fan is full and the light dark: nobody watches any more.
@@ -146,6 +153,7 @@ impl Desk {
         let now = self.now();
         let engine = heard.map_or(Engine::Away, Heard::engine);
         let works = matches!(engine, Engine::Serving { phase, .. } if phase != Default::default());
+        self.working.send_replace(works);
         let due = now >= self.measure_at;
         let mut power = None;
         let mut measured = None;

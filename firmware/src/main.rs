@@ -116,13 +116,13 @@ fn simulate(board: &Board, socket: PathBuf) -> Result<()> {
     processes::panel(&socket).seal()?;
     runtime()?.block_on(async {
         let desk = Desk::of(simulated, None, Readiness::to_nobody());
-        let reports = desk.reports();
+        let (reports, working) = (desk.reports(), desk.working());
         let mut result = Ok(());
         let end = ended()?;
         let left = async {
             tokio::select! {
                 () = end => {}
-                left = terminal.run(&simulation, reports) => result = left,
+                left = terminal.run(&simulation, reports, working) => result = left,
             }
         };
         desk.run(Arc::new(Link::to(socket)), left).await;

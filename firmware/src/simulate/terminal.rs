@@ -49,6 +49,7 @@ impl Terminal {
         &self,
         simulation: &Simulation,
         reports: watch::Receiver<PanelReport>,
+        working: watch::Receiver<bool>,
     ) -> Result<()> {
         // SAFETY: standard input is open for as long as the process runs.
         let keys = unsafe { AsyncFd::register(io::stdin()) }.context("cannot wait for keys")?;
@@ -60,7 +61,7 @@ impl Terminal {
             tokio::select! {
                 _ = draws.tick() => {
                     let report = reports.borrow().clone();
-                    simulation.work(&report);
+                    simulation.work(*working.borrow(), &report);
                     let rows = tcgetwinsize(io::stdout()).map_or(0, |size| size.ws_row);
                     let picture = (rows, picture(simulation, &report, rows));
                     if picture != shown {
@@ -134,13 +135,8 @@ impl Simulation {
         }
     }
 
-    /// Has the engine's work warm the board.
-    fn work(&self, report: &PanelReport) {
-        let light = report.board.light.as_ref().map(|light| light.as_str());
-        let working = matches!(
-            light,
-            Some("reading" | "thinking" | "answering" | "too_hot")
-        );
+    /// Has the engine's work warm the board, whatever the light says meanwhile.
+    fn work(&self, working: bool, report: &PanelReport) {
         let share = 1.0 - f32::from(report.throttle.step()) / 4.0;
         self.state.borrow_mut().physics.work = if working { share } else { 0.0 };
     }
@@ -250,4 +246,35 @@ fn picture(simulation: &Simulation, report: &PanelReport, rows: u16) -> String {
     }
     // Clears what is left of longer ones, and of more.
     format!("\x1b[H{}\x1b[J", lines.join("\x1b[K\r\n") + "\x1b[K")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use cloister_program::panel::{Board, Throttle, Word};
+
+    use super::*;
+    use crate::board::{Machine, find};
+
+    #[test]
+    fn work_warms_the_board_and_rest_does_not_whatever_the_light_says() {
+        let root = tempfile::tempdir().unwrap();
+        let limits = find(&Machine::below(root.path()), None).unwrap().limits;
+        let simulation = Simulation::of("any", limits, PathBuf::new());
+        for light in ["broken", "too_hot", "private", "ready"] {
+            let report = PanelReport {
+                throttle: Throttle::try_from(1).unwrap(),
+                board: Board {
+                    light: Some(Word::new(light).unwrap()),
+                    ..Board::default()
+                },
+                ..PanelReport::default()
+            };
+            for (working, share) in [(true, 0.75), (false, 0.0)] {
+                simulation.work(working, &report);
+                assert_eq!(simulation.state.borrow().physics.work, share, "{light}");
+            }
+        }
+    }
 }
