@@ -3,6 +3,7 @@
 //! In: `/api/events`; reports that change. Out: the last word of `serve`, none while it is not there; `PUT /api/panel`,
 //! `POST /api/panel/stop`; answers to what the display is to show, and whether the engine computes. Must never take an old word for a new one: a `serve` that is silent for too long is not there.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -118,6 +119,8 @@ impl Heard {
 /// The way to `serve`.
 pub struct Link {
     socket: Socket,
+    /// Of this panel.
+    number: u64,
 }
 
 impl Link {
@@ -125,6 +128,7 @@ impl Link {
     pub fn to(socket: PathBuf) -> Self {
         Self {
             socket: Socket::at(socket),
+            number: RandomState::new().build_hasher().finish(),
         }
     }
 
@@ -175,7 +179,8 @@ impl Link {
             tokio::select! {
                 biased;
                 () = sleep_until(due) => {
-                    let body = serde_json::to_string(&wish).expect("a report serializes");
+                    let report = PanelReport { panel: self.number, ..wish.clone() };
+                    let body = serde_json::to_string(&report).expect("a report serializes");
                     match self.ask(Method::PUT, "/api/panel", body).await {
                         Ok(_) => said = Some((wish, Instant::now())),
                         // One that comes back hears all of it again.

@@ -27,6 +27,7 @@ pub fn report(
 ) -> PanelReport {
     let tenths = |figure: f64| (figure * 10.0).round() / 10.0;
     PanelReport {
+        panel: 0,
         private: outputs.private,
         throttle: Throttle::try_from(outputs.throttle.step()).expect("the steps are the same"),
         board: Board {

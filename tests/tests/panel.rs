@@ -95,7 +95,6 @@ fn the_privacy_switch_ends_what_runs_refuses_what_comes_and_outlives_a_restart()
     assert_eq!(serve.get("/health").status, 200, "private is not broken");
 
     // Nobody but the panel opens it again: neither who asks for others, nor the network, nor a restart.
-    let off = json!({"private": false}).to_string();
     let others = post_over_unix_as(&serve.socket(), "/api/panel/stop", "", "somebody");
     assert!(others.starts_with("HTTP/1.1 403"), "{others}");
     let stop = serve.post("/api/panel/stop", "");
@@ -106,8 +105,11 @@ fn the_privacy_switch_ends_what_runs_refuses_what_comes_and_outlives_a_restart()
         "privacy"
     );
 
-    let answer = put_over_unix(&serve.socket(), "/api/panel", &off);
-    assert_eq!(body(&answer)["private"], false);
+    // Nor a second panel, whose own switch is off, while the first one is there.
+    for (panel, switch, holds) in [(1, true, true), (2, false, true), (1, false, false)] {
+        let told = tell(&serve, &json!({"panel": panel, "private": switch}));
+        assert_eq!(told["private"], holds);
+    }
     until("the model is back", || {
         state(&serve)["model"].is_string().then_some(())
     });

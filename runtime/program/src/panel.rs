@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PanelReport {
+    /// A number of the panel's own, that tells two of them apart.
+    #[serde(default)]
+    pub panel: u64,
     /// Whether the privacy switch is on; none without a switch, and then nothing changes.
     #[serde(default)]
     pub private: Option<bool>,

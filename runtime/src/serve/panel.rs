@@ -4,9 +4,11 @@
 //! board's figures for who wants them. Must never take a wish from the network or from who asks for others; must never
 //! open what the privacy switch has closed, not even by a restart.
 
+mod told;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use axum::body::Bytes;
@@ -18,6 +20,7 @@ use cloister_engine::{Closed, Pace, Restraint};
 use cloister_program::panel::{Board, PanelReport, Throttle};
 use serde_json::{Map, Value, json};
 
+use self::told::Told;
 use super::api_error::ApiError;
 use super::ask::body;
 use super::fields::parsed;
@@ -25,9 +28,6 @@ use super::models::Models;
 use super::peer::{Peer, Users};
 use super::privacy::Ledger;
 use crate::access::{Access, Scope};
-
-/// A panel that has said nothing for so long is not there: its figures are old, and nobody cools by its word.
-const SILENT: Duration = Duration::from_secs(30);
 
 /// The file in the state folder that stands for as long as the privacy switch is on.
 const MARK: &str = "private";
@@ -41,9 +41,8 @@ pub struct Panel {
     door: Door,
     /// The users whose programs may speak as the panel.
     users: Users,
-    told: Mutex<Option<Told>>,
-    /// Held while the switch is obeyed, so that on and off do not overtake each other.
-    turning: Mutex<()>,
+    /// Held while a report is obeyed, so that on and off do not overtake each other.
+    told: Mutex<Told>,
 }
 
 /// How one gets in from outside, for who stands before the box.
@@ -54,11 +53,6 @@ pub struct Door {
     pub fingerprint: Option<String>,
     /// Where pairing codes are made.
     pub access: Access,
-}
-
-struct Told {
-    at: Instant,
-    board: Board,
 }
 
 impl Panel {
@@ -86,7 +80,6 @@ impl Panel {
             door,
             users,
             told: Mutex::default(),
-            turning: Mutex::default(),
         }
     }
 
@@ -110,29 +103,26 @@ impl Panel {
 
     /// What the board measures by the panel's word; none without a panel.
     pub fn board(&self) -> Option<Board> {
-        let told = self.told();
-        let fresh = told.as_ref().filter(|told| told.at.elapsed() < SILENT);
-        fresh.map(|told| told.board.clone())
+        self.told().board(Instant::now())
     }
 
-    /// Has the engine go on as fast as it can when the panel is gone: nobody would ever say so. The privacy switch
-    /// stays as it was.
+    /// Has the engine go on when the panel is gone, as nobody would ever say so: at half speed if it was slowed, for
+    /// the box may be as hot as it was. The privacy switch stays as it was.
     pub async fn outlive(&self) {
         loop {
-            tokio::time::sleep(SILENT / 6).await;
+            tokio::time::sleep(told::SILENT / 6).await;
             let mut told = self.told();
-            if told
-                .as_ref()
-                .is_some_and(|told| told.at.elapsed() >= SILENT)
-            {
-                tracing::warn!("the panel is silent: the engine is not slowed any more");
-                *told = None;
-                self.restraint.set_pace(Some(Pace::Full));
+            if let Some(throttle) = told.silenced(Instant::now()) {
+                tracing::warn!(
+                    "the panel is silent: the engine is slowed by {} of 4 steps until one is there",
+                    throttle.step()
+                );
+                self.restraint.set_pace(pace(throttle));
             }
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, Option<Told>> {
+    fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().expect("no panic while held")
     }
 
@@ -147,7 +137,6 @@ impl Panel {
 
     /// Does as the switch says.
     fn turn(self: &Arc<Self>, private: bool) -> anyhow::Result<()> {
-        let _turning = self.turning.lock().expect("no panic while held");
         let was = self.closed() == Some(Closed::Private);
         if private == was {
             return Ok(());
@@ -201,6 +190,17 @@ impl Panel {
     }
 }
 
+/// How fast the engine may go; not at all at the last step.
+fn pace(throttle: Throttle) -> Option<Pace> {
+    match throttle.step() {
+        0 => Some(Pace::Full),
+        1 => Some(Pace::ThreeQuarters),
+        2 => Some(Pace::Half),
+        3 => Some(Pace::Quarter),
+        _ => None,
+    }
+}
+
 /// Whole numbers without a fraction.
 fn number(figure: f64) -> Value {
     match figure.fract() == 0.0 && figure.abs() < 1e15 {
@@ -218,18 +218,13 @@ pub async fn tell(
 ) -> Result<Json<Value>, ApiError> {
     panel.check(&peer, &headers)?;
     let report: PanelReport = parsed(&body(&headers, bytes)?, "this is no report of a panel")?;
-    let turned = report.private.map(|private| panel.turn(private));
-    panel.restraint.set_pace(match report.throttle.step() {
-        0 => Some(Pace::Full),
-        1 => Some(Pace::ThreeQuarters),
-        2 => Some(Pace::Half),
-        3 => Some(Pace::Quarter),
-        _ => None,
-    });
-    *panel.told() = Some(Told {
-        at: Instant::now(),
-        board: report.board,
-    });
+    let turned = {
+        let mut told = panel.told();
+        let (private, throttle) = told.take(Instant::now(), report);
+        let turned = private.map(|private| panel.turn(private));
+        panel.restraint.set_pace(pace(throttle));
+        turned
+    };
     if let Some(Err(error)) = turned {
         tracing::error!("{error:#}");
         return Err(ApiError::failed(&format!("{error:#}")));
