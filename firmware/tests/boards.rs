@@ -76,6 +76,27 @@ fn a_raspberry_pi_is_bound_as_its_own_kernel_shows_it() {
 }
 
 #[test]
+fn an_older_raspberry_pi_keeps_below_where_its_firmware_slows_it() {
+    for names in [
+        "raspberrypi,4-model-b\0brcm,bcm2711\0",
+        "raspberrypi,3-model-b-plus\0",
+    ] {
+        let (_root, machine) = machine(&[
+            ("/proc/device-tree/compatible", names),
+            ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal"),
+            ("/sys/class/thermal/thermal_zone0/temp", "51234"),
+            ("/sys/devices/platform/soc/soc:firmware/get_throttled", "8"),
+        ]);
+        let mut board = find(&machine, None).unwrap();
+        assert_eq!(board.name, "raspberry-pi");
+        assert!(board.limits.limit < Celsius(80.0));
+        assert!(board.thermometers[0].on_die);
+        let soc = board.soc.as_mut().unwrap();
+        assert_eq!(soc.ask(|soc| soc.read()), Some(Ok(true)));
+    }
+}
+
+#[test]
 fn what_debians_kernel_lacks_on_a_raspberry_pi_is_said_and_not_pretended() {
     let (_root, machine) = machine(&[
         ("/sys/class/thermal/thermal_zone0/type", "cpu-thermal"),

@@ -1,4 +1,4 @@
-//! Raspberry Pi 5: its fan over hwmon, the firmware's throttled flags, GPIO of `pinctrl-rp1`.
+//! Raspberry Pi 3, 4 and 5: what their tables name, and the firmware's throttled flags.
 
 use cloister_control::device::{Fault, SocThrottle};
 

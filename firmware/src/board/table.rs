@@ -8,9 +8,13 @@ use super::devices::Devices;
 use super::{Bind, generic, jetson_orin, raspberry_pi};
 
 /// The tables, and what binds them; the last one is for every machine.
-const BOARDS: [(&str, Bind); 3] = [
+const BOARDS: [(&str, Bind); 4] = [
     (
         include_str!("../../boards/raspberry-pi-5.toml"),
+        raspberry_pi::bind,
+    ),
+    (
+        include_str!("../../boards/raspberry-pi.toml"),
         raspberry_pi::bind,
     ),
     (
