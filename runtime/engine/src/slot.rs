@@ -277,8 +277,12 @@ impl Work {
         };
         // Most of the time the model keeps to it by itself, and what all may be need not be found out. Drawing
         // again from what is allowed gives the same odds as drawing from that at first.
-        let fits = |token: &Token| grammar.allows(*token, model.is_end_of_generation(*token));
-        let token = match drawn.filter(fits) {
+        let mut fits = |token| grammar.allows(token, model.is_end_of_generation(token));
+        let fitting = match drawn.filter(|token| fits(*token)) {
+            Some(token) => Some(token),
+            None => self.sampler.draw_fitting(context, i, fits),
+        };
+        let token = match fitting {
             Some(token) => token,
             None => match grammar.allowed() {
                 Next::End => return Ok(None),

@@ -12,6 +12,9 @@ use super::{Context, Model, Token};
 use crate::sampling::Sampling;
 use crate::top_k::top_k;
 
+/// How many of the likeliest tokens are tried one by one: more than a grammar that allows much refuses of them.
+const TRIED: usize = 256;
+
 /// Draws the next token from the logits of a position.
 pub struct Sampler {
     chain: NonNull<sys::llama_sampler>,
@@ -96,22 +99,15 @@ impl Sampler {
         i: i32,
         allowed: Option<&[u32]>,
     ) -> Option<Token> {
-        let logits = context
-            .logits_of(i)
-            .expect("the batch asked for these logits");
+        let logits = logits(context, i);
         let masked = allowed.map(|words| masked(logits, words));
         let logits = masked.as_deref().unwrap_or(logits);
-        let entry = |(token, logit): (usize, f32)| sys::llama_token_data {
-            id: token as Token,
-            logit,
-            p: 0.0,
-        };
         let mut candidates: Vec<_> = match self.shown {
             Some(k) => {
                 let best = top_k(logits, k + self.never.len());
-                best.into_iter().map(entry).collect()
+                best.into_iter().map(candidate).collect()
             }
-            None => logits.iter().copied().enumerate().map(entry).collect(),
+            None => logits.iter().copied().enumerate().map(candidate).collect(),
         };
         candidates.retain(|candidate| !self.never.contains(&candidate.id));
         candidates.truncate(self.shown.unwrap_or(usize::MAX));
@@ -123,8 +119,31 @@ impl Sampler {
         }
         if candidates.is_empty() {
             // No logit is a number. Whatever is drawn is wrong; the first token is at least a token.
-            candidates.push(entry((0, 0.0)));
+            candidates.push(candidate((0, 0.0)));
         }
+        Some(self.select(&mut candidates))
+    }
+
+    /// What [`Sampler::draw`] draws from all tokens that `fit`, where the likeliest [`TRIED`] tell: then few need be tried.
+    ///
+    /// # Panics
+    /// When that token asked for no logits.
+    pub fn draw_fitting(
+        &mut self,
+        context: &mut Context,
+        i: i32,
+        mut fits: impl FnMut(Token) -> bool,
+    ) -> Option<Token> {
+        let shown = self.shown?;
+        let likeliest = top_k(logits(context, i), TRIED);
+        let fitting = likeliest.into_iter().map(candidate);
+        let fitting = fitting.filter(|one| !self.never.contains(&one.id) && fits(one.id));
+        let mut candidates: Vec<_> = fitting.take(shown).collect();
+        (candidates.len() == shown).then(|| self.select(&mut candidates))
+    }
+
+    /// Has the chain select one of these, of which there must be one.
+    fn select(&mut self, candidates: &mut [sys::llama_token_data]) -> Token {
         let mut array = sys::llama_token_data_array {
             data: candidates.as_mut_ptr(),
             size: candidates.len(),
@@ -137,7 +156,7 @@ impl Sampler {
             sys::llama_sampler_apply(self.chain.as_ptr(), &mut array);
             let selected = usize::try_from(array.selected).expect("the last sampler selects");
             assert!(selected < array.size, "the selected token is a candidate");
-            Some((*array.data.add(selected)).id)
+            (*array.data.add(selected)).id
         }
     }
 
@@ -145,6 +164,20 @@ impl Sampler {
     pub fn accept(&mut self, token: Token) {
         // SAFETY: the chain lives.
         unsafe { sys::llama_sampler_accept(self.chain.as_ptr(), token) }
+    }
+}
+
+fn logits(context: &mut Context, i: i32) -> &[f32] {
+    context
+        .logits_of(i)
+        .expect("the batch asked for these logits")
+}
+
+fn candidate((token, logit): (usize, f32)) -> sys::llama_token_data {
+    sys::llama_token_data {
+        id: token as Token,
+        logit,
+        p: 0.0,
     }
 }
 
