@@ -108,6 +108,9 @@ fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// Two threads carry the HTTP side; the cores belong to the model.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    // Each thread would have an arena of its own, up to eight for each core, and keep megabytes in it.
+    // SAFETY: it sets a number of the C library's.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) };
     Ok(tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -531,7 +531,15 @@ fn when_neither_model_loads_the_box_tries_again_with_the_next_request() {
         std::fs::remove_file(file).unwrap();
         std::fs::write(file, "no model").unwrap();
     }
+    // A file that is seen to be none drives nobody out.
     assert_eq!(serve.chat(&for_model("b", 2)).status, 500);
+    assert_eq!(serve.chat(&for_model("a", 2)).status, 200);
+    let unload = serve.post("/api/generate", r#"{"model": "a", "keep_alive": 0}"#);
+    assert_eq!(unload.json()["done_reason"], "unload", "{}", unload.body);
+    until("the model is gone", || {
+        (serve.get("/api/ps").json()["models"] == json!([])).then_some(())
+    });
+    assert_eq!(serve.chat(&for_model("a", 2)).status, 500);
     let health = serve.get("/health");
     assert_eq!(health.status, 503);
     assert!(health.body.contains("next request"), "{}", health.body);

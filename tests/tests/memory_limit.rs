@@ -69,11 +69,18 @@ fn what_does_not_fit_a_limit_is_refused_and_what_runs_goes_on() {
     }
     let options = ["--ctx", "512", "--slots", "2"];
     let serve = Serve::start_by(group.cloister(), folder.path(), &options);
+    let mut long = question("Count.", 450);
+    long["ignore_eos"] = json!(true);
+    let mut running = serve.open_chat_stream(&long);
+    running.next().expect("it begins");
     let mut large = question("Hi", 4);
     large["model"] = json!("large");
     let answer = serve.chat(&large);
     assert_eq!(answer.status, 400, "{}", answer.body);
     assert_eq!(answer.json()["error"]["code"], "insufficient_memory");
+    // It was not waited for, nor driven out for a model that cannot come.
+    assert_eq!(serve.metric("slots_busy"), 1.0);
+    drop(running);
     let said = answer.json()["error"]["message"]
         .as_str()
         .unwrap()

@@ -94,7 +94,7 @@ impl Embedder {
     pub fn load(path: &Path, options: &Options) -> Result<Self, LoadError> {
         let file = Gguf::open(path)?;
         let shape = Shape::of(&file, options);
-        let need = memory::check(&[(&file, shape.memory(options.kv_type))]);
+        let need = memory::check(&[(&file, shape.memory(options.kv_type))], 0);
         let need = need.map_err(|reason| LoadError::Memory {
             path: path.to_owned(),
             reason,

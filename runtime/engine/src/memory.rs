@@ -35,9 +35,9 @@ pub fn shape(
     }
 }
 
-/// Fails when running all of these, each in its context, takes more than is free. A model whose need is not known, and
-/// a machine that does not tell what it has, pass. Gives the need in bytes, where it is known.
-pub fn check(models: &[(&Gguf, ContextShape)]) -> Result<Option<u64>, String> {
+/// Fails when running all of these, each in its context, takes more than is free once `leaving` bytes have gone. A model
+/// whose need is not known, and a machine that does not tell what it has, pass. Gives the need in bytes, where it is known.
+pub fn check(models: &[(&Gguf, ContextShape)], leaving: u64) -> Result<Option<u64>, String> {
     let mut need = weights(0);
     for (file, context) in models {
         let one = match memory_need(&file.metadata, &file.tensors, *context) {
@@ -56,7 +56,8 @@ pub fn check(models: &[(&Gguf, ContextShape)]) -> Result<Option<u64>, String> {
         need.compute += one.compute;
         need.margin += one.margin;
     }
-    let Some(free) = free(Path::new("/")).filter(|free| need.total() > *free) else {
+    let free = free(Path::new("/")).map(|free| free.saturating_add(leaving));
+    let Some(free) = free.filter(|free| need.total() > *free) else {
         return Ok(Some(need.total()));
     };
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);

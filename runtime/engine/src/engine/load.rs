@@ -21,6 +21,17 @@ use crate::scheduler::Scheduler;
 use crate::speculation::MOST_DRAFTED;
 
 impl Engine {
+    /// Whether the GGUF file at `path` is sound and fits this machine, once what now takes `leaving` bytes has gone.
+    ///
+    /// # Errors
+    /// [`LoadError`], as [`Engine::load`] as far as it can be told from the file's header.
+    pub fn check(path: &Path, options: &Options, leaving: u64) -> Result<(), LoadError> {
+        let file = cloister_gguf::Gguf::open(path)?;
+        let draft_file = draft_file(&file, options)?;
+        check_memory(&file, draft_file.as_ref(), options, leaving)?;
+        Ok(())
+    }
+
     /// Checks and loads the GGUF file at `path` and starts its scheduler. Takes as long as reading
     /// the file's header and mapping its weights.
     ///
@@ -28,10 +39,8 @@ impl Engine {
     /// [`LoadError`]: no sound GGUF, an architecture llama.cpp does not know, no memory.
     pub fn load(path: &Path, options: &Options) -> Result<Self, LoadError> {
         let file = cloister_gguf::Gguf::open(path)?;
-        let draft_file = options.draft_model.as_deref();
-        let draft_file = draft_file.map(|path| DraftFile::open(path, &file));
-        let draft_file = draft_file.transpose()?;
-        let need = check_memory(&file, draft_file.as_ref(), options)?;
+        let draft_file = draft_file(&file, options)?;
+        let need = check_memory(&file, draft_file.as_ref(), options, 0)?;
         if let Some(rehearse) = options.rehearse {
             rehearse(path, options).map_err(LoadError::Rehearsal)?;
         }
@@ -139,6 +148,15 @@ impl Engine {
     }
 }
 
+/// The draft model's file, where there is one and it goes with `file`.
+fn draft_file(
+    file: &cloister_gguf::Gguf,
+    options: &Options,
+) -> Result<Option<DraftFile>, LoadError> {
+    let path = options.draft_model.as_deref();
+    path.map(|path| DraftFile::open(path, file)).transpose()
+}
+
 /// What stored prefixes of this model depend on. llama.cpp's state knows its own layout, but not the model.
 fn identity(path: &Path, options: &Options, n_ctx: u32) -> Result<Identity, LoadError> {
     let card = Card::read(path)?;
@@ -157,12 +175,13 @@ fn n_outputs(options: &Options) -> u32 {
     options.n_slots.max(MOST_DRAFTED as u32 + 1)
 }
 
-/// Fails when the model with its context does not fit this machine. Gives how many bytes it needs, where that
-/// is known.
+/// Fails when the model with its context does not fit this machine, of which `leaving` bytes will soon be free. Gives
+/// how many bytes it needs, where that is known.
 fn check_memory(
     file: &cloister_gguf::Gguf,
     draft: Option<&DraftFile>,
     options: &Options,
+    leaving: u64,
 ) -> Result<Option<u64>, LoadError> {
     let architecture = file
         .metadata
@@ -185,7 +204,7 @@ fn check_memory(
     if let Some(draft) = draft {
         models.push((&draft.file, DraftFile::shape(n_ctx, options.kv_type)));
     }
-    memory::check(&models).map_err(|reason| LoadError::Memory {
+    memory::check(&models, leaving).map_err(|reason| LoadError::Memory {
         path: file.path().to_owned(),
         reason,
     })

@@ -1,0 +1,174 @@
+//! One model goes and another one comes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use cloister_engine::id_of as id;
+use cloister_engine::{Client, Engine, LoadError, Options};
+use tokio::sync::watch;
+
+use super::{DEFAULT, LATEST, MAX_EXCHANGES, Models};
+use crate::serve::api_error::ApiError;
+use crate::serve::idle::Stay;
+use crate::serve::{loading, templates};
+
+impl Models {
+    /// As [`Models::engine`], for `client`, who wants the model to stay so long afterwards.
+    pub async fn engine_for(
+        self: &Arc<Self>,
+        name: Option<&str>,
+        client: &Client,
+        stay: Option<Stay>,
+    ) -> Result<Arc<Engine>, ApiError> {
+        let engine = self.engine(name).await?;
+        self.idle.asked(client, stay);
+        Ok(engine)
+    }
+
+    /// The engine that answers for `name`. Exchanges the loaded model when another one of the folder
+    /// is asked for by its name: first it finishes what it has begun. Who asks meanwhile waits in turn.
+    pub async fn engine(self: &Arc<Self>, name: Option<&str>) -> Result<Arc<Engine>, ApiError> {
+        self.check_open()?;
+        let name = name.map(|name| name.strip_suffix(LATEST).unwrap_or(name));
+        let wanted = name.filter(|name| *name != DEFAULT);
+        let fits = |engine: &Arc<Engine>| {
+            engine.runs() && wanted.is_none_or(|wanted| engine.info().id == wanted)
+        };
+        let idle = self.exchanges.available_permits() == MAX_EXCHANGES;
+        if let Some(engine) = self.current().filter(fits).filter(|_| idle) {
+            return Ok(engine);
+        }
+        let mut file = wanted.map(|wanted| self.file(wanted)).transpose()?;
+        if self.last().is_none() {
+            if !self.rests.load(Ordering::Relaxed) {
+                return Err(ApiError::unavailable("the model is being loaded"));
+            }
+            // None of them answered when the box was started.
+            file = file
+                .or(self.file_that(false).await?)
+                .or(Some(self.file(DEFAULT)?));
+        }
+        if let Some(file) = &file
+            && self.embeds(file).await
+        {
+            let message = format!(
+                "{} embeds and does not answer: ask another model, or /v1/embeddings",
+                id(file)
+            );
+            return Err(ApiError::unsupported("model", message));
+        }
+        let Ok(turn) = self.exchanges.clone().try_acquire_owned() else {
+            return Err(ApiError::unavailable(
+                "too many requests wait for another model to be loaded",
+            ));
+        };
+        // A task of its own: who asked may go away, and the exchange must still come to its end.
+        let models = Arc::clone(self);
+        let exchange = tokio::spawn(async move {
+            let _turn = turn;
+            models.exchange(file).await
+        });
+        exchange.await.expect("an exchange does not panic")
+    }
+
+    /// Loads `file`, or without one whatever was loaded last, unless it is loaded.
+    async fn exchange(&self, file: Option<PathBuf>) -> Result<Arc<Engine>, ApiError> {
+        let _loading = self.loading.lock().await;
+        // It may have been closed while this waited.
+        self.check_open()?;
+        let back = self.last();
+        let Some(file) = file.or_else(|| back.clone()) else {
+            return Err(ApiError::unavailable("the model is being loaded"));
+        };
+        let loaded = |engine: &Arc<Engine>| engine.runs() && engine.info().path == file;
+        if let Some(engine) = self.current().filter(loaded) {
+            return Ok(engine);
+        }
+        if let Some(loaded) = self.current() {
+            // What cannot come drives nobody out.
+            let (path, options) = (file.clone(), self.options.clone());
+            let leaving = loaded.info().memory;
+            drop(loaded);
+            let check = move || Engine::check(&path, &options, leaving);
+            let checked = tokio::task::spawn_blocking(check).await;
+            let checked = checked.expect("a check does not panic");
+            checked.map_err(|error| ApiError::from(&error))?;
+        }
+        self.drain().await;
+        match (self.load(file.clone()).await, back) {
+            (Ok(engine), _) => Ok(engine),
+            (Err(error), back) => {
+                // Better the model that worked than none.
+                if let Some(back) = back.filter(|back| *back != file)
+                    && let Err(error) = self.load(back).await
+                {
+                    tracing::error!("{error}");
+                }
+                Err((&error).into())
+            }
+        }
+    }
+
+    /// Loads one file that answers after the other, and has each stay for as long as `work` takes.
+    pub async fn with_each<F>(&self, mut work: impl FnMut(Arc<Engine>) -> F) -> anyhow::Result<()>
+    where
+        F: Future<Output = anyhow::Result<()>>,
+    {
+        for file in self.files()? {
+            if self.embeds(&file).await {
+                continue;
+            }
+            let _loading = self.loading.lock().await;
+            self.drain().await;
+            work(self.load(file).await?).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads the first model that answers; where none does, the first that embeds. Gives its name and what it can do.
+    pub async fn load_first(&self) -> anyhow::Result<(String, String)> {
+        let _loading = self.loading.lock().await;
+        let mut files = self.files()?;
+        anyhow::ensure!(!files.is_empty(), "there is no model");
+        let first = files.swap_remove(0);
+        let answers = self.file_that(false).await.ok().flatten();
+        if let (None, true) = (&answers, self.embeds(&first).await) {
+            self.rests.store(true, Ordering::Relaxed);
+            let info = self.embedders.get(&first).await?.info().clone();
+            return Ok((
+                info.id,
+                format!("it embeds texts of up to {} tokens", info.n_ctx),
+            ));
+        }
+        let engine = self.load(answers.unwrap_or(first)).await?;
+        let info = engine.info();
+        Ok((
+            info.id.clone(),
+            format!("{} slots of {} tokens", info.n_slots, info.n_ctx),
+        ))
+    }
+
+    async fn load(&self, file: PathBuf) -> Result<Arc<Engine>, LoadError> {
+        self.rests.store(false, Ordering::Relaxed);
+        let (progress, share) = watch::channel(0.0);
+        let options = Options {
+            progress: Some(progress),
+            counted: self.stats(),
+            ..self.options.clone()
+        };
+        let (path, name) = (file.clone(), id(&file));
+        let mut loading = tokio::task::spawn_blocking(move || Engine::load(&path, &options));
+        let loaded = tokio::select! {
+            loaded = &mut loading => loaded,
+            never = loading::show(&name, share) => never,
+        };
+        let engine = Arc::new(loaded.expect("loading does not panic")?);
+        *self.stats.write().expect("no panic while held") = Some(engine.stats());
+        *self.current.write().expect("no panic while held") = Some(engine.clone());
+        *self.last.write().expect("no panic while held") = Some(file);
+        self.idle.loaded();
+        templates::store_all(&engine, self.templates.clone());
+        Ok(engine)
+    }
+}
