@@ -67,16 +67,6 @@ impl Source {
     fn from_gguf(gguf: Gguf) -> Result<Source> {
         let path = gguf.path().to_owned();
         check_architecture(&path, gguf.require_str("general.architecture")?)?;
-        if gguf
-            .metadata
-            .u64("split.count")
-            .is_some_and(|count| count > 1)
-        {
-            bail!(
-                "{}: one part of a split model; merge the parts first",
-                path.display()
-            );
-        }
         let tensors = gguf.tensors.iter();
         let tensors = tensors
             .map(|t| SourceTensor {

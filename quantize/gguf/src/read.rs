@@ -22,6 +22,9 @@ pub const MAX_HEADER_BYTES: u64 = 512 << 20;
 /// Longest tensor name in bytes, ggml's `GGML_MAX_NAME` less its closing zero.
 const MAX_TENSOR_NAME: usize = 63;
 
+/// llama.cpp compares and reads these as C strings: behind a zero, it and this reader would see different files.
+const NUL: &str = "has a zero byte in a name or text";
+
 /// An open GGUF file whose header has been read and found sound.
 #[derive(Debug)]
 pub struct Gguf {
@@ -42,9 +45,10 @@ pub struct Gguf {
 }
 
 impl Gguf {
-    /// Opens a whole file: header sound, all tensor data there.
+    /// Opens a whole model: header sound, all tensor data there and in this file.
     pub fn open(path: &Path) -> Result<Gguf> {
         let gguf = Gguf::open_header(path)?;
+        check_alone(&gguf.metadata, path)?;
         gguf.check_data()?;
         Ok(gguf)
     }
@@ -218,6 +222,21 @@ fn alignment(metadata: &Metadata, path: &Path) -> Result<u64> {
     })
 }
 
+/// A part of a split model is refused: llama.cpp opens the others by itself, and nobody would have checked them.
+fn check_alone(metadata: &Metadata, path: &Path) -> Result<()> {
+    const KEY: &str = "split.count";
+    match metadata.get(KEY) {
+        None => Ok(()),
+        Some(count) if count.as_u64().is_some_and(|count| count <= 1) => Ok(()),
+        Some(_) => Err(Error::Key {
+            path: path.to_owned(),
+            key: KEY.to_owned(),
+            problem: "one part of a split model; merge the parts first (llama-gguf-split --merge)"
+                .to_owned(),
+        }),
+    }
+}
+
 /// Tensors must start aligned, stay below 2^63 and not overlap.
 fn check_places(
     tensors: &[TensorInfo],
@@ -344,6 +363,9 @@ impl<R: Read> HeaderReader<'_, R> {
                 path: self.path.to_owned(),
                 problem: format!("{reading} is not UTF-8"),
             })?;
+            if key.contains('\0') {
+                return Err(self.key_error(&key.replace('\0', "\\0"), NUL.into()));
+            }
             let type_number = self.u32(&key)?;
             let value = self.value(&key, type_number)?;
             if !seen.insert(key.clone()) {
@@ -367,10 +389,11 @@ impl<R: Read> HeaderReader<'_, R> {
                 let byte = self.bytes::<1>(key)?[0];
                 Value::Bool(self.bool(key, byte)?)
             }
-            8 => Value::String(
-                String::from_utf8(self.string(key)?)
-                    .map_err(|_| self.key_error(key, "its string is not UTF-8".into()))?,
-            ),
+            8 => match String::from_utf8(self.string(key)?) {
+                Ok(text) if text.contains('\0') => return Err(self.key_error(key, NUL.into())),
+                Ok(text) => Value::String(text),
+                Err(_) => return Err(self.key_error(key, "its string is not UTF-8".into())),
+            },
             9 => Value::Array(self.array(key)?),
             10 => Value::U64(self.u64(key)?),
             11 => Value::I64(i64::from_le_bytes(self.bytes(key)?)),
@@ -455,13 +478,20 @@ impl<R: Read> HeaderReader<'_, R> {
             let name = String::from_utf8_lossy(&self.string(&reading)?).into_owned();
             let fail = |problem: String| Error::Tensor {
                 path: self.path.to_owned(),
-                tensor: name.chars().take(MAX_TENSOR_NAME).collect(),
+                tensor: name
+                    .replace('\0', "\\0")
+                    .chars()
+                    .take(MAX_TENSOR_NAME)
+                    .collect(),
                 problem,
             };
             if name.is_empty() || name.len() > MAX_TENSOR_NAME || name.contains('\u{fffd}') {
                 return Err(fail(format!(
                     "a name is 1 to {MAX_TENSOR_NAME} bytes of UTF-8"
                 )));
+            }
+            if name.contains('\0') {
+                return Err(fail(NUL.into()));
             }
             if !seen.insert(name.clone()) {
                 return Err(fail("appears twice".into()));

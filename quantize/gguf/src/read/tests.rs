@@ -190,6 +190,49 @@ fn keys_and_tensors_may_not_appear_twice() {
 }
 
 #[test]
+fn names_that_a_c_string_would_cut_are_refused() {
+    for (from, to) in [
+        ("a.f32", "a.f\02"),
+        ("output_norm.weight", "output\0norm.weight"),
+    ] {
+        let line = refusal(&patched(&name(from), &name(to)));
+        assert!(
+            line.contains("zero byte") && !line.contains('\0'),
+            "{line:?}"
+        );
+    }
+    let value = refusal(&patched(
+        b"\x05\0\0\0\0\0\0\0llama",
+        b"\x05\0\0\0\0\0\0\0lla\0a",
+    ));
+    assert!(
+        value.contains("general.architecture") && value.contains("zero byte"),
+        "{value}"
+    );
+}
+
+#[test]
+fn a_part_of_a_split_model_is_no_whole_model_however_it_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m-00001-of-00002.gguf");
+    let opened = |count: Value| {
+        let (mut metadata, tensors) = sample();
+        metadata.set("split.count", count);
+        let mut writer = Writer::create(&path, &metadata, tensors).unwrap();
+        writer.write(&[0; 54]).unwrap();
+        writer.write(&[0; 20]).unwrap();
+        writer.finish().unwrap();
+        Gguf::open_header(&path).unwrap();
+        Gguf::open(&path).map_err(|error| error.to_string())
+    };
+    opened(Value::U16(1)).unwrap();
+    for parts in [Value::U16(2), Value::I16(-1), Value::F32(2.0)] {
+        let line = opened(parts).unwrap_err();
+        assert!(line.contains("merge the parts"), "{line}");
+    }
+}
+
+#[test]
 fn an_alignment_must_be_a_power_of_two() {
     let mut right = name("general.alignment");
     right.extend([4, 0, 0, 0, 64, 0, 0, 0]);
