@@ -292,6 +292,65 @@ fn a_shape_that_cannot_be_held_is_refused_by_name() {
     assert_eq!(serve.chat(&question("Hi", 2)).status, 200);
 }
 
+/// Rules or definitions of which each leads to the next one, about so many bytes of them.
+fn chain(bytes: usize, link: impl Fn(usize) -> String, last: impl Fn(usize) -> String) -> String {
+    let mut links = String::new();
+    let ends = (0..).find(|i| {
+        links += &link(*i);
+        links.len() >= bytes
+    });
+    links + &last(ends.expect("it ends") + 1)
+}
+
+#[test]
+fn a_shape_that_leads_ever_deeper_ends_nobody() {
+    let serve = Serve::start(&smollm2(), &["--ctx", "512"]);
+    let gbnf = chain(
+        60_000,
+        |i| format!("r{i} ::= r{}\n", i + 1),
+        |i| format!("r{i} ::= \"x\""),
+    );
+    let lark = chain(
+        60_000,
+        |i| format!("r{i}: r{}\n", i + 1),
+        |i| format!("r{i}: \"x\""),
+    );
+    let definitions = chain(
+        200_000,
+        |i| format!(r##""d{i}": {{"$ref": "#/$defs/d{}"}},"##, i + 1),
+        |i| format!(r#""d{i}": {{"type": "integer"}}"#),
+    );
+    let definitions: Value = serde_json::from_str(&format!("{{{definitions}}}")).unwrap();
+    for (format, refused) in [
+        (
+            grammar("gbnf", &format!("root ::= \"a\"{}", "*".repeat(60_000))),
+            Some("64 signs"),
+        ),
+        (
+            grammar("gbnf", &format!("root ::= r0\n{gbnf}")),
+            Some("regex"),
+        ),
+        (grammar("lark", &format!("start: r0\n{lark}")), None),
+        (grammar("regex", &"(".repeat(60_000)), Some("regex")),
+        (grammar("gbnf", &"# \n".repeat(30_000)), Some("90000 bytes")),
+        (
+            schema(json!({"$ref": "#/$defs/d0", "$defs": definitions})),
+            None,
+        ),
+    ] {
+        let answer = serve.chat(&shaped("Hi", 4, format));
+        match refused {
+            None => assert_eq!(answer.status, 200, "{}", answer.body),
+            Some(why) => {
+                assert_eq!(answer.status, 400, "{}", answer.body);
+                let error = &answer.json()["error"];
+                let said = error["message"].as_str().unwrap();
+                assert!(said.contains(why) && said.len() < 1000, "{said}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_shape_that_nothing_can_have_is_refused_before_a_prompt_is_read_for_it() {
     let serve = Serve::start(&smollm2(), &["--ctx", "512"]);

@@ -96,7 +96,9 @@ pub struct Engine {
     longest_token: usize,
     /// What no message may write.
     control: ControlTokens,
+    /// Held by who tokenizes, and by who compiles a grammar, so that each takes one core at most.
     tokenizing: Mutex<()>,
+    compiling: Mutex<()>,
     /// Made when the first request asks for one.
     grammars: OnceLock<Grammars>,
     inbox: Option<std::sync::mpsc::Sender<Incoming>>,
@@ -149,9 +151,9 @@ impl Engine {
     /// # Errors
     /// [`ShapeError`]: what of it is wrong or not supported.
     pub fn grammar(&self, shape: &Shape) -> Result<Grammar, ShapeError> {
-        // One core at most, as for tokenizing.
+        // One core at most.
         let _turn = self
-            .tokenizing
+            .compiling
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let make = || Grammars::new(self.model.clone());

@@ -21,6 +21,19 @@ use gbnf::Converted;
 /// character, which takes more; with a vocabulary of 150,000 it is still a fraction of a second.
 const GBNF_ITEMS: usize = 5_000_000;
 
+/// Longest schema, in bytes: the tools of a large house take a quarter of it.
+const MAX_SCHEMA: usize = 1 << 18;
+
+/// Longest expression or grammar, in bytes. Some take the square of their length in time: at most some seconds, then.
+const MAX_GRAMMAR: usize = 1 << 16;
+
+/// Stack on which a shape is compiled: rules and references may lead into each other for as long as the shape is, which took up
+/// to a tenth of this. The kernel gives as much of it as is used.
+const STACK: usize = 1 << 30;
+
+/// Longest reason that is told, in characters: some hold the whole grammar.
+const MAX_REASON: usize = 400;
+
 /// Why an answer cannot be held to a shape.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{0}")]
@@ -66,6 +79,30 @@ impl Grammars {
     /// # Errors
     /// Something in it is not supported, or wrong, or so much that it would take too long.
     pub fn compile(&self, shape: &Shape) -> Result<Grammar, ShapeError> {
+        let (bytes, most) = match shape {
+            Shape::JsonSchema(schema) => (schema.to_string().len(), MAX_SCHEMA),
+            Shape::Regex(text) | Shape::Lark(text) | Shape::Gbnf(text) => (text.len(), MAX_GRAMMAR),
+        };
+        if bytes > most {
+            return Err(ShapeError(format!(
+                "it has {bytes} bytes, and may have {most}: say less"
+            )));
+        }
+        std::thread::scope(|scope| {
+            let deep = std::thread::Builder::new().stack_size(STACK);
+            let compiling = deep.spawn_scoped(scope, || self.compile_deep(shape));
+            let compiled = compiling.map(|compiling| compiling.join());
+            // It catches its own panics from here on; compiling does not.
+            match compiled {
+                Ok(Ok(compiled)) => compiled,
+                Ok(Err(_)) => Err(ShapeError::new("it cannot be compiled")),
+                Err(error) => Err(ShapeError(format!("no room to compile it: {error}"))),
+            }
+        })
+    }
+
+    /// As [`Grammars::compile`]; it may recurse as deep as the shape is long.
+    fn compile_deep(&self, shape: &Shape) -> Result<Grammar, ShapeError> {
         let mut limits = self.0.limits().clone();
         let grammar = match shape {
             Shape::JsonSchema(schema) => TopLevelGrammar::from_json_schema(spaced(schema.clone())),
@@ -81,19 +118,17 @@ impl Grammars {
         };
         let init = llguidance::api::GrammarInit::Serialized(grammar);
         let logger = Logger::new(0, 0);
-        // It catches its own panics from here on; compiling does not.
-        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let parser = self
-                .0
-                .create_parser_from_init_ext(init, logger, capabilities(), limits)
-                .map_err(|error| refusal::of_error(&error.to_string()))?;
-            match endless::rules(parser.parser.grammar()) {
-                Some(rules) => Err(refusal::of_endless(shape, &rules)),
-                None => Ok(Matcher::new(Ok(parser))),
-            }
-        }));
-        let made = made.unwrap_or_else(|_| Err("it cannot be compiled".to_owned()));
-        let mut grammar = Grammar(made.map_err(ShapeError)?);
+        let parser = self
+            .0
+            .create_parser_from_init_ext(init, logger, capabilities(), limits)
+            .map_err(|error| {
+                let reason = refusal::of_error(&error.to_string());
+                ShapeError(reason.chars().take(MAX_REASON).collect())
+            })?;
+        if let Some(rules) = endless::rules(parser.parser.grammar()) {
+            return Err(ShapeError(refusal::of_endless(shape, &rules)));
+        }
+        let mut grammar = Grammar(Matcher::new(Ok(parser)));
         // What is stuck at its beginning had better say so before a prompt is read.
         match grammar.allowed() {
             Next::Broken(reason) => Err(ShapeError(reason)),

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use self::batch::{FIRST_SLICE, Planned, slice_at};
+use self::batch::{FIRST_SLICE, Planned, lone_slice_at, slice_at};
 use crate::draft_model::DraftModel;
 use crate::engine::{Options, Stats};
 use crate::error::GenerateError;
@@ -35,8 +35,11 @@ pub const OWED: f64 = 1.35;
 /// How often speeds are published while tokens flow.
 const STATS_EVERY: Duration = Duration::from_secs(1);
 
-/// The longest rest between two batches: a die cools within seconds.
-const LONGEST_REST: Duration = Duration::from_secs(2);
+/// The longest rest between two batches: what the longest of them wants at the slowest pace.
+const LONGEST_REST: Duration = Duration::from_secs(15);
+
+/// How often a rest looks whether it is still wanted.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(1);
 
 /// What comes to the scheduler.
 pub enum Incoming {
@@ -83,8 +86,9 @@ pub struct Scheduler {
     draft_model: Option<DraftModel>,
     /// Time that running answers are owed before the next slice of a prompt.
     owed: Duration,
-    /// Prompt tokens of the next slice beside running answers.
+    /// Prompt tokens of the next slice beside running answers, and of one that has the engine for itself.
     slice: usize,
+    lone_slice: usize,
 }
 
 /// Tokens generated since speeds were published last.
@@ -126,6 +130,7 @@ impl Scheduler {
             draft_model: None,
             owed: Duration::ZERO,
             slice: FIRST_SLICE,
+            lone_slice: FIRST_SLICE,
             inbox,
             tests: Vec::new(),
             waiting,
@@ -240,9 +245,14 @@ impl Scheduler {
             self.context.set_threads(threads);
             self.computing = threads;
         }
-        if share < 1.0 {
-            self.restraint
-                .pause(took.mul_f64(1.0 / share - 1.0).min(LONGEST_REST));
+        let until = Instant::now() + took.mul_f64(1.0 / share - 1.0).min(LONGEST_REST);
+        let wanted = || self.restraint.pace() == pace && !self.stopping.load(Ordering::Relaxed);
+        while wanted() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            self.restraint.pause(left.min(LOOK_UP_EVERY));
         }
     }
 
@@ -286,6 +296,7 @@ impl Scheduler {
                 if prefill > 0 {
                     let speed = prefill as f64 / took.as_secs_f64();
                     self.slice = slice_at(speed);
+                    self.lone_slice = lone_slice_at(speed);
                     self.stats.send_modify(|stats| {
                         stats.prefill_per_second = speed;
                         stats.prompt_tokens += prefill as u64;

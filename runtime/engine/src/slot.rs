@@ -1,6 +1,6 @@
 //! A slot: one sequence of the KV cache, and the request that it works on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -17,6 +17,9 @@ use crate::restraint::Restraint;
 use crate::speculation::{Chance, Costs, Drafter, MOST_DRAFTED};
 use crate::text_pipeline::{Said, TextPipeline};
 use crate::tools::Hold;
+
+/// How long tokens may be tried one by one before all that may come is found out: others wait meanwhile.
+const TRYING: Duration = Duration::from_millis(10);
 
 /// One sequence of the KV cache. Keeps its tokens after a request, so that the next turn of the same
 /// conversation need not compute them again.
@@ -280,7 +283,11 @@ impl Work {
         let mut fits = |token| grammar.allows(token, model.is_end_of_generation(token));
         let fitting = match drawn.filter(|token| fits(*token)) {
             Some(token) => Some(token),
-            None => self.sampler.draw_fitting(context, i, fits),
+            None => {
+                let until = Instant::now() + TRYING;
+                let fits = |token| Instant::now() < until && fits(token);
+                self.sampler.draw_fitting(context, i, fits)
+            }
         };
         let token = match fitting {
             Some(token) => token,

@@ -133,6 +133,7 @@ impl Engine {
             longest_token: model.longest_token().max(1),
             control: ControlTokens::new(model.control_tokens()),
             tokenizing: Mutex::new(()),
+            compiling: Mutex::new(()),
             grammars: OnceLock::new(),
             model,
             template,

@@ -11,6 +11,9 @@ use crate::slot::Slot;
 /// it is not known yet how long they take.
 const SLICE: Duration = Duration::from_millis(150);
 pub const FIRST_SLICE: usize = 64;
+/// How long a slice may take that keeps nobody waiting: watchdogs see that the engine moves, and whoever wants it slower is
+/// heard, only between two of them.
+const LONE_SLICE: Duration = Duration::from_secs(5);
 /// Fewer tokens at a time are not worth it, and more fill no larger part of a matrix.
 const SLICES: std::ops::RangeInclusive<usize> = 16..=512;
 /// ggml computes the attention of so many tokens at a time in tiles, and that of fewer at half the speed.
@@ -63,6 +66,7 @@ impl Scheduler {
         if answering > 0 || self.restraint.pace() > Pace::Full {
             room = room.min(self.slice);
         } else {
+            room = room.min(self.lone_slice);
             self.owed = Duration::ZERO;
         }
         for i in 0..self.slots.len() {
@@ -124,9 +128,26 @@ pub fn slice_at(speed: f64) -> usize {
     tokens.clamp(*SLICES.start(), *SLICES.end())
 }
 
+/// Tokens of the next slice that has the engine for itself, where prompts are read at `speed`.
+pub fn lone_slice_at(speed: f64) -> usize {
+    let tokens = (speed * LONE_SLICE.as_secs_f64()) as usize;
+    let tokens = match tokens {
+        TILE.. => tokens / TILE * TILE,
+        _ => tokens,
+    };
+    tokens.max(*SLICES.start())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_slice_of_a_slow_machine_takes_longer_than_a_watchdog_waits() {
+        for (speed, tokens) in [(2.0, 16), (4.0, 20), (40.0, 192), (700.0, 3456)] {
+            assert_eq!(lone_slice_at(speed), tokens, "{speed} tokens per second");
+        }
+    }
 
     #[test]
     fn slices_are_whole_tiles_where_a_tile_does_not_take_too_long() {

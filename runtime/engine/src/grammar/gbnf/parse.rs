@@ -10,7 +10,7 @@ use super::super::ShapeError;
 /// Most times that something may be repeated by number, as in llama.cpp.
 const MAX_TIMES: u32 = 2000;
 
-/// Parentheses inside of each other.
+/// Parentheses inside of each other, and signs of repetition behind each other.
 const MAX_DEPTH: usize = 64;
 
 /// A part of a rule.
@@ -154,6 +154,7 @@ impl<'a> Parser<'a> {
 
     fn sequence(&mut self, nested: bool) -> Result<Node> {
         let mut items: Vec<Node> = Vec::new();
+        let mut repeats = 0;
         loop {
             let item = match self.peek() {
                 Some('"') => self.literal()?,
@@ -173,6 +174,12 @@ impl<'a> Parser<'a> {
                     Node::Rule(self.number_of(name))
                 }
                 Some('*' | '+' | '?' | '{') => {
+                    repeats += 1;
+                    if repeats > MAX_DEPTH {
+                        return Err(self.wrong(&format!(
+                            "there may be {MAX_DEPTH} signs of repetition behind each other"
+                        )));
+                    }
                     let (least, most) = self.times(nested)?;
                     let Some(item) = items.pop() else {
                         return Err(self.wrong("*, +, ? or { must follow what is to be repeated"));
@@ -181,6 +188,9 @@ impl<'a> Parser<'a> {
                 }
                 _ => return Ok(Node::Sequence(items)),
             };
+            if !matches!(item, Node::Repeat(..)) {
+                repeats = 0;
+            }
             items.push(item);
             self.space(nested);
         }
