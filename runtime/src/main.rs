@@ -1,4 +1,4 @@
-//! `cloister`: the private AI box. `up` starts everything one machine needs, `serve` answers over
+//! `cloister`: the private AI box. `up` starts everything one machine needs, `broker` its Mosquitto alone, `serve` answers over
 //! HTTP, `warm` prepares it, `pair` and `keys` say who may ask from the network, `bench` times the model. There is no network client in this program's tree.
 
 // A reader that goes away must not end a program; `output::print` lets it go.
@@ -30,6 +30,8 @@ struct Cli {
 enum Command {
     /// Start a broker, the engine and the MQTT bridge on this machine.
     Up(up::UpArgs),
+    /// Become the Mosquitto that `up` starts, where systemd starts the parts.
+    Broker(up::broker::BrokerArgs),
     /// Answer over HTTP, on a TCP port and on a Unix socket.
     Serve(serve::ServeArgs),
     /// Store what the model makes of templates, so that no request waits for it.
@@ -75,6 +77,7 @@ fn main() -> std::process::ExitCode {
     tracing::subscriber::set_global_default(log).expect("there is no other log");
     let result = match cli.command {
         Command::Up(args) => one_thread().and_then(|rt| rt.block_on(up::run(args))),
+        Command::Broker(args) => up::broker::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Warm(args) => serve::warm(args.serve, &args.files),
         Command::Pair(args) => access::commands::pair(&args),

@@ -5,6 +5,7 @@
 //! how to talk to them. When one ends, or a signal asks for it, all end.
 //! Must never speak HTTP or MQTT itself, and must never leave a child behind, even when killed.
 
+pub mod broker;
 mod children;
 mod endpoints;
 pub mod home_network;

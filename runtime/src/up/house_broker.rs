@@ -1,6 +1,6 @@
 //! The broker's second listener: for the house, by TLS, with a login.
 //!
-//! In: the state folder and the box's certificate. Out: what Mosquitto needs to know of it. What the house may do there
+//! In: the state folder, the box's certificate and a port. Out: what Mosquitto needs to know of it. What the house may do there
 //! is said in [`super::rights`].
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::{logins, rights};
 
 /// Where clients look first.
-const USUAL_PORT: u16 = 8883;
+pub const USUAL_PORT: u16 = 8883;
 
 /// The listener for the house.
 pub struct HouseBroker {
@@ -28,13 +28,13 @@ impl HouseBroker {
     ///
     /// # Errors
     /// One of the folders cannot be read or written.
-    pub fn prepare(state: &Path, certificate: &Path) -> Result<Self> {
+    pub fn prepare(state: &Path, certificate: &Path, port: u16) -> Result<Self> {
         let read = |name: &str| {
             let file = certificate.join(name);
             std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
         };
         Ok(Self {
-            port: free_port()?,
+            port,
             login: logins::kept(state, "mqtt-login", rights::HOUSE)?,
             files: [
                 ("certfile", read("cert.pem")?),
@@ -44,7 +44,8 @@ impl HouseBroker {
     }
 }
 
-fn free_port() -> Result<u16> {
+/// The usual port if nobody listens there, else any free one.
+pub fn free_port() -> Result<u16> {
     let usual = TcpListener::bind((Ipv4Addr::UNSPECIFIED, USUAL_PORT));
     let listener = usual.or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)));
     let address = listener.and_then(|listener| listener.local_addr());

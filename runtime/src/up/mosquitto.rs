@@ -19,10 +19,10 @@ use super::rights::{self, Rights};
 
 /// Where clients look first, and the port next to it: Debian's package starts a Mosquitto of its own, and
 /// automations need a port that stays the same.
-const USUAL_PORTS: [u16; 2] = [1883, 1884];
+pub const USUAL_PORTS: [u16; 2] = [1883, 1884];
 
 /// The first of the usual ports where nobody listens, else any free one.
-fn choose_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     // A broker may listen on another address alone; a client told `localhost` might find that one.
     let free = |port: &u16| {
         [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED]
@@ -56,13 +56,18 @@ impl OwnBroker {
     /// With the login of the bridge, made if there is none.
     ///
     /// # Errors
-    /// The state folder cannot be written; Mosquitto's programs are missing; no port is free.
-    pub fn prepare(state: &Path, rights: &Rights, house: Option<HouseBroker>) -> Result<Self> {
+    /// The state folder cannot be written; Mosquitto's programs are missing.
+    pub fn prepare(
+        state: &Path,
+        rights: &Rights,
+        house: Option<HouseBroker>,
+        port: u16,
+    ) -> Result<Self> {
         let login = logins::kept(state, "bridge-login", rights::BRIDGE)?;
         let all = [Some(&login), house.as_ref().map(|house| &house.login)];
         let all: Vec<&Path> = all.into_iter().flatten().map(PathBuf::as_path).collect();
         Ok(Self {
-            port: choose_port()?,
+            port,
             files: [
                 ("password_file", logins::hashed(state, &all)?),
                 ("acl_file", rights.text().into_bytes()),

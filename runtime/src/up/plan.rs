@@ -10,14 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use cloister_program::config_file;
 use cloister_program::node::Node;
-use cloister_program::topics;
 
 use super::UpArgs;
 use super::endpoints::Entrance;
-use super::house_broker::HouseBroker;
-use super::mosquitto::OwnBroker;
+use super::house_broker::{self, HouseBroker};
+use super::mosquitto::{self, OwnBroker};
 use super::rights::Rights;
 use crate::access::{Access, Scope};
 use crate::serve::{Certificate, ServeOptions, tls};
@@ -37,8 +35,7 @@ struct UpTable {
     lan_broker: bool,
 }
 
-/// What `up` chooses in place of the bridge, or tells the broker, of the table `[bridge]`. The bridge looks at the whole
-/// of it.
+/// What `up` chooses in place of the bridge, of the table `[bridge]`. The bridge looks at the whole of it.
 #[derive(Default, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct BridgeTable {
@@ -46,8 +43,6 @@ struct BridgeTable {
     socket: Option<PathBuf>,
     state: Option<PathBuf>,
     node: Option<String>,
-    reply_prefixes: Option<Vec<String>>,
-    discovery_prefix: Option<String>,
 }
 
 /// What to serve.
@@ -67,10 +62,6 @@ pub struct Plan {
     pub broker: Option<String>,
     /// Whether the house is to reach ours.
     lan_broker: bool,
-    /// The levels below which askers may want their answers.
-    replies: Vec<String>,
-    /// Where Home Assistant looks for devices.
-    discovery: String,
     certificate: Certificate,
     /// The folder of `up` itself, an absolute path.
     pub state: PathBuf,
@@ -142,19 +133,6 @@ impl Plan {
             )
             .into());
         }
-        // The bridge reads these two itself, in this order.
-        let replies = match std::env::var("CLOISTER_REPLY_PREFIXES") {
-            Ok(given) => Some(given.split(',').map(str::to_owned).collect()),
-            Err(_) => bridge.reply_prefixes,
-        };
-        let replies = replies.unwrap_or_else(|| vec![topics::REPLIES.to_owned()]);
-        let replies = replies
-            .iter()
-            .map(|levels| topics::beginning(levels).map(str::to_owned))
-            .collect::<Result<_, _>>()
-            .map_err(|why| WrongUse(format!("reply-prefixes: {why}")))?;
-        let discovery = std::env::var("CLOISTER_DISCOVERY_PREFIX").ok();
-        let discovery = discovery.or(bridge.discovery_prefix);
         let state = settings::state_folder(args.state.or(up.state))?;
         Ok(Self {
             source,
@@ -162,8 +140,6 @@ impl Plan {
             listen: free_port(listen)?,
             broker,
             lan_broker,
-            replies,
-            discovery: discovery.unwrap_or_else(|| "homeassistant".into()),
             certificate,
             serve_state: serve.state.unwrap_or_else(|| state.clone()),
             bridge_state: bridge.state.unwrap_or_else(|| state.clone()),
@@ -211,19 +187,17 @@ impl Plan {
 
     /// The broker of our own, for the house too where it is to reach it.
     pub fn own_broker(&self) -> Result<OwnBroker> {
-        let recipes = config_file::tables(self.config.as_deref(), "recipe")
-            .map_err(|error| WrongUse(error.to_string()))?;
-        let rights = Rights {
-            node: &self.node,
-            discovery: &self.discovery,
-            replies: self.replies.clone(),
-            recipes,
-        };
+        let rights = Rights::gather(&self.node, self.config.as_deref())?;
         let house = self.lan_broker.then(|| {
             let folder = self.certificate.in_folder(&self.serve_state)?;
-            HouseBroker::prepare(&self.state, &folder)
+            HouseBroker::prepare(&self.state, &folder, house_broker::free_port()?)
         });
-        OwnBroker::prepare(&self.state, &rights, house.transpose()?)
+        OwnBroker::prepare(
+            &self.state,
+            &rights,
+            house.transpose()?,
+            mosquitto::free_port()?,
+        )
     }
 
     /// The command of the bridge, which lies beside `program`.

@@ -1,10 +1,16 @@
 //! Who may say and hear what on the broker that `up` starts: Mosquitto's list of rights.
 //!
-//! In: the box's name, and what `cloister.toml` says of topics. Out: the text of an `acl_file`.
+//! In: the box's name, and what `cloister.toml` and the environment say of topics. Out: the text of an `acl_file`.
 //! Must never let anybody but the bridge speak in the box's name, or hear what others ask; nor the bridge speak where
 //! those who ask may not themselves, but for what the owner wrote down.
 
+use std::path::Path;
+
+use anyhow::Result;
 use cloister_program::node::Node;
+use cloister_program::{config_file, topics};
+
+use crate::settings::{self, WrongUse};
 
 /// Who the bridge is to the broker.
 pub const BRIDGE: &str = "bridge";
@@ -72,19 +78,54 @@ pub struct Recipe {
     result: String,
 }
 
+/// Of the table `[bridge]`. The bridge looks at the whole of it.
+#[derive(Default, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Table {
+    reply_prefixes: Option<Vec<String>>,
+    discovery_prefix: Option<String>,
+}
+
 /// What decides on the rights.
 pub struct Rights<'a> {
     /// The name of this box in topics.
-    pub node: &'a Node,
+    node: &'a Node,
     /// Where Home Assistant looks for devices.
-    pub discovery: &'a str,
+    discovery: String,
     /// The levels below which askers may want their answers.
-    pub replies: Vec<String>,
+    replies: Vec<String>,
     /// What is asked by itself.
-    pub recipes: Vec<Recipe>,
+    recipes: Vec<Recipe>,
 }
 
-impl Rights<'_> {
+impl<'a> Rights<'a> {
+    /// For the box of this name, as its bridge is told: by the environment, then by this file.
+    ///
+    /// # Errors
+    /// The file cannot be read; it names levels of topics that cannot be.
+    pub fn gather(node: &'a Node, config: Option<&Path>) -> Result<Self> {
+        let table: Table = settings::table(config, "bridge")?;
+        let replies = match std::env::var("CLOISTER_REPLY_PREFIXES") {
+            Ok(given) => Some(given.split(',').map(str::to_owned).collect()),
+            Err(_) => table.reply_prefixes,
+        };
+        let replies = replies.unwrap_or_else(|| vec![topics::REPLIES.to_owned()]);
+        let replies = replies
+            .iter()
+            .map(|levels| topics::beginning(levels).map(str::to_owned))
+            .collect::<Result<_, _>>()
+            .map_err(|why| WrongUse(format!("reply-prefixes: {why}")))?;
+        let discovery = std::env::var("CLOISTER_DISCOVERY_PREFIX").ok();
+        let discovery = discovery.or(table.discovery_prefix);
+        Ok(Self {
+            node,
+            discovery: discovery.unwrap_or_else(|| "homeassistant".into()),
+            replies,
+            recipes: config_file::tables(config, "recipe")
+                .map_err(|error| WrongUse(error.to_string()))?,
+        })
+    }
+
     /// As Mosquitto reads it: what stands before the first user holds for who has no login.
     pub fn text(&self) -> String {
         let others = self.of_others();
@@ -94,7 +135,7 @@ impl Rights<'_> {
 
     /// They ask, hear answers, and have topics of their own.
     fn of_others(&self) -> String {
-        let (node, discovery) = (self.node, self.discovery);
+        let (node, discovery) = (self.node, &self.discovery);
         let mut lines = String::new();
         let mut may = |what: &str, topic: &str| lines += &format!("topic {what} {topic}\n");
         for leaf in ASKED {
@@ -133,7 +174,7 @@ impl Rights<'_> {
     }
 
     fn of_the_bridge(&self) -> String {
-        let (node, discovery) = (self.node, self.discovery);
+        let (node, discovery) = (self.node, &self.discovery);
         // Home Assistant takes no dots there.
         let device = node.to_string().replace('.', "_");
         let mut lines = format!(
@@ -161,7 +202,7 @@ mod tests {
         };
         let rights = Rights {
             node: &Node::parse("attic.lan").unwrap(),
-            discovery: "homeassistant",
+            discovery: "homeassistant".into(),
             replies: vec!["answers".into(), "cloister/other".into()],
             recipes: vec![
                 recipe("home/+/text", "home/+/summary"),
