@@ -121,6 +121,15 @@ impl Access {
         Ok(found)
     }
 
+    /// Whether this key still holds.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn knows(&self, key: &Key) -> anyhow::Result<bool> {
+        let mut keys = self.book()?.keys.into_iter();
+        Ok(keys.any(|known| known.sha256 == key.sha256))
+    }
+
     /// Those who were let in.
     pub fn keys(&self) -> anyhow::Result<Vec<Key>> {
         Ok(self.book()?.keys)

@@ -6,7 +6,7 @@ use cloister_tests::page::Page;
 use cloister_tests::parts::SMOLLM2;
 use cloister_tests::process::until;
 use cloister_tests::python;
-use cloister_tests::raw::exchange;
+use cloister_tests::raw::{Raw, exchange};
 use cloister_tests::serve::{Serve, question};
 use serde_json::{Value, json};
 
@@ -103,7 +103,7 @@ fn each_path_needs_of_the_network_what_openapi_says_and_nothing_of_the_machine_i
 
 #[test]
 fn a_key_is_shown_once_and_holds_from_when_it_is_made_until_it_is_revoked() {
-    let (serve, open) = Serve::start_open(&["--tls", "false", "--ctx", "256"]);
+    let (serve, open) = Serve::start_open(&["--tls", "false", "--ctx", "4096"]);
     let http = Http::default();
     let key = serve.command(&["keys", "add", "attic", "--scope", "admin"]);
     let key = key.trim();
@@ -131,8 +131,25 @@ fn a_key_is_shown_once_and_holds_from_when_it_is_made_until_it_is_revoked() {
             file.display()
         );
     }
+    // What was begun with it ends with it.
+    let mut long = question("Count.", 3900);
+    long["ignore_eos"] = json!(true);
+    let long = long.to_string();
+    let begun = ["GET /api/events", "POST /v1/chat/completions"].map(|what| {
+        let mut raw = Raw::to(&open);
+        let body = if what.starts_with("GET") { "" } else { &*long };
+        let length = body.len();
+        raw.send(format!(
+            "{what} HTTP/1.1\r\nHost: {open}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        raw
+    });
     serve.command(&["keys", "revoke", "attic"]);
     assert_eq!(ask(&http, &open, &format!("Bearer {key}")), 401);
+    let [events, answer] = begun.map(|mut raw| raw.rest());
+    // The last piece of a body that came to its end.
+    assert!(!events.ends_with("0\r\n\r\n"), "{events}");
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }
 
 #[test]

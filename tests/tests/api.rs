@@ -523,6 +523,17 @@ fn a_client_that_leaves_while_models_are_exchanged_leaves_the_next_one_served() 
 }
 
 #[test]
+fn a_first_model_that_cannot_be_loaded_is_passed_over() {
+    let folder = two_models();
+    let first = folder.path().join("a.gguf");
+    std::fs::remove_file(&first).unwrap();
+    std::fs::write(&first, "no model").unwrap();
+    let serve = Serve::start(folder.path(), &[]);
+    assert_eq!(serve.chat(&question("Hi", 2)).json()["model"], "b");
+    assert_eq!(serve.chat(&for_model("a", 2)).status, 500);
+}
+
+#[test]
 fn when_neither_model_loads_the_box_tries_again_with_the_next_request() {
     let folder = two_models();
     let serve = Serve::start(folder.path(), &[]);

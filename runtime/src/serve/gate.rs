@@ -25,7 +25,7 @@ use super::pair::COOKIE;
 use super::peer::Peer;
 use super::rate::{Rate, Wrong};
 use super::scopes::{Needs, needs};
-use super::{MAX_BODY, files, page};
+use super::{MAX_BODY, files, page, revoked};
 use crate::access::{Access, Key, Scope};
 
 /// The longest time that a body may take to arrive.
@@ -68,10 +68,11 @@ pub async fn pass(
     response
 }
 
-async fn passed(gate: &Gate, peer: Peer, mut request: Request, next: Next) -> Response {
+async fn passed(gate: &Arc<Gate>, peer: Peer, mut request: Request, next: Next) -> Response {
     match gate.check(&peer, &request) {
         Ok((largest, key)) => {
             if let Peer::Address { ip, encrypted, .. } = peer {
+                let key = key.clone();
                 let known = Peer::Address { ip, encrypted, key };
                 request.extensions_mut().insert(ConnectInfo(known));
             }
@@ -84,10 +85,16 @@ async fn passed(gate: &Gate, peer: Peer, mut request: Request, next: Next) -> Re
             };
             match whole(request, largest, bodies.room()).await {
                 Ok((request, room)) => {
-                    let response = next.run(request).await;
+                    let response = revoked::unless(gate, key.as_ref(), next.run(request)).await;
                     // What was made of the body is gone, too.
                     drop(room);
-                    response
+                    match (response, key) {
+                        (None, _) => unknown_key().into_response(),
+                        (Some(response), None) => response,
+                        (Some(response), Some(key)) => {
+                            response.map(|body| revoked::breaks_off(gate.clone(), key, body))
+                        }
+                    }
                 }
                 Err(error) => error.into_response(),
             }
@@ -122,7 +129,8 @@ async fn discarded(body: Body) {
     }
 }
 
-async fn next(chunks: &mut BodyDataStream) -> Option<Result<Bytes, axum::Error>> {
+/// The next piece of a body.
+pub async fn next(chunks: &mut BodyDataStream) -> Option<Result<Bytes, axum::Error>> {
     std::future::poll_fn(|context| Pin::new(&mut *chunks).poll_next(context)).await
 }
 
@@ -195,15 +203,19 @@ impl Gate {
             None
         });
         match whose {
-            None => Err(ApiError::unauthorized(
-                "this key is not known here; it may have been revoked: open /pair, or make another with `cloister keys add`",
-            )),
+            None => Err(unknown_key()),
             Some(key) if key.scope < needed => Err(ApiError::forbidden(
                 "this key may ask; for this one with the scope admin is needed",
             )),
             Some(key) => Ok((MAX_BODY, Some(key))),
         }
     }
+}
+
+fn unknown_key() -> ApiError {
+    ApiError::unauthorized(
+        "this key is not known here; it may have been revoked: open /pair, or make another with `cloister keys add`",
+    )
 }
 
 fn other_site() -> ApiError {

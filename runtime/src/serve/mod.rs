@@ -35,6 +35,7 @@ mod peer;
 mod privacy;
 mod rate;
 mod responses;
+mod revoked;
 mod routes;
 mod scopes;
 mod sensors;

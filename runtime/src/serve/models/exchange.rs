@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use anyhow::Context;
 use cloister_engine::id_of as id;
 use cloister_engine::{Client, Engine, LoadError, Options};
 use tokio::sync::watch;
@@ -126,27 +127,36 @@ impl Models {
         Ok(())
     }
 
-    /// Loads the first model that answers; where none does, the first that embeds. Gives its name and what it can do.
+    /// Loads the first model that answers and can be loaded; where none answers, the first that embeds. Gives its name and what
+    /// it can do.
     pub async fn load_first(&self) -> anyhow::Result<(String, String)> {
         let _loading = self.loading.lock().await;
-        let mut files = self.files()?;
-        anyhow::ensure!(!files.is_empty(), "there is no model");
-        let first = files.swap_remove(0);
-        let answers = self.file_that(false).await.ok().flatten();
-        if let (None, true) = (&answers, self.embeds(&first).await) {
-            self.rests.store(true, Ordering::Relaxed);
-            let info = self.embedders.get(&first).await?.info().clone();
-            return Ok((
-                info.id,
-                format!("it embeds texts of up to {} tokens", info.n_ctx),
-            ));
+        let files = self.files()?;
+        let first = files.first().context("there is no model")?;
+        let mut failed = None;
+        for file in &files {
+            if self.embeds(file).await {
+                continue;
+            }
+            match self.load(file.clone()).await {
+                Ok(engine) => {
+                    let info = engine.info();
+                    let can = format!("{} slots of {} tokens", info.n_slots, info.n_ctx);
+                    return Ok((info.id.clone(), can));
+                }
+                Err(error) => {
+                    tracing::error!("{error}");
+                    failed.get_or_insert(error);
+                }
+            }
         }
-        let engine = self.load(answers.unwrap_or(first)).await?;
-        let info = engine.info();
-        Ok((
-            info.id.clone(),
-            format!("{} slots of {} tokens", info.n_slots, info.n_ctx),
-        ))
+        if let Some(failed) = failed {
+            return Err(failed.into());
+        }
+        self.rests.store(true, Ordering::Relaxed);
+        let info = self.embedders.get(first).await?.info().clone();
+        let can = format!("it embeds texts of up to {} tokens", info.n_ctx);
+        Ok((info.id, can))
     }
 
     async fn load(&self, file: PathBuf) -> Result<Arc<Engine>, LoadError> {
