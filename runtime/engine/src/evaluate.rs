@@ -71,6 +71,20 @@ impl Evaluator {
         n_ctx: u32,
         observer: Option<Box<dyn MatMulObserver>>,
     ) -> Result<Self, EvaluateError> {
+        Self::load_to_compare(path, n_ctx, observer, crate::usable_cores(), false)
+    }
+
+    /// As [`Evaluator::load`], on `n_threads` threads; and to `repack` the weights, in ggml's interleaved layouts.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_to_compare(
+        path: &Path,
+        n_ctx: u32,
+        observer: Option<Box<dyn MatMulObserver>>,
+        n_threads: usize,
+        repack: bool,
+    ) -> Result<Self, EvaluateError> {
         let file = Gguf::open(path).map_err(LoadError::from)?;
         if matches!(
             file.metadata.str("tokenizer.ggml.model"),
@@ -79,7 +93,7 @@ impl Evaluator {
             return Err(EvaluateError::NoTokenizer { path: path.into() });
         }
         let reason = || first_error().unwrap_or_else(|| "it gave no reason".to_owned());
-        let model = Model::load(path, false).ok_or_else(|| LoadError::Unsupported {
+        let model = Model::load(path, repack).ok_or_else(|| LoadError::Unsupported {
             path: path.into(),
             reason: reason(),
         })?;
@@ -88,7 +102,7 @@ impl Evaluator {
             n_ctx_seq: n_ctx,
             n_seq: 1,
             n_batch: N_BATCH.min(n_ctx),
-            n_threads: crate::usable_cores(),
+            n_threads,
             kv_type: KvType::F16,
         };
         let context = Context::with_observer(model.clone(), params, observer).ok_or_else(|| {

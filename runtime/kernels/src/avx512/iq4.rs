@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::block_32::{Block, nibbles, nibbles_of_four};
+use super::block_32::Block;
 use super::k_quant::{self, SuperBlock};
+use super::legacy::{nibbles, nibbles_of_four};
 use super::lone::{gather, totals};
 use super::tile::{Rows, Tile, low_floats};
 
@@ -71,6 +72,10 @@ impl SuperBlock for FourBit {
     const BYTES: usize = 136;
     const GROUP: usize = 32;
     const ZERO: i32 = ZERO;
+    const PARTS: usize = 8;
+
+    type Shared = ();
+    type Part = [__m512i; 4];
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
@@ -94,17 +99,23 @@ impl SuperBlock for FourBit {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
-    unsafe fn unpack_weights(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
-        // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
-        unsafe {
-            let weights = (&raw mut (*tile).weights).cast::<__m512i>().add(index * 64);
-            for group in 0..8 {
-                rows.ask_while_unpacking(Self::BYTES, 8);
-                for (i, numbers) in nibbles(rows, at + 8 + group * 16).into_iter().enumerate() {
-                    weights.add(group * 8 + i).write(looked_up(numbers));
-                }
-            }
+    unsafe fn shared(_: &Rows, _: usize) {}
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn part(rows: &Rows, at: usize, part: usize) -> [__m512i; 4] {
+        // SAFETY: the numbers are within the block.
+        unsafe { rows.load(at + 8 + part * 16) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn weights(_: &(), packed: &[__m512i; 4], _: usize, _: usize, four: usize) -> __m512i {
+        let mut numbers = packed[four % 4];
+        if four / 4 == 1 {
+            numbers = _mm512_srli_epi32::<4>(numbers);
         }
+        looked_up(_mm512_and_si512(numbers, _mm512_set1_epi8(15)))
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]

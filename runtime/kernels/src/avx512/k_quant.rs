@@ -4,9 +4,8 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
-use super::Kernel;
-use super::lone::{gather, totals};
-use super::tile::{Rows, Tile, floats, low_floats, spread};
+use super::tile::{ROWS, Rows, Tile, spread};
+use super::{Kernel, TILES};
 use crate::activation::Column;
 
 /// How a type packs its super-blocks.
@@ -20,6 +19,14 @@ pub(super) trait SuperBlock {
     const ZERO: i32 = 0;
     /// Values whose sum is multiplied with an offset: 16 or 32.
     const SUMS_OF: usize = 16;
+    /// Parts of a super-block, each of as many groups, whose weights are unpacked from the same bytes.
+    const PARTS: usize;
+    /// The groups in the order in which the parts have them, and their products are added up, if not one after the other.
+    const ORDER: Option<[usize; 16]> = None;
+
+    /// Bits of weights that several parts share, and those of one part: in a register, of four weights of each row or more.
+    type Shared;
+    type Part;
 
     /// Unpacks the scales and offsets of each row's super-block that begins at byte `at` to the tile's super-block
     /// `index`.
@@ -28,87 +35,163 @@ pub(super) trait SuperBlock {
     /// As [`Kernel::unpack`], for one block; the tile has room for it.
     unsafe fn unpack_scales(rows: &Rows, at: usize, tile: *mut Tile, index: usize);
 
-    /// As [`SuperBlock::unpack_scales`], the weights; meanwhile, memory is asked for the next ones.
+    /// What the parts of each row's super-block that begins at byte `at` share.
     ///
     /// # Safety
-    /// As there.
-    unsafe fn unpack_weights(rows: &Rows, at: usize, tile: *mut Tile, index: usize);
+    /// The CPU is available; each row is valid for reading the super-block.
+    unsafe fn shared(rows: &Rows, at: usize) -> Self::Shared;
+
+    /// Part `part` of it.
+    ///
+    /// # Safety
+    /// As for [`SuperBlock::shared`].
+    unsafe fn part(rows: &Rows, at: usize, part: usize) -> Self::Part;
+
+    /// Of the part's group number `i`, the weights from `4 * four` on, unsigned, four of each row.
+    ///
+    /// # Safety
+    /// The CPU is available.
+    unsafe fn weights(
+        shared: &Self::Shared,
+        bits: &Self::Part,
+        part: usize,
+        i: usize,
+        four: usize,
+    ) -> __m512i;
 
     /// The total of the products of each group's weights with a column's 256 `values`; a group in each register.
     /// Groups that the type has not are left out.
     ///
     /// # Safety
-    /// As [`SuperBlock::unpack_scales`]; `values` is valid for reading.
+    /// As [`SuperBlock::shared`]; `values` is valid for reading.
     unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16];
 }
 
 /// The kernel of a [`SuperBlock`].
 pub(super) struct Of<B>(PhantomData<B>);
 
+impl<B: SuperBlock> Of<B> {
+    const GROUPS: usize = 256 / B::GROUP;
+    const GROUPS_OF_PART: usize = Self::GROUPS / B::PARTS;
+    /// Fours of weights in a group.
+    const FOURS: usize = B::GROUP / 4;
+
+    /// The `i`th group in order.
+    #[inline(always)]
+    fn group(i: usize) -> usize {
+        B::ORDER.map_or(i, |order| order[i])
+    }
+}
+
 impl<B: SuperBlock> Kernel for Of<B> {
     const BLOCK_LEN: usize = 256;
     const BLOCK_BYTES: usize = B::BYTES;
 
+    // By itself it keeps more in registers.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-    #[inline]
+    #[inline(never)]
     unsafe fn unpack(rows: &Rows, blocks: usize, tile: *mut Tile) {
         for block in 0..blocks {
             let at = block * B::BYTES;
             // SAFETY: the rows have this block, and the tile has room for as many.
             unsafe {
+                let to = (&raw mut (*tile).weights).cast::<__m512i>().add(block * 64);
                 B::unpack_scales(rows, at, tile, block);
-                B::unpack_weights(rows, at, tile, block);
+                let shared = B::shared(rows, at);
+                for part in 0..B::PARTS {
+                    let bits = B::part(rows, at, part);
+                    for i in 0..Self::GROUPS_OF_PART {
+                        let to = to.add(Self::group(part * Self::GROUPS_OF_PART + i) * Self::FOURS);
+                        for four in 0..Self::FOURS {
+                            let weights = B::weights(&shared, &bits, part, i, four);
+                            to.add(four).write(weights);
+                        }
+                    }
+                }
             }
         }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
-    unsafe fn multiply<const R: usize, const C: usize>(
+    unsafe fn multiply<const C: usize>(
         tiles: *const Tile,
-        rows: Option<&[Rows; R]>,
+        rows: Option<&[Rows; TILES]>,
         blocks: usize,
         columns: &[Column; C],
         first: usize,
-        sums: &mut [[__m512; C]; R],
+        sums: &mut [[__m512; C]; TILES],
     ) {
-        let groups = 256 / B::GROUP;
         for block in 0..blocks {
             // SAFETY: the tiles and the columns have this block.
             unsafe {
-                let mut scaled = [[_mm512_setzero_ps(); C]; R];
-                for group in 0..groups {
+                let mut scaled = [[_mm512_setzero_ps(); C]; TILES];
+                for i in 0..Self::GROUPS {
+                    let group = Self::group(i);
                     for rows in rows.into_iter().flatten() {
-                        rows.ask_while_multiplying(B::BYTES, groups);
+                        rows.ask(ROWS * B::BYTES / Self::GROUPS);
                     }
-                    let mut totals = [[_mm512_setzero_si512(); C]; R];
-                    if B::ZERO != 0 {
-                        for (c, column) in columns.iter().enumerate() {
-                            let below = below_zero::<B>(column, first + block, group);
-                            for totals in &mut totals {
-                                totals[c] = below;
-                            }
-                        }
-                    }
-                    for four in 0..B::GROUP / 4 {
-                        let at = group * (B::GROUP / 4) + four;
-                        let mut weights = [_mm512_setzero_si512(); R];
+                    let mut totals = [starts::<B, C>(columns, first + block, group); TILES];
+                    for four in 0..Self::FOURS {
+                        let mut weights = [_mm512_setzero_si512(); TILES];
                         for (r, weights) in weights.iter_mut().enumerate() {
-                            *weights = (*tiles.add(r)).weights[block * 64 + at];
+                            let of_tile = (&raw const (*tiles.add(r)).weights).cast::<__m512i>();
+                            *weights = *of_tile.add(block * 64 + group * Self::FOURS + four);
                         }
                         for (c, column) in columns.iter().enumerate() {
-                            let values = spread(column.values.add((first + block) * 256 + at * 4));
-                            for r in 0..R {
+                            let at = (first + block) * 256 + group * B::GROUP + four * 4;
+                            let values = spread(column.values.add(at));
+                            for r in 0..TILES {
                                 totals[r][c] =
                                     _mm512_dpbusd_epi32(totals[r][c], weights[r], values);
                             }
                         }
                     }
-                    add_group(tiles, block * groups + group, &totals, &mut scaled);
+                    add_group(tiles, block * Self::GROUPS + group, &totals, &mut scaled);
                 }
-                add_block::<B, R, C>(tiles, block, columns, first + block, &scaled, sums);
+                add_block::<B, TILES, C>(tiles, block, columns, first + block, &scaled, sums);
             }
         }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn multiply_few<const C: usize>(
+        rows: &Rows,
+        blocks: usize,
+        tile: *mut Tile,
+        columns: &[Column; C],
+        sums: &mut [__m512; C],
+    ) {
+        let mut all = [*sums];
+        for block in 0..blocks {
+            let at = block * B::BYTES;
+            // SAFETY: the rows and the columns have this block; the tile has room for the scales of one.
+            unsafe {
+                B::unpack_scales(rows, at, tile, 0);
+                let shared = B::shared(rows, at);
+                let mut scaled = [[_mm512_setzero_ps(); C]];
+                for part in 0..B::PARTS {
+                    rows.ask(ROWS * B::BYTES / B::PARTS);
+                    let bits = B::part(rows, at, part);
+                    for i in 0..Self::GROUPS_OF_PART {
+                        let group = Self::group(part * Self::GROUPS_OF_PART + i);
+                        let mut totals = starts::<B, C>(columns, block, group);
+                        for four in 0..Self::FOURS {
+                            let weights = B::weights(&shared, &bits, part, i, four);
+                            let at = block * 256 + group * B::GROUP + four * 4;
+                            for (c, column) in columns.iter().enumerate() {
+                                let values = spread(column.values.add(at));
+                                totals[c] = _mm512_dpbusd_epi32(totals[c], weights, values);
+                            }
+                        }
+                        add_group(tile, group, &[totals], &mut scaled);
+                    }
+                }
+                add_block::<B, 1, C>(tile, 0, columns, block, &scaled, &mut all);
+            }
+        }
+        [*sums] = all;
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
@@ -118,44 +201,57 @@ impl<B: SuperBlock> Kernel for Of<B> {
         blocks: usize,
         tile: *mut Tile,
         column: &Column,
-        first: usize,
-        sums: &mut [[__m512; 1]; 1],
+        sum: &mut __m512,
     ) {
+        let mut sums = [[*sum]];
         for block in 0..blocks {
             let at = block * B::BYTES;
-            // SAFETY: the rows and the column have this block; the tile has room for one.
+            // SAFETY: the rows and the column have this block; the tile has room for the scales of one.
             unsafe {
                 B::unpack_scales(rows, at, tile, 0);
-                let totals = B::totals(rows, at, column.values.add((first + block) * 256));
+                let totals = B::totals(rows, at, column.values.add(block * 256));
                 let mut scaled = [[_mm512_setzero_ps()]];
-                for (group, mut total) in totals.into_iter().take(256 / B::GROUP).enumerate() {
-                    if B::ZERO != 0 {
-                        let below = below_zero::<B>(column, first + block, group);
-                        total = _mm512_add_epi32(total, below);
-                    }
+                for i in 0..Self::GROUPS {
+                    let group = Self::group(i);
+                    let [start] = starts::<B, 1>(&[*column], block, group);
+                    let total = _mm512_add_epi32(totals[group], start);
                     add_group(tile, group, &[[total]], &mut scaled);
                 }
-                add_block::<B, 1, 1>(tile, 0, &[*column], first + block, &scaled, sums);
+                add_block::<B, 1, 1>(tile, 0, &[*column], block, &scaled, &mut sums);
             }
         }
+        [[*sum]] = sums;
     }
 }
 
-/// What the total of a group of the columns' block `at` is too large by, as weights stand above zero; negative.
+/// What the totals of a group begin with: as weights stand above zero, what they would be too large by, negative. Of the
+/// columns' block `at`.
 ///
 /// # Safety
-/// The CPU is available; the column has the block.
+/// The CPU is available; the columns have the block.
 #[target_feature(enable = "avx512f,avx512vnni")]
 #[inline]
-unsafe fn below_zero<B: SuperBlock>(column: &Column, at: usize, group: usize) -> __m512i {
-    if B::GROUP == 16 {
-        // SAFETY: by the caller's word.
-        return unsafe { spread(column.sums.cast::<i32>().add(at * 16 + group)) };
+unsafe fn starts<B: SuperBlock, const C: usize>(
+    columns: &[Column; C],
+    at: usize,
+    group: usize,
+) -> [__m512i; C] {
+    let mut starts = [_mm512_setzero_si512(); C];
+    if B::ZERO == 0 {
+        return starts;
     }
-    // SAFETY: by the caller's word.
-    let value_sums = unsafe { spread(column.sums.cast::<i16>().add(at * 16 + group * 2)) };
-    let zero = _mm512_set1_epi16(-B::ZERO as i16);
-    _mm512_dpwssd_epi32(_mm512_setzero_si512(), zero, value_sums)
+    for (start, column) in starts.iter_mut().zip(columns) {
+        if B::GROUP == 16 {
+            // SAFETY: by the caller's word.
+            *start = unsafe { spread(column.sums.cast::<i32>().add(at * 16 + group)) };
+            continue;
+        }
+        // SAFETY: by the caller's word.
+        let sums = unsafe { spread(column.sums.cast::<i16>().add(at * 16 + group * 2)) };
+        let zero = _mm512_set1_epi16(-B::ZERO as i16);
+        *start = _mm512_dpwssd_epi32(*start, zero, sums);
+    }
+    starts
 }
 
 /// Adds the totals of a group, the tiles' `index`th, to the sums of their super-block.
@@ -172,7 +268,11 @@ unsafe fn add_group<const R: usize, const C: usize>(
 ) {
     for r in 0..R {
         // SAFETY: by the caller's word.
-        let scale = unsafe { (*tiles.add(r)).scales[index] };
+        let scale = unsafe {
+            *(&raw const (*tiles.add(r)).scales)
+                .cast::<__m512>()
+                .add(index)
+        };
         for c in 0..C {
             let total = _mm512_cvtepi32_ps(totals[r][c]);
             scaled[r][c] = _mm512_fmadd_ps(total, scale, scaled[r][c]);
@@ -221,281 +321,5 @@ unsafe fn add_block<B: SuperBlock, const R: usize, const C: usize>(
                 sums[r][c] = _mm512_fmadd_ps(total, scale, sums[r][c]);
             }
         }
-    }
-}
-
-/// Byte `index` of each lane, as a number.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn byte(lanes: __m512i, index: usize) -> __m512i {
-    let shifted = _mm512_srl_epi32(lanes, _mm_cvtsi32_si128(index as i32 * 8));
-    _mm512_and_si512(shifted, _mm512_set1_epi32(255))
-}
-
-/// Q4_K, and Q5_K if `FIVE`: f16 scale, f16 minimum, 12 bytes of scales and minimums of six bits, of Q5_K 32 bytes of
-/// fifth bits, bit `g` for group `g`, then 128 bytes of two weights each.
-pub(super) struct FourBit<const FIVE: bool>;
-
-pub(super) type Q4K = Of<FourBit<false>>;
-pub(super) type Q5K = Of<FourBit<true>>;
-
-impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
-    const BYTES: usize = if FIVE { 176 } else { 144 };
-    const GROUP: usize = 32;
-    const SUMS_OF: usize = 32;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-    #[inline]
-    unsafe fn unpack_scales(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
-        let nibble = _mm512_set1_epi8(15);
-        // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
-        unsafe {
-            let [d, a, b, c] = rows.load(at);
-            let scale = low_floats(d);
-            let min = low_floats(_mm512_srli_epi32::<16>(d));
-            (*tile).offset_scales[index] = min;
-
-            let six = _mm512_set1_epi32(0x3f3f_3f3f);
-            let upper = |x| {
-                let two =
-                    _mm512_and_si512(_mm512_srli_epi32::<6>(x), _mm512_set1_epi32(0x0303_0303));
-                _mm512_slli_epi32::<4>(two)
-            };
-            let four = |x| _mm512_and_si512(x, nibble);
-            let scales = [_mm512_and_si512(a, six), _mm512_or_si512(four(c), upper(a))];
-            let mins = [
-                _mm512_and_si512(b, six),
-                _mm512_or_si512(four(_mm512_srli_epi32::<4>(c)), upper(b)),
-            ];
-            for group in 0..8 {
-                let small = _mm512_cvtepi32_ps(byte(scales[group / 4], group % 4));
-                (*tile).scales[index * 8 + group] = _mm512_mul_ps(small, scale);
-            }
-            for pair in 0..4 {
-                // Two bytes to 16 bits each.
-                let two = _mm512_srl_epi32(mins[pair / 2], _mm_cvtsi32_si128(pair as i32 % 2 * 16));
-                let first = _mm512_and_si512(two, _mm512_set1_epi32(0xff));
-                let second =
-                    _mm512_and_si512(_mm512_slli_epi32::<8>(two), _mm512_set1_epi32(0x00ff_0000));
-                (*tile).offsets[index * 4 + pair] = _mm512_or_si512(first, second);
-            }
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-    #[inline]
-    unsafe fn unpack_weights(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
-        let nibble = _mm512_set1_epi8(15);
-        // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
-        unsafe {
-            let weights = (&raw mut (*tile).weights).cast::<__m512i>().add(index * 64);
-            let low = at + if FIVE { 48 } else { 16 };
-            for half in 0..2 {
-                let fifth = if FIVE {
-                    rows.load(at + 16 + half * 16)
-                } else {
-                    [nibble; 4]
-                };
-                for pair in 0..4 {
-                    rows.ask_while_unpacking(Self::BYTES, 8);
-                    let packed = rows.load(low + pair * 32 + half * 16);
-                    for i in 0..4 {
-                        let mut both = [
-                            _mm512_and_si512(packed[i], nibble),
-                            _mm512_and_si512(_mm512_srli_epi32::<4>(packed[i]), nibble),
-                        ];
-                        for (j, unpacked) in both.iter_mut().enumerate() {
-                            let group = pair * 2 + j;
-                            if FIVE {
-                                let bit =
-                                    _mm512_srl_epi32(fifth[i], _mm_cvtsi32_si128(group as i32));
-                                let bit = _mm512_and_si512(bit, _mm512_set1_epi8(1));
-                                *unpacked = _mm512_or_si512(*unpacked, _mm512_slli_epi32::<4>(bit));
-                            }
-                            weights.add(group * 8 + half * 4 + i).write(*unpacked);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-    #[inline]
-    unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16] {
-        let nibble = _mm512_set1_epi8(15);
-        let sixteen = _mm512_set1_epi8(16);
-        // First halves, then second ones, of the even groups and of the odd ones each; and the fifth bits of these.
-        let mut halves = [[_mm512_setzero_si512(); 2]; 2];
-        let mut bits = [_mm512_setzero_si512(); 2];
-        for odd in 0..2 {
-            for (half, groups) in halves.iter_mut().enumerate() {
-                let from = odd * 32 + half * 16;
-                // SAFETY: it is within the 256 values.
-                groups[odd] = unsafe { gather(values, [from, from + 64, from + 128, from + 192]) };
-            }
-            let bit = |pair: i32| _mm_set1_epi8((1u8 << (pair * 2 + odd as i32)) as i8);
-            bits[odd] = _mm512_castsi128_si512(bit(0));
-            bits[odd] = _mm512_inserti32x4::<1>(bits[odd], bit(1));
-            bits[odd] = _mm512_inserti32x4::<2>(bits[odd], bit(2));
-            bits[odd] = _mm512_inserti32x4::<3>(bits[odd], bit(3));
-        }
-        let [even, odd] = totals(rows, at, Self::BYTES, |block| {
-            let mut sums = [_mm512_setzero_si512(); 2];
-            for (half, values) in halves.iter().enumerate() {
-                // SAFETY: the weights are within the block.
-                unsafe {
-                    let low = block.add(if FIVE { 48 } else { 16 } + half * 16);
-                    let packed = gather(low, [0, 32, 64, 96]);
-                    let high = _mm512_srli_epi32::<4>(packed);
-                    for (odd, packed) in [packed, high].into_iter().enumerate() {
-                        let mut weights = _mm512_and_si512(packed, nibble);
-                        if FIVE {
-                            let fifth = _mm_loadu_si128(block.add(16 + half * 16).cast());
-                            let set =
-                                _mm512_test_epi8_mask(_mm512_broadcast_i32x4(fifth), bits[odd]);
-                            weights = _mm512_mask_add_epi8(weights, set, weights, sixteen);
-                        }
-                        sums[odd] = _mm512_dpbusd_epi32(sums[odd], weights, values[odd]);
-                    }
-                }
-            }
-            sums
-        });
-        let mut groups = [_mm512_setzero_si512(); 16];
-        for i in 0..4 {
-            groups[i * 2] = even[i];
-            groups[i * 2 + 1] = odd[i];
-        }
-        groups
-    }
-}
-
-/// Unpacks the `part`th four of the sixteen signed scales of the tile's super-block `index`: a byte each in `scales`, to
-/// be multiplied with `scale`.
-///
-/// # Safety
-/// The CPU is available; the tile has the super-block.
-#[target_feature(enable = "avx512f,avx512bw")]
-#[inline]
-pub(super) unsafe fn unpack_signed_scales(
-    scales: __m512i,
-    scale: __m512,
-    tile: *mut Tile,
-    index: usize,
-    part: usize,
-) {
-    for j in 0..4i32 {
-        let up = _mm512_sll_epi32(scales, _mm_cvtsi32_si128(24 - 8 * j));
-        let small = _mm512_cvtepi32_ps(_mm512_srai_epi32::<24>(up));
-        // SAFETY: the tile has sixteen scales for each super-block.
-        unsafe {
-            (*tile).scales[index * 16 + part * 4 + j as usize] = _mm512_mul_ps(small, scale);
-        }
-    }
-}
-
-/// 128 bytes of low halves, 64 bytes of upper two bits, 16 scales, f16 scale; 32 is zero.
-pub(super) struct SixBit;
-
-pub(super) type Q6K = Of<SixBit>;
-
-impl SuperBlock for SixBit {
-    const BYTES: usize = 210;
-    const GROUP: usize = 16;
-    const ZERO: i32 = 32;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-    #[inline]
-    unsafe fn unpack_weights(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
-        let nibble = _mm512_set1_epi8(15);
-        let two_bits = _mm512_set1_epi8(0x30);
-        // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
-        unsafe {
-            let weights = (&raw mut (*tile).weights).cast::<__m512i>().add(index * 64);
-            for half in 0..2 {
-                for side in 0..2 {
-                    let high = rows.load(at + 128 + half * 32 + side * 16);
-                    for odd in 0..2 {
-                        rows.ask_while_unpacking(Self::BYTES, 8);
-                        let low = rows.load(at + half * 64 + odd * 32 + side * 16);
-                        for i in 0..4 {
-                            let high = [
-                                [_mm512_slli_epi32::<4>(high[i]), high[i]],
-                                [
-                                    _mm512_slli_epi32::<2>(high[i]),
-                                    _mm512_srli_epi32::<2>(high[i]),
-                                ],
-                            ][odd];
-                            let low = [low[i], _mm512_srli_epi32::<4>(low[i])];
-                            for (j, (low, high)) in low.into_iter().zip(high).enumerate() {
-                                let quarter = odd + j * 2;
-                                let unpacked = _mm512_or_si512(
-                                    _mm512_and_si512(low, nibble),
-                                    _mm512_and_si512(high, two_bits),
-                                );
-                                weights
-                                    .add(half * 32 + quarter * 8 + side * 4 + i)
-                                    .write(unpacked);
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-    #[inline]
-    unsafe fn unpack_scales(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
-        // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
-        unsafe {
-            let scale = floats(rows.halves(at + 208));
-            for (i, scales) in rows.load(at + 192).into_iter().enumerate() {
-                unpack_signed_scales(scales, scale, tile, index, i);
-            }
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-    #[inline]
-    unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16] {
-        let nibble = _mm512_set1_epi8(15);
-        let two_bits = _mm512_set1_epi8(0x30);
-        // SAFETY: they are within the 256 values.
-        let values = unsafe { values.cast::<[__m512i; 4]>().read_unaligned() };
-        // Bits 0 and 1 belong to the first 32 weights, the next two to the next 32, and so on.
-        let up = _mm512_inserti64x4::<1>(_mm512_set1_epi16(4), _mm256_set1_epi16(2));
-        let down = _mm512_inserti64x4::<1>(_mm512_setzero_si512(), _mm256_set1_epi16(2));
-        let groups = totals(rows, at, Self::BYTES, |block| {
-            let mut sums = [_mm512_setzero_si512(); 4];
-            for half in 0..2 {
-                // SAFETY: the weights are within the block.
-                unsafe {
-                    let low = _mm512_loadu_si512(block.add(half * 64).cast());
-                    let high = _mm256_loadu_si256(block.add(128 + half * 32).cast());
-                    let high = _mm512_broadcast_i64x4(high);
-                    let pairs = [
-                        (low, _mm512_sllv_epi16(high, up)),
-                        (_mm512_srli_epi32::<4>(low), _mm512_srlv_epi16(high, down)),
-                    ];
-                    for (i, (low, high)) in pairs.into_iter().enumerate() {
-                        let weights = _mm512_or_si512(
-                            _mm512_and_si512(low, nibble),
-                            _mm512_and_si512(high, two_bits),
-                        );
-                        let zero = _mm512_setzero_si512();
-                        sums[half * 2 + i] =
-                            _mm512_dpbusd_epi32(zero, weights, values[half * 2 + i]);
-                    }
-                }
-            }
-            sums
-        });
-        let mut all = [_mm512_setzero_si512(); 16];
-        for (all, groups) in all.chunks_exact_mut(4).zip(&groups) {
-            all.copy_from_slice(groups);
-        }
-        all
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn totals<const P: usize>(
         let mut dots = [[_mm512_setzero_si512(); P]; 4];
         for (i, dots) in dots.iter_mut().enumerate() {
             let row = four * 4 + i;
-            rows.ask_for_row(bytes);
+            rows.ask(bytes);
             *dots = dot(rows.row(row).wrapping_add(at));
         }
         let [a, b, c, d] = dots;

@@ -3,13 +3,18 @@
 //! Sixteen rows are unpacked side by side into a [`Tile`], so that a register holds the next four weights of
 //! each; four values of a column, spread over a register, are multiplied with all sixteen rows at once.
 //! The lanes are the rows: nothing has to be added up across them, and scales are multiplied for sixteen
-//! rows at once. A tile is unpacked once for all columns; a lone column has a [way of its own](lone).
+//! rows at once. A tile is unpacked once for all columns; up to eight meet weights as these are unpacked, so that the CPU
+//! does both at once; a lone one has a [way of its own](lone).
 
 mod block_32;
+mod four_bit;
 mod iq4;
 mod k_quant;
+mod legacy;
 mod lone;
 mod quantize;
+mod scales;
+mod six_bit;
 mod tile;
 mod two_bit;
 
@@ -36,7 +41,7 @@ pub(crate) fn available() -> bool {
 /// What an unpacked weight of zero stands at, of those types whose groups have as many sums of the column's values.
 pub(crate) fn zero(weight_type: WeightType) -> i32 {
     match weight_type {
-        WeightType::Q6K => <k_quant::SixBit as k_quant::SuperBlock>::ZERO,
+        WeightType::Q6K => <six_bit::SixBit as k_quant::SuperBlock>::ZERO,
         WeightType::Q3K => <two_bit::TwoBit<true> as k_quant::SuperBlock>::ZERO,
         _ => 0,
     }
@@ -70,27 +75,39 @@ trait Kernel {
     /// # Safety
     /// The CPU is [`available`]; the tiles were unpacked by this type with `blocks` blocks; the columns have
     /// blocks from `first` on for them.
-    unsafe fn multiply<const R: usize, const C: usize>(
+    unsafe fn multiply<const C: usize>(
         tiles: *const Tile,
-        rows: Option<&[Rows; R]>,
+        rows: Option<&[Rows; TILES]>,
         blocks: usize,
         columns: &[Column; C],
         first: usize,
-        sums: &mut [[__m512; C]; R],
+        sums: &mut [[__m512; C]; TILES],
     );
 
-    /// As [`Kernel::unpack`] and [`Kernel::multiply`] one after the other, with a lone column, giving the same bits.
-    /// Of `tile`, it uses what it likes.
+    /// Adds the products of the rows with a few columns to `sums`, giving the same bits as [`Kernel::multiply`]: weights
+    /// are multiplied as they are unpacked. Memory is asked for what comes after the rows. Of `tile`, it uses what it
+    /// likes.
     ///
     /// # Safety
-    /// As for these two.
+    /// The CPU is [`available`]; rows and columns have `blocks` blocks; `tile` is valid for writing.
+    unsafe fn multiply_few<const C: usize>(
+        rows: &Rows,
+        blocks: usize,
+        tile: *mut Tile,
+        columns: &[Column; C],
+        sums: &mut [__m512; C],
+    );
+
+    /// As [`Kernel::multiply_few`], of a lone column.
+    ///
+    /// # Safety
+    /// As there.
     unsafe fn multiply_lone(
         rows: &Rows,
         blocks: usize,
         tile: *mut Tile,
         column: &Column,
-        first: usize,
-        sums: &mut [[__m512; 1]; 1],
+        sum: &mut __m512,
     );
 }
 
@@ -102,14 +119,14 @@ pub(crate) unsafe fn multiply(weight_type: WeightType, panel: &Panel) {
     // SAFETY: as the caller says.
     unsafe {
         match weight_type {
-            WeightType::Q4_0 => multiply_with::<block_32::Of<block_32::Q4_0>>(panel),
-            WeightType::Q4_1 => multiply_with::<block_32::Of<block_32::Q4_1>>(panel),
-            WeightType::Q5_0 => multiply_with::<block_32::Of<block_32::Q5_0>>(panel),
-            WeightType::Q5_1 => multiply_with::<block_32::Of<block_32::Q5_1>>(panel),
-            WeightType::Q8_0 => multiply_with::<block_32::Of<block_32::Q8_0>>(panel),
-            WeightType::Q4K => multiply_with::<k_quant::Q4K>(panel),
-            WeightType::Q5K => multiply_with::<k_quant::Q5K>(panel),
-            WeightType::Q6K => multiply_with::<k_quant::Q6K>(panel),
+            WeightType::Q4_0 => multiply_with::<block_32::Of<legacy::Q4_0>>(panel),
+            WeightType::Q4_1 => multiply_with::<block_32::Of<legacy::Q4_1>>(panel),
+            WeightType::Q5_0 => multiply_with::<block_32::Of<legacy::Q5_0>>(panel),
+            WeightType::Q5_1 => multiply_with::<block_32::Of<legacy::Q5_1>>(panel),
+            WeightType::Q8_0 => multiply_with::<block_32::Of<legacy::Q8_0>>(panel),
+            WeightType::Q4K => multiply_with::<four_bit::Q4K>(panel),
+            WeightType::Q5K => multiply_with::<four_bit::Q5K>(panel),
+            WeightType::Q6K => multiply_with::<six_bit::Q6K>(panel),
             WeightType::Q2K => multiply_with::<two_bit::Q2K>(panel),
             WeightType::Q3K => multiply_with::<two_bit::Q3K>(panel),
             WeightType::Iq4Nl => multiply_with::<block_32::Of<iq4::Iq4Nl>>(panel),
@@ -126,8 +143,14 @@ pub(crate) fn ask_for_first(row: *const u8, stride: usize) {
 /// Most that [`ask_for_first`] asks for: what is asked for all at once waits for each other.
 const FIRST_BYTES: usize = 32 << 10;
 
-/// With more columns than this, a column's values are multiplied with two tiles at once.
+/// With more columns than this, weights are unpacked into tiles before they are multiplied.
 pub(crate) const FEW_COLUMNS: usize = 8;
+
+/// Tiles that a column's values are multiplied with at once.
+const TILES: usize = 2;
+
+/// Columns that are multiplied with them at once.
+const TILE_COLUMNS: usize = 4;
 
 /// # Safety
 /// As [`multiply`], for a panel of `K`'s type.
@@ -135,96 +158,87 @@ pub(crate) const FEW_COLUMNS: usize = 8;
 unsafe fn multiply_with<K: Kernel>(panel: &Panel) {
     // SAFETY: as the caller says.
     unsafe {
-        match panel.n_columns {
-            1 => multiply_lone::<K>(panel),
-            ..=FEW_COLUMNS => multiply_tiles::<K, 1>(panel),
-            _ => multiply_tiles::<K, 2>(panel),
+        macro_rules! few {
+            ($($n:literal)*) => {
+                match panel.n_columns {
+                    $($n => multiply_few::<K, $n>(panel),)*
+                    _ => multiply_tiles::<K>(panel),
+                }
+            };
         }
+        few!(1 2 3 4 5 6 7 8);
     }
 }
 
 /// # Safety
-/// As [`multiply_with`], for a panel of one column.
+/// As [`multiply_with`], for a panel of `C` columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-#[inline]
-unsafe fn multiply_lone<K: Kernel>(panel: &Panel) {
+unsafe fn multiply_few<K: Kernel, const C: usize>(panel: &Panel) {
     let mut tile = MaybeUninit::<Tile>::uninit();
+    let tile = tile.as_mut_ptr();
     let blocks = panel.layout.k / K::BLOCK_LEN;
-    let slice = WEIGHTS / K::BLOCK_LEN;
-    let column = panel.column(0);
+    let columns = panel.columns::<C>(0);
     for row in (0..panel.rows).step_by(ROWS) {
-        let mut sums = [[_mm512_setzero_ps()]];
-        for first in (0..blocks).step_by(slice) {
-            let count = (blocks - first).min(slice);
-            let rows = Rows::of(panel, row, first * K::BLOCK_BYTES, 1);
-            // SAFETY: the rows and the column have these blocks, and the tile is one of ours.
-            unsafe {
-                K::multiply_lone(&rows, count, tile.as_mut_ptr(), &column, first, &mut sums);
+        let rows = Rows::of(panel, row);
+        let mut sums = [_mm512_setzero_ps(); C];
+        // SAFETY: rows and columns have these blocks, and the tile is one of ours.
+        unsafe {
+            if C == 1 {
+                K::multiply_lone(&rows, blocks, tile, &columns[0], &mut sums[0]);
+            } else {
+                K::multiply_few(&rows, blocks, tile, &columns, &mut sums);
             }
         }
         let mask = ((1u32 << (panel.rows - row).min(ROWS)) - 1) as __mmask16;
-        // SAFETY: the mask lets through the rows that the panel has.
-        unsafe { _mm512_mask_storeu_ps(panel.output(row, 0), mask, sums[0][0]) };
+        for (column, sum) in sums.into_iter().enumerate() {
+            // SAFETY: the mask lets through the rows that the panel has.
+            unsafe { _mm512_mask_storeu_ps(panel.output(row, column), mask, sum) };
+        }
     }
 }
 
 /// # Safety
 /// As [`multiply_with`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-#[inline]
-unsafe fn multiply_tiles<K: Kernel, const R: usize>(panel: &Panel) {
-    let mut tiles = [const { MaybeUninit::<Tile>::uninit() }; R];
+unsafe fn multiply_tiles<K: Kernel>(panel: &Panel) {
+    let mut tiles = [const { MaybeUninit::<Tile>::uninit() }; TILES];
     let tiles: *mut Tile = tiles.as_mut_ptr().cast();
     let blocks = panel.layout.k / K::BLOCK_LEN;
     let slice = WEIGHTS / K::BLOCK_LEN;
-    // For many columns, a slice of all rows at a time, whose values then stay in the second-level cache;
-    // for few, each row to its end, as memory likes it.
-    let stretch = if R == 1 { ROWS } else { panel.rows };
-    let tile_bytes = slice * K::BLOCK_BYTES;
-    for stretch in (0..panel.rows)
-        .step_by(stretch)
-        .map(|from| from..(from + stretch).min(panel.rows))
-    {
-        for first in (0..blocks).step_by(slice) {
-            let count = (blocks - first).min(slice);
-            for row in stretch.clone().step_by(R * ROWS) {
-                let at = first * K::BLOCK_BYTES;
-                let next = if row + R * ROWS < panel.rows {
-                    panel.row(row + R * ROWS).wrapping_add(at)
-                } else if first + slice < blocks {
-                    panel.weights.wrapping_add(at + tile_bytes)
-                } else {
-                    panel.next
-                };
-                let rows: [Rows; R] = std::array::from_fn(|r| {
-                    if R == 1 {
-                        return Rows::of(panel, row, at, panel.n_columns);
+    // A slice of all rows at a time: the columns' values of it then stay in the second-level cache.
+    for first in (0..blocks).step_by(slice) {
+        let count = (blocks - first).min(slice);
+        let at = first * K::BLOCK_BYTES;
+        for row in (0..panel.rows).step_by(TILES * ROWS) {
+            let next = if row + TILES * ROWS < panel.rows {
+                panel.row(row + TILES * ROWS).wrapping_add(at)
+            } else if first + slice < blocks {
+                panel.weights.wrapping_add(at + slice * K::BLOCK_BYTES)
+            } else {
+                panel.next
+            };
+            let rows: [Rows; TILES] = std::array::from_fn(|r| {
+                let next = next.wrapping_add(panel.weights_stride * r * ROWS);
+                Rows::of_slice(panel, row + r * ROWS, at, next, count * K::BLOCK_BYTES)
+            });
+            for (r, rows) in rows.iter().enumerate() {
+                // SAFETY: the rows have these blocks, and the tile is one of ours.
+                unsafe { K::unpack(rows, count, tiles.add(r)) };
+            }
+            for column in (0..panel.n_columns).step_by(TILE_COLUMNS) {
+                let asking = (column == 0).then_some(&rows);
+                // SAFETY: the tiles were unpacked above; there are as many columns left.
+                unsafe {
+                    let tiles = tiles.cast_const();
+                    macro_rules! columns {
+                        ($($n:literal)*) => {
+                            match panel.n_columns - column {
+                                $($n => multiply_columns::<K, $n>(panel, tiles, asking, [row, column], first, count),)*
+                                _ => multiply_columns::<K, TILE_COLUMNS>(panel, tiles, asking, [row, column], first, count),
+                            }
+                        };
                     }
-                    let next = next.wrapping_add(panel.weights_stride * r * ROWS);
-                    Rows::before(panel, row + r * ROWS, at, next, count * K::BLOCK_BYTES)
-                });
-                for (r, rows) in rows.iter().enumerate() {
-                    // SAFETY: the rows have these blocks, and the tile is one of ours.
-                    unsafe { K::unpack(rows, count, tiles.add(r)) };
-                }
-                let mut column = 0;
-                while column < panel.n_columns {
-                    let left = panel.n_columns - column;
-                    let asking = (column == 0).then_some(&rows);
-                    // SAFETY: the tiles were unpacked above; there are as many columns left.
-                    unsafe {
-                        let tiles = tiles.cast_const();
-                        macro_rules! columns {
-                            ($($n:literal)*) => {
-                                match left.min(FEW_COLUMNS / R) {
-                                    $($n => multiply_columns::<K, R, $n>(panel, tiles, asking, [row, column], first, count),)*
-                                    _ => unreachable!("a tile has at most {FEW_COLUMNS} columns"),
-                                }
-                            };
-                        }
-                        columns!(1 2 3 4 5 6 7 8);
-                    }
-                    column += left.min(FEW_COLUMNS / R);
+                    columns!(1 2 3);
                 }
             }
         }
@@ -235,17 +249,17 @@ unsafe fn multiply_tiles<K: Kernel, const R: usize>(panel: &Panel) {
 /// As [`Kernel::multiply`], for the panel's columns from `column` on, and rows from `row` on.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
 #[inline]
-unsafe fn multiply_columns<K: Kernel, const R: usize, const C: usize>(
+unsafe fn multiply_columns<K: Kernel, const C: usize>(
     panel: &Panel,
     tiles: *const Tile,
-    rows: Option<&[Rows; R]>,
+    rows: Option<&[Rows; TILES]>,
     [row, column]: [usize; 2],
     first: usize,
     count: usize,
 ) {
     let columns = panel.columns::<C>(column);
-    let mut sums = [[_mm512_setzero_ps(); C]; R];
-    let mut masks = [0; R];
+    let mut sums = [[_mm512_setzero_ps(); C]; TILES];
+    let mut masks = [0; TILES];
     for (r, (sums, mask)) in sums.iter_mut().zip(&mut masks).enumerate() {
         let count = panel.rows.saturating_sub(row + r * ROWS).min(ROWS);
         *mask = ((1u32 << count) - 1) as __mmask16;
@@ -259,7 +273,7 @@ unsafe fn multiply_columns<K: Kernel, const R: usize, const C: usize>(
         }
     }
     // SAFETY: as the caller says.
-    unsafe { K::multiply::<R, C>(tiles, rows, count, &columns, first, &mut sums) };
+    unsafe { K::multiply::<C>(tiles, rows, count, &columns, first, &mut sums) };
     for (r, (sums, mask)) in sums.iter().zip(masks).enumerate() {
         for (i, sum) in sums.iter().enumerate() {
             // SAFETY: as above.

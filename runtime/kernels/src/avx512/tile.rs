@@ -31,38 +31,22 @@ pub(super) struct Rows {
     ahead: Ahead,
 }
 
-/// Sixteenths.
-const WHOLE: usize = 16;
-
 impl Rows {
-    /// The panel's rows from `row` on, from byte `at` of each; beyond the panel's end, its last row again. For rows that
-    /// are read to their end before others, and tiles that meet `columns` columns.
-    pub fn of(panel: &Panel, row: usize, at: usize, columns: usize) -> Self {
+    /// The panel's rows from `row` on; beyond the panel's end, its last row again. They are read to their end before others.
+    pub fn of(panel: &Panel, row: usize) -> Self {
         let next = if row + ROWS < panel.rows {
             panel.row(row + ROWS)
         } else {
             panel.next
         };
-        // Unpacking takes about as long as four columns.
-        let share = WHOLE * 4 / (4 + columns);
         // As the next sixteen rows lie behind each other without a gap, each of their bytes is asked for once.
-        Self::asking(
-            panel,
-            row,
-            at,
-            Ahead::in_one_piece(next.wrapping_add(at * ROWS), share),
-        )
+        Self::asking(panel, row, 0, Ahead::in_one_piece(next))
     }
 
-    /// As [`Rows::of`], for tiles that meet many columns, after which `bytes` bytes from `next` on, and of the rows below,
-    /// are read.
-    pub fn before(panel: &Panel, row: usize, at: usize, next: *const u8, bytes: usize) -> Self {
-        Self::asking(
-            panel,
-            row,
-            at,
-            Ahead::row_by_row(next, panel.weights_stride, bytes),
-        )
+    /// The same from byte `at` of each row, before `bytes` bytes from `next` on, and of the rows below that, are read.
+    pub fn of_slice(panel: &Panel, row: usize, at: usize, next: *const u8, bytes: usize) -> Self {
+        let ahead = Ahead::row_by_row(next, panel.weights_stride, bytes);
+        Self::asking(panel, row, at, ahead)
     }
 
     fn asking(panel: &Panel, row: usize, at: usize, ahead: Ahead) -> Self {
@@ -155,22 +139,9 @@ impl Rows {
         )
     }
 
-    /// While one of `parts` parts of a block of `bytes` bytes is unpacked: asks memory for what comes next.
+    /// Asks memory for the next `bytes` bytes of what comes after these rows.
     #[inline(always)]
-    pub fn ask_while_unpacking(&self, bytes: usize, parts: usize) {
-        self.ahead.ask(bytes * self.ahead.unpacking / parts);
-    }
-
-    /// The same while one of `parts` parts of a block is multiplied.
-    #[inline(always)]
-    pub fn ask_while_multiplying(&self, bytes: usize, parts: usize) {
-        self.ahead
-            .ask(bytes * (WHOLE - self.ahead.unpacking) / parts);
-    }
-
-    /// The same for a row of a block that is not unpacked.
-    #[inline(always)]
-    pub fn ask_for_row(&self, bytes: usize) {
+    pub fn ask(&self, bytes: usize) {
         self.ahead.ask(bytes);
     }
 }
@@ -184,19 +155,16 @@ struct Ahead {
     left: Cell<usize>,
     lines: usize,
     to_next_row: usize,
-    /// How much of it is asked for while tiles are unpacked, of [`WHOLE`].
-    unpacking: usize,
 }
 
 impl Ahead {
-    fn in_one_piece(place: *const u8, unpacking: usize) -> Self {
+    fn in_one_piece(place: *const u8) -> Self {
         Self {
             place: Cell::new(place),
             due: Cell::new(0),
             left: Cell::new(usize::MAX),
             lines: usize::MAX,
             to_next_row: 0,
-            unpacking,
         }
     }
 
@@ -208,7 +176,6 @@ impl Ahead {
             left: Cell::new(lines),
             lines,
             to_next_row: stride.wrapping_sub(lines * 64),
-            unpacking: 0,
         }
     }
 

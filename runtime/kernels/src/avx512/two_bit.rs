@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::k_quant::{Of, SuperBlock, unpack_signed_scales};
+use super::k_quant::{Of, SuperBlock};
 use super::lone::totals;
+use super::scales::{byte, two_bytes, unpack_signed_scales};
 use super::tile::{Rows, Tile, floats, low_floats};
 
 /// Q2_K: 16 scales and minimums of four bits each, 64 bytes of four weights each, f16 scale, f16 minimum. Q3_K, if
@@ -22,6 +23,11 @@ impl<const THREE: bool> SuperBlock for TwoBit<THREE> {
     const BYTES: usize = if THREE { 110 } else { 84 };
     const GROUP: usize = 16;
     const ZERO: i32 = if THREE { 4 } else { 0 };
+    const PARTS: usize = 4;
+    const ORDER: Option<[usize; 16]> = Some([0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15]);
+
+    type Shared = [[__m512i; 4]; 2];
+    type Part = [__m512i; 4];
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
@@ -52,20 +58,14 @@ impl<const THREE: bool> SuperBlock for TwoBit<THREE> {
             let both = rows.words(at + 80);
             let scale = low_floats(both);
             (*tile).offset_scales[index] = low_floats(_mm512_srli_epi32::<16>(both));
-            let byte = |x, index: i32| {
-                let shifted = _mm512_srl_epi32(x, _mm_cvtsi32_si128(index * 8));
-                _mm512_and_si512(shifted, _mm512_set1_epi32(255))
-            };
             for (i, packed) in rows.load(at).into_iter().enumerate() {
                 let (scales, mins) = (four(packed), four(_mm512_srli_epi32::<4>(packed)));
                 for j in 0..4 {
                     let small = _mm512_cvtepi32_ps(byte(scales, j));
-                    (*tile).scales[index * 16 + i * 4 + j as usize] = _mm512_mul_ps(small, scale);
+                    (*tile).scales[index * 16 + i * 4 + j] = _mm512_mul_ps(small, scale);
                 }
                 for pair in 0..2 {
-                    let second = _mm512_slli_epi32::<16>(byte(mins, pair * 2 + 1));
-                    (*tile).offsets[index * 8 + i * 2 + pair as usize] =
-                        _mm512_or_si512(byte(mins, pair * 2), second);
+                    (*tile).offsets[index * 8 + i * 2 + pair] = two_bytes(mins, pair * 2);
                 }
             }
         }
@@ -73,41 +73,40 @@ impl<const THREE: bool> SuperBlock for TwoBit<THREE> {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
-    unsafe fn unpack_weights(rows: &Rows, at: usize, tile: *mut Tile, index: usize) {
-        // SAFETY: each read is within the block, each write within what belongs to this block of the tile.
-        unsafe {
-            let weights = (&raw mut (*tile).weights).cast::<__m512i>().add(index * 64);
-            for side in 0..2 {
-                let third = if THREE {
-                    rows.load(at + side * 16)
-                } else {
-                    [_mm512_setzero_si512(); 4]
-                };
-                for half in 0..2 {
-                    rows.ask_while_unpacking(Self::BYTES, 4);
-                    let packed = rows.load(at + Self::PACKED + half * 32 + side * 16);
-                    for quarter in 0..4 {
-                        let group = half * 8 + quarter * 2 + side;
-                        let down = _mm_cvtsi32_si128(quarter as i32 * 2);
-                        let bit = _mm_cvtsi32_si128((half * 4 + quarter) as i32);
-                        for i in 0..4 {
-                            let mut unpacked = _mm512_and_si512(
-                                _mm512_srl_epi32(packed[i], down),
-                                _mm512_set1_epi8(3),
-                            );
-                            if THREE {
-                                let third = _mm512_and_si512(
-                                    _mm512_srl_epi32(third[i], bit),
-                                    _mm512_set1_epi8(1),
-                                );
-                                unpacked = _mm512_or_si512(unpacked, _mm512_slli_epi32::<2>(third));
-                            }
-                            weights.add(group * 4 + i).write(unpacked);
-                        }
-                    }
-                }
-            }
+    unsafe fn shared(rows: &Rows, at: usize) -> [[__m512i; 4]; 2] {
+        if !THREE {
+            return [[_mm512_setzero_si512(); 4]; 2];
         }
+        // SAFETY: the third bits begin the block.
+        unsafe { [rows.load(at), rows.load(at + 16)] }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn part(rows: &Rows, at: usize, part: usize) -> [__m512i; 4] {
+        // SAFETY: the packed weights are within the block.
+        unsafe { rows.load(at + Self::PACKED + part * 16) }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+    #[inline]
+    unsafe fn weights(
+        third: &[[__m512i; 4]; 2],
+        packed: &[__m512i; 4],
+        part: usize,
+        i: usize,
+        four: usize,
+    ) -> __m512i {
+        let down = _mm512_set1_epi32(i as i32 * 2);
+        let two = _mm512_srlv_epi32(packed[four], down);
+        let two = _mm512_and_si512(two, _mm512_set1_epi8(3));
+        if !THREE {
+            return two;
+        }
+        // From where it is to the bit that counts 4.
+        let turn = _mm512_set1_epi32((part / 2 * 4 + i) as i32 - 2);
+        let third = _mm512_rorv_epi32(third[part % 2][four], turn);
+        _mm512_or_si512(two, _mm512_and_si512(third, _mm512_set1_epi8(4)))
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
