@@ -36,6 +36,8 @@ pub use table::{Table, TableError};
 pub struct Board {
     /// Its name, that of its table.
     pub name: String,
+    /// Whether it is none.
+    pub is_simulated: bool,
     /// What it can bear.
     pub limits: Limits,
     /// Its thermometers, which keep their places.
@@ -71,6 +73,7 @@ impl Board {
     pub fn bare(name: String, limits: Limits) -> Self {
         Self {
             name,
+            is_simulated: false,
             limits,
             thermometers: Vec::new(),
             power: None,

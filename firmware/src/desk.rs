@@ -13,7 +13,7 @@ use std::time::Duration;
 use cloister_control::device::Fault;
 use cloister_control::thermal::{MAX_SENSORS, Measured, Sample};
 use cloister_control::units::{Millis, Watts};
-use cloister_control::{Engine, Inputs, Options, Outputs, Panel};
+use cloister_control::{Engine, Inputs, Outputs, Panel};
 use cloister_program::panel::PanelReport;
 use cloister_program::readiness::Readiness;
 use tokio::sync::watch;
@@ -40,6 +40,8 @@ pub struct Desk {
     began: Instant,
     measure_at: Millis,
     look_at: Instant,
+    /// What became of a wish to shut down, until the laws have heard it.
+    shutdown_asked: Option<Result<(), Fault>>,
     readings: Readings,
     samples: Vec<Sample>,
     /// What is wrong, as it was logged last.
@@ -52,17 +54,15 @@ pub struct Desk {
 impl Desk {
     /// For a board.
     pub fn of(board: Board, shutdown: Option<PathBuf>, readiness: Readiness) -> Self {
-        let panel = Panel::new(Options {
-            limits: board.limits,
-        });
         Self {
-            panel,
+            panel: Panel::new(board.limits),
             hands: Hands::default(),
             screens: Screens::default(),
             shutdown,
             began: Instant::now(),
             measure_at: Millis(0),
             look_at: Instant::now(),
+            shutdown_asked: None,
             readings: Readings::default(),
             samples: Vec::with_capacity(MAX_SENSORS),
             problems: Vec::new(),
@@ -86,11 +86,12 @@ impl Desk {
     /// Works until `end` comes. Then the fan is full and the light dark: nobody watches any more.
     pub async fn run(mut self, link: Arc<Link>, end: impl Future<Output = ()>) {
         let (heard_by, mut heard) = watch::channel(None);
+        let heard_too = heard.clone();
         let (tests_by, tests) = watch::channel(0);
         let (listener, tester) = (link.clone(), link.clone());
         tokio::spawn(async move { listener.listen(heard_by).await });
         tokio::spawn(async move { tester.test(tests_by).await });
-        let mut first = true;
+        let mut teller = None;
         if let Err(error) = self.alive.0.tell() {
             warn!("cannot tell that the panel is ready: {error}");
         }
@@ -105,9 +106,10 @@ impl Desk {
                 changed
             });
             // Before the first step there is nothing to tell.
-            if std::mem::take(&mut first) {
-                let (teller, reports) = (link.clone(), self.reports.subscribe());
-                tokio::spawn(async move { teller.tell(reports).await });
+            if teller.is_none() {
+                let (link, reports) = (link.clone(), self.reports.subscribe());
+                let heard = heard_too.clone();
+                teller = Some(tokio::spawn(async move { link.tell(reports, heard).await }));
             }
             if outputs.stop_answers {
                 info!("the button is pressed: answers are to stop");
@@ -115,7 +117,8 @@ impl Desk {
                 tokio::spawn(async move { link.stop_answers().await });
             }
             if outputs.shut_down {
-                self.shut_down();
+                self.shutdown_asked = Some(self.shut_down());
+                continue;
             }
             let again = self.began + Duration::from_millis(outputs.again.0);
             tokio::select! {
@@ -128,6 +131,14 @@ impl Desk {
             }
         }
         self.hands.let_go(&mut self.board);
+        if let Some(teller) = teller {
+            teller.abort();
+        }
+        let mut last = self.reports.borrow().clone();
+        last.leaves = true;
+        // A simulated switch ends with its board.
+        last.private = last.private.filter(|_| !self.board.is_simulated);
+        link.leave(last).await;
     }
 
     fn report(&self, outputs: &Outputs) -> PanelReport {
@@ -179,6 +190,7 @@ impl Desk {
                 }),
                 power,
                 other_fault,
+                shutdown_asked: self.shutdown_asked.take(),
             },
         );
         self.measure_at = outputs.measure_at;
@@ -246,16 +258,16 @@ impl Desk {
         self.problems = problems;
     }
 
-    fn shut_down(&self) {
+    fn shut_down(&self) -> Result<(), Fault> {
         let Some(file) = &self.shutdown else {
-            return warn!(
-                "a long press, and no --shutdown-file to ask for it: the machine stays on"
-            );
+            warn!("a long press, and no --shutdown-file to ask for it: the machine stays on");
+            return Err(Fault::Absent);
         };
         info!("a long press: the machine is to shut down");
-        if let Err(error) = std::fs::write(file, "") {
+        std::fs::write(file, "").map_err(|error| {
             warn!("cannot ask for a shutdown by {}: {error}", file.display());
-        }
+            cloister_sysfs::fault(&error)
+        })
     }
 }
 

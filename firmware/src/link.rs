@@ -1,13 +1,15 @@
 //! The panel's side of the HTTP API: hears what `serve` says of itself, and says what is to hold.
 //!
 //! In: `/api/events`; reports that change. Out: the last word of `serve`, none while it is not there; `PUT /api/panel`,
-//! `POST /api/panel/stop`; answers to what the display is to show, and whether the engine computes. Must never take an old word for a new one: a `serve` that is silent for too long is not there.
+//! `POST /api/panel/stop`; answers to what the display is to show, and whether the engine computes.
+//! Must never take an old word for a new one: a `serve` that is silent for too long is not there.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cloister_client::{Error, Method, Socket};
+use cloister_control::units::TokensPerSecond;
 use cloister_control::{Engine, Phase};
 use cloister_program::panel::PanelReport;
 use cloister_sandbox::Seal;
@@ -106,8 +108,8 @@ impl Heard {
     }
 
     /// Tokens of answers in a second, lately.
-    pub fn speed(&self) -> f32 {
-        self.tokens_per_second.decode
+    pub fn speed(&self) -> TokensPerSecond {
+        TokensPerSecond(self.tokens_per_second.decode)
     }
 
     /// Requests that wait.
@@ -165,8 +167,12 @@ impl Link {
         Err(Error::Closed)
     }
 
-    /// Says what is to hold, whenever that changes, until dropped.
-    pub async fn tell(&self, mut wishes: watch::Receiver<PanelReport>) {
+    /// Says what is to hold, whenever that changes and to each `serve` that is heard anew, until dropped.
+    pub async fn tell(
+        &self,
+        mut wishes: watch::Receiver<PanelReport>,
+        mut heard: watch::Receiver<Option<Heard>>,
+    ) {
         let mut said: Option<(PanelReport, Instant)> = None;
         loop {
             let wish = wishes.borrow_and_update().clone();
@@ -179,9 +185,7 @@ impl Link {
             tokio::select! {
                 biased;
                 () = sleep_until(due) => {
-                    let report = PanelReport { panel: self.number, ..wish.clone() };
-                    let body = serde_json::to_string(&report).expect("a report serializes");
-                    match self.ask(Method::PUT, "/api/panel", body).await {
+                    match self.say(wish.clone()).await {
                         Ok(_) => said = Some((wish, Instant::now())),
                         // One that comes back hears all of it again.
                         Err(_) => {
@@ -191,8 +195,25 @@ impl Link {
                     }
                 }
                 changed = wishes.changed() => if changed.is_err() { return },
+                // The next one knows nothing of what this one was told.
+                Ok(()) = heard.changed() => if heard.borrow_and_update().is_none() { said = None },
             }
         }
+    }
+
+    /// Says for the last time how the board is.
+    pub async fn leave(&self, last: PanelReport) {
+        // Who is not there misses nothing.
+        let _ = self.say(last).await;
+    }
+
+    async fn say(&self, wish: PanelReport) -> Result<Value, Error> {
+        let report = PanelReport {
+            panel: self.number,
+            ..wish
+        };
+        let body = serde_json::to_string(&report).expect("a report serializes");
+        self.ask(Method::PUT, "/api/panel", body).await
     }
 
     /// Has every running answer stopped.

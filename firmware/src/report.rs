@@ -28,6 +28,7 @@ pub fn report(
     let tenths = |figure: f64| (figure * 10.0).round() / 10.0;
     PanelReport {
         panel: 0,
+        leaves: false,
         private: outputs.private,
         throttle: Throttle::try_from(outputs.throttle.step()).expect("the steps are the same"),
         board: Board {
@@ -61,6 +62,8 @@ fn problems(problems: &Problems, sensors: &[&str], faults: &[(&str, &str)]) -> V
         ),
         ("button", problems.button.map(|fault| fault.name())),
         ("button", is(problems.button_stuck, "stuck")),
+        ("shutdown", problems.shutdown.map(|fault| fault.name())),
+        ("shutdown", is(problems.shutdown_ignored, "ignored")),
         ("fan", problems.fan.map(|fault| fault.name())),
         ("power", problems.power.map(|fault| fault.name())),
     ];
@@ -92,7 +95,7 @@ mod tests {
     use cloister_control::device::Fault;
     use cloister_control::thermal::{Limits, Measured, Sample};
     use cloister_control::units::{Celsius, Duty, Millis};
-    use cloister_control::{Engine, Inputs, Options, Panel};
+    use cloister_control::{Engine, Inputs, Panel};
 
     use super::*;
 
@@ -113,7 +116,7 @@ mod tests {
             limit,
             on_die: true,
         }];
-        let outputs = Panel::new(Options { limits }).step(
+        let outputs = Panel::new(limits).step(
             Millis(0),
             &Inputs {
                 engine: Engine::Failed,
@@ -128,6 +131,7 @@ mod tests {
                 }),
                 power: Some(Err(Fault::Nonsense)),
                 other_fault: true,
+                shutdown_asked: Some(Err(Fault::Denied)),
                 ..Inputs::default()
             },
         );
@@ -144,6 +148,7 @@ mod tests {
             "engine away_or_failed",
             "privacy_switch taken",
             "button bus_error",
+            "shutdown denied",
             "fan denied",
             "power nonsense",
             "display ambiguous",

@@ -30,7 +30,13 @@ struct Failures {
     /// The temperature that the sensor stays at, in tenths of a degree.
     sensor_stuck: Option<i32>,
     switch_gone: bool,
+    /// It shows [`LIE`] less than there is.
+    sensor_lies: bool,
+    fan_undriven: bool,
 }
+
+/// °C; less would be within what a die may do.
+const LIE: f32 = 30.0;
 
 /// What the devices share.
 struct State {
@@ -73,6 +79,7 @@ impl Simulation {
     /// Its devices.
     pub fn board(&self) -> Board {
         let mut board = Board::bare(format!("{} (simulated)", self.name), self.limits);
+        board.is_simulated = true;
         board.thermometers.push(Sensor {
             name: "die".to_owned(),
             limit: self.limits.limit,
@@ -112,7 +119,8 @@ impl Thermometer for Device {
         match (state.failures.sensor_silent, state.failures.sensor_stuck) {
             (true, _) => Err(Fault::Bus),
             (false, Some(tenths)) => Ok(Celsius(tenths as f32 / 10.0)),
-            (false, None) => Ok(Celsius(state.physics.die())),
+            (false, None) if state.failures.sensor_lies => Ok(Celsius(state.physics.reads() - LIE)),
+            (false, None) => Ok(Celsius(state.physics.reads())),
         }
     }
 }
@@ -125,7 +133,12 @@ impl PowerMeter for Device {
 
 impl FanDrive for Device {
     fn set(&mut self, duty: Duty) -> Result<(), Fault> {
-        self.0.borrow_mut().physics.duty = duty;
+        let state = &mut *self.0.borrow_mut();
+        if state.failures.fan_undriven {
+            state.physics.duty = Duty::OFF;
+            return Err(Fault::Denied);
+        }
+        state.physics.duty = duty;
         Ok(())
     }
 }

@@ -117,6 +117,57 @@ fn the_privacy_switch_ends_what_runs_refuses_what_comes_and_outlives_a_restart()
 }
 
 #[test]
+fn a_box_with_a_switch_is_not_open_before_its_panel_says_so() {
+    let mut serve = Serve::start(&smollm2(), &["--slots", "1"]);
+    assert_eq!(serve.chat(&question("Hello?", 4)).status, 200);
+    tell(&serve, &json!({"private": false}));
+    assert_eq!(serve.chat(&question("Hello?", 4)).status, 200);
+    // Off when the power went; nobody says where it stands now.
+    serve.restart(&smollm2(), &["--slots", "1"]);
+    let refused = serve.chat(&question("Hello?", 4));
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["code"]),
+        (503, &json!("unavailable")),
+        "who waits may go on waiting"
+    );
+    assert_eq!(state(&serve)["private"], false);
+    assert_eq!(tell(&serve, &json!({"private": false}))["private"], false);
+    assert_eq!(serve.chat(&question("Hello?", 4)).status, 200);
+    // Turned on meanwhile: that is what it was turned for.
+    serve.restart(&smollm2(), &["--slots", "1"]);
+    let kept = serve.state().join("prefixes/kept");
+    std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    std::fs::write(&kept, "of somebody").unwrap();
+    assert_eq!(tell(&serve, &json!({"private": true}))["private"], true);
+    until("it is erased", || (!kept.exists()).then_some(()));
+    let refused = serve.chat(&question("Hello?", 4)).json();
+    assert_eq!(refused["error"]["code"], "privacy");
+    // A board that has none any more says so.
+    tell(&serve, &json!({"private": false}));
+    tell(&serve, &json!({"private": null}));
+    serve.restart(&smollm2(), &["--slots", "1"]);
+    assert_eq!(serve.chat(&question("Hello?", 4)).status, 200);
+}
+
+#[test]
+fn erasing_that_was_cut_short_is_finished_at_the_next_start() {
+    let mut serve = Serve::start(&smollm2(), &["--slots", "1"]);
+    // The one is what an unfinished order leaves, the other what a switch does that was turned just before.
+    for (file, says) in [("erase", "7 unfinished\n"), ("private", "on\n")] {
+        serve.stop();
+        let kept = serve.state().join("prefixes/kept");
+        std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
+        std::fs::write(&kept, "of somebody").unwrap();
+        std::fs::write(serve.state().join(file), says).unwrap();
+        serve.restart(&smollm2(), &["--slots", "1"]);
+        assert!(!kept.exists(), "{file}");
+    }
+    // The bridge has not done its part yet.
+    let order = std::fs::read_to_string(serve.state().join("erase")).unwrap();
+    assert_eq!(order, "7\n");
+}
+
+#[test]
 fn the_button_stops_all_that_runs_and_nothing_that_comes_later() {
     let serve = Serve::start(&smollm2(), &["--slots", "1"]);
     let mut running = serve.open_chat_stream(&endless());

@@ -150,15 +150,26 @@ fn the_simulated_panel_shows_what_serve_does_and_its_keys_are_obeyed() {
     panel.key("b");
     panel.says("problems", "none");
 
+    for (key, problem) in [("l", "die: jumps"), ("u", "fan: denied")] {
+        panel.key(key);
+        panel.says("problems", problem);
+        panel.key(key);
+        panel.says("problems", "none");
+    }
+
     serve.stop();
     panel.says("light", "starting");
     serve.restart(&smollm2(), &["--slots", "1"]);
     panel.says("light", "ready");
 
+    // Nothing is there that could shut it down, and the light does not say so.
     panel.key("h");
-    panel.says("light", "shutting_down");
+    panel.says("problems", "shutdown: absent");
     panel.key("q");
     assert!(panel.process.0.wait().unwrap().success());
+    // With it its switch is gone: a restart need not wait for it.
+    serve.restart(&smollm2(), &["--slots", "1"]);
+    assert_eq!(serve.chat(&question("Hello?", 4)).status, 200);
 }
 
 #[test]

@@ -18,6 +18,5 @@ pub mod units;
 pub mod watchdog;
 
 pub use panel::{
-    Engine, Inputs, Options, Outputs, Panel, Phase, Problems, SHUTS_DOWN_WITHIN, STARTS_WITHIN,
-    Shown,
+    Engine, Inputs, Outputs, Panel, Phase, Problems, SHUTS_DOWN_WITHIN, STARTS_WITHIN, Shown,
 };

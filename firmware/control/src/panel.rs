@@ -100,13 +100,6 @@ impl Shown {
     }
 }
 
-/// What is known of the board before it runs.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// What it can bear.
-    pub limits: Limits,
-}
-
 /// All of what is known now.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Inputs<'a> {
@@ -128,6 +121,8 @@ pub struct Inputs<'a> {
     pub power: Option<Result<Watts, Fault>>,
     /// Whether another device (display, watchdog) does not do what it should.
     pub other_fault: bool,
+    /// At this moment: whether the shutdown that was wished for could be asked for.
+    pub shutdown_asked: Option<Result<(), Fault>>,
 }
 
 /// What is wrong.
@@ -143,6 +138,10 @@ pub struct Problems {
     pub button: Option<Fault>,
     /// The button is held for longer than anybody means.
     pub button_stuck: bool,
+    /// A shutdown could not be asked for.
+    pub shutdown: Option<Fault>,
+    /// It was asked for, and the machine is still here.
+    pub shutdown_ignored: bool,
     /// The sensors, each at its place.
     pub sensors: [Option<Doubt>; MAX_SENSORS],
     /// The fan.
@@ -195,6 +194,13 @@ pub struct Outputs {
     pub again: Millis,
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Shutdown {
+    Asked,
+    Failed(Fault),
+    Ignored,
+}
+
 /// The panel.
 #[derive(Clone, Debug)]
 pub struct Panel {
@@ -208,17 +214,18 @@ pub struct Panel {
     power_fault: Option<Fault>,
     measure_at: Millis,
     away_since: Option<Millis>,
-    shutting_down: Option<Millis>,
+    /// What became of the last wish to shut down, and since when.
+    shutdown: Option<(Millis, Shutdown)>,
     shown: (Shown, Millis),
 }
 
 impl Panel {
-    /// As it is at the start, before anything is known: the fan is full.
-    pub fn new(options: Options) -> Self {
+    /// Of a board that can bear so much, as it is at the start, before anything is known: the fan is full.
+    pub fn new(limits: Limits) -> Self {
         Self {
             button: Button::default(),
             switch: PrivacySwitch::default(),
-            law: Law::new(options.limits),
+            law: Law::new(limits),
             account: Account::default(),
             pages: Pages::default(),
             pulse: Pulse::default(),
@@ -233,7 +240,7 @@ impl Panel {
             power_fault: None,
             measure_at: Millis(0),
             away_since: None,
-            shutting_down: None,
+            shutdown: None,
             shown: (Shown::Starting, Millis(0)),
         }
     }
@@ -259,7 +266,11 @@ impl Panel {
         };
         let heard = match inputs.button {
             Some(Ok(closed)) => self.button.update(now, closed),
-            _ => Default::default(),
+            _ => {
+                // What it does meanwhile nobody sees: it may have been let go.
+                self.button = Button::default();
+                Default::default()
+            }
         };
         problems.button_stuck = heard.stuck;
         let decided = inputs
@@ -268,13 +279,12 @@ impl Panel {
         // While it is away, that is the fault.
         problems.privacy_ignored =
             serve_private.is_some() && decided.is_some_and(|decided| decided.ignored);
-        if heard.press == Some(Press::Long) {
-            self.shutting_down = Some(now);
-        }
-        // A machine that is still here then goes on.
-        self.shutting_down = self
-            .shutting_down
-            .filter(|since| now.since(*since) < SHUTS_DOWN_WITHIN);
+        self.follow_shutdown(now, inputs.shutdown_asked);
+        (problems.shutdown, problems.shutdown_ignored) = match self.shutdown {
+            Some((_, Shutdown::Failed(fault))) => (Some(fault), false),
+            Some((_, Shutdown::Ignored)) => (None, true),
+            Some((_, Shutdown::Asked)) | None => (None, false),
+        };
 
         let shown = self.choose(inputs.engine, &problems);
         if shown != self.shown.0 {
@@ -334,6 +344,19 @@ impl Panel {
             };
     }
 
+    /// A machine that is still here after a while goes on; what was wrong is said for as long.
+    fn follow_shutdown(&mut self, now: Millis, asked: Option<Result<(), Fault>>) {
+        self.shutdown = match (asked, self.shutdown) {
+            (Some(Ok(())), _) => Some((now, Shutdown::Asked)),
+            (Some(Err(fault)), _) => Some((now, Shutdown::Failed(fault))),
+            (None, Some((since, of))) if now.since(since) >= SHUTS_DOWN_WITHIN => match of {
+                Shutdown::Asked => Some((now, Shutdown::Ignored)),
+                Shutdown::Failed(_) | Shutdown::Ignored => None,
+            },
+            (None, before) => before,
+        };
+    }
+
     fn engine_fails(&mut self, now: Millis, engine: Engine) -> bool {
         match engine {
             Engine::Away => {
@@ -349,7 +372,7 @@ impl Panel {
     }
 
     fn choose(&self, engine: Engine, problems: &Problems) -> Shown {
-        if self.shutting_down.is_some() {
+        if matches!(self.shutdown, Some((_, Shutdown::Asked))) {
             return Shown::ShuttingDown;
         }
         // That nobody is heard is what matters most to who turned the switch, and true whatever else is.

@@ -1,8 +1,8 @@
 //! The privacy switch: what it says, what `serve` has done about it, and whether that may be shown.
 //!
 //! Turned on, it holds at once: a contact that bounces is no reason to hear one more prompt. Turned off, it holds once
-//! that has lasted. A switch that no longer answers stays as it was; one that has never answered is on, as nobody can
-//! say that it is off.
+//! that has lasted. A switch that does not answer is on, as nobody can say that it is off; one that was off for
+//! [`LOST`], as a line may be gone for a moment, and what is erased is gone for good.
 
 use crate::button::Debounced;
 use crate::device::Fault;
@@ -10,12 +10,16 @@ use crate::units::Millis;
 
 /// How long `serve` may take to do as the switch says before that is a fault.
 pub const WITHIN: Millis = Millis(1500);
+/// How long a switch that was off may be without an answer.
+pub const LOST: Millis = Millis::seconds(30);
 
 /// The switch.
 #[derive(Clone, Copy, Debug)]
 pub struct PrivacySwitch {
     contact: Debounced,
     on: bool,
+    /// Since when it does not answer.
+    lost: Option<Millis>,
     /// Since when `serve` does otherwise.
     disobeyed: Option<Millis>,
 }
@@ -36,6 +40,7 @@ impl Default for PrivacySwitch {
         Self {
             contact: Debounced::default(),
             on: true,
+            lost: None,
             disobeyed: None,
         }
     }
@@ -49,12 +54,18 @@ impl PrivacySwitch {
         contact: Result<bool, Fault>,
         serve: Option<bool>,
     ) -> Decided {
-        let mut settles = None;
-        if let Ok(closed) = contact {
-            let (stable, again) = self.contact.update(now, closed);
-            self.on = closed || stable;
-            settles = again;
-        }
+        let settles = match contact {
+            Ok(closed) => {
+                let (stable, again) = self.contact.update(now, closed);
+                (self.on, self.lost) = (closed || stable, None);
+                again
+            }
+            Err(_) => {
+                let due = *self.lost.get_or_insert(now) + LOST;
+                self.on |= now >= due;
+                Some(due).filter(|due| now < *due)
+            }
+        };
         if serve == Some(self.on) {
             self.disobeyed = None;
         } else {

@@ -5,8 +5,9 @@
 //! they can. *Blind*: no sensor is left that is not doubted, or none of those on the die, for which no other can stand in.
 //!
 //! The order is: fan, then a slower engine, then no answers, and all of that below the limit at which the SoC's own
-//! firmware acts. What is not known is taken for the worst: blind, the fan is full and the engine slow, and without a
-//! fan it stops. A board that never had a sensor is left to its firmware.
+//! firmware acts. What is not known is taken for the worst: blind, the fan is full and the engine slow; with a fan that
+//! fails it stops, and on a board that has none of its own, too, unless something is read that may be true and is not hot.
+//! A board that never had a sensor is left to its firmware.
 
 mod fan;
 mod limits;
@@ -186,6 +187,9 @@ impl Law {
         let cooled = measured.fan.is_some() && fan_fault.is_none_or(FanFault::still_turns);
         let least = match () {
             () if blind && cooled => Throttle::Half,
+            () if blind && measured.fan.is_none() && self.may_be_cool(measured, &doubts) => {
+                Throttle::Quarter
+            }
             () if blind => Throttle::Stop,
             // A fan that should turn and does not, or a SoC that slows down early: slower before it is hot.
             () if soc_slows || (measured.fan.is_some() && !cooled) => Throttle::Light,
@@ -204,6 +208,27 @@ impl Law {
             doubts,
             fan_fault,
         }
+    }
+
+    /// Whether all that is read on the die and may be true is below where the engine is slowed, and something is.
+    fn may_be_cool(&self, measured: &Measured, doubts: &[Option<Doubt>]) -> bool {
+        let may_be = |doubt: &Option<Doubt>| {
+            matches!(
+                doubt,
+                Some(Doubt::Stuck | Doubt::Falls | Doubt::Jumps | Doubt::NotYet)
+            )
+        };
+        let on_die = measured.sensors.iter().zip(doubts);
+        let mut read = on_die
+            .filter(|(sample, doubt)| sample.on_die && may_be(doubt))
+            .filter_map(|(sample, _)| Some(self.limits.level(sample.reading.ok()?, sample)));
+        let hottest = read.next().map(|first| {
+            read.fold(
+                first,
+                |hottest, level| if level > hottest { level } else { hottest },
+            )
+        });
+        hottest.is_some_and(|level| level < self.limits.throttle)
     }
 
     /// How far to slow down, at least so far, and whether that is because of heat.
@@ -225,6 +250,12 @@ impl Law {
             urgent
         } else if soon >= limits.throttle && rising > FALLS && since >= SLOWER_EVERY {
             self.throttle.slower()
+        } else if self.throttle == Throttle::Stop
+            && level < limits.throttle
+            && since >= FASTER_EVERY
+        {
+            // Else who asks would be refused for as long as it stays just below.
+            Throttle::Quarter.max(urgent)
         } else if level < limits.throttle - HYSTERESIS && since >= FASTER_EVERY {
             self.throttle.faster().max(urgent)
         } else {

@@ -104,6 +104,12 @@ impl fmt::Display for Celsius {
     }
 }
 
+impl fmt::Display for TokensPerSecond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} tokens/s", self.0)
+    }
+}
+
 impl fmt::Display for Watts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.1} W", self.0)

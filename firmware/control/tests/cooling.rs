@@ -76,11 +76,33 @@ enum Failure {
     Falls,
     Jumps,
     Implausible,
+    /// It shows so much less from the middle of work on, and follows the temperature.
+    Offset,
 }
+
+/// Less would be within what a die may do.
+const OFFSET: f64 = 30.0;
+
+/// How a sensor shows what it measures: its noise and its steps.
+#[derive(Clone, Copy, Debug)]
+struct Shows {
+    noise: f64,
+    steps: f64,
+}
+
+const FINE: Shows = Shows {
+    noise: 0.4,
+    steps: 0.1,
+};
 
 #[derive(Debug)]
 struct Board {
     physics: Physics,
+    limits: Limits,
+    has_fan: bool,
+    shows: Shows,
+    /// What something else takes meanwhile, in watts.
+    others: f64,
     die: f64,
     sink: f64,
     /// 0 to 1.
@@ -99,15 +121,23 @@ struct Board {
 impl Board {
     /// One that has rested for long.
     fn new(physics: Physics) -> Self {
+        Self::with(physics, LIMITS)
+    }
+
+    fn with(physics: Physics, limits: Limits) -> Self {
         let sink = physics.ambient + physics.resting * physics.still_air;
         let die = sink + physics.resting * physics.to_sink;
         Self {
             physics,
+            limits,
+            has_fan: true,
+            shows: FINE,
+            others: 0.0,
             die,
             sink,
             spin: 0.0,
             time: 0.0,
-            law: Law::new(LIMITS),
+            law: Law::new(limits),
             cooling: None,
             failure: Failure::None,
             stuck_at: 0.0,
@@ -146,9 +176,10 @@ impl Board {
             let power = match working {
                 true => p.resting + (p.working - p.resting) * share,
                 false => p.resting,
-            };
+            } + self.others;
             let driven = match self.failure {
                 Failure::Blocked | Failure::Undriven => 0.0,
+                _ if !self.has_fan => 0.0,
                 _ => f64::from(cooling.duty.0) / 255.0,
             };
             self.spin += (driven - self.spin) * DT / 1.5;
@@ -162,13 +193,13 @@ impl Board {
     }
 
     fn ask(&mut self, working: bool) {
-        // Noise of ±0.4 °C, and steps of 0.1.
         self.noise = self
             .noise
             .wrapping_mul(1_664_525)
             .wrapping_add(1_013_904_223);
-        let noise = f64::from(self.noise >> 16) / 65536.0 * 0.8 - 0.4;
-        let so = ((self.die + noise) * 10.0).round() / 10.0;
+        let Shows { noise, steps } = self.shows;
+        let noise = (f64::from(self.noise >> 16) / 32768.0 - 1.0) * noise;
+        let so = ((self.die + noise) / steps).round() * steps;
         let reading = match self.failure {
             Failure::None | Failure::Blocked | Failure::Undriven => Ok(so),
             Failure::Silent => Err(Fault::Bus),
@@ -180,22 +211,23 @@ impl Board {
                 75.0
             }),
             Failure::Implausible => Ok(-127.0),
+            Failure::Offset => Ok(so - OFFSET),
         };
         let rpm = Rpm((self.spin * 5000.0) as u32);
         let sensors = [Sample {
             reading: reading.map(|degrees| Celsius(degrees as f32)),
-            limit: LIMITS.limit,
+            limit: self.limits.limit,
             on_die: true,
         }];
         let cooling = self.law.update(
             Millis((self.time * 1000.0).round() as u64),
             &Measured {
                 sensors: &sensors,
-                fan: Some(match self.failure {
+                fan: self.has_fan.then_some(match self.failure {
                     Failure::Undriven => Err(Fault::Denied),
                     _ => Ok(()),
                 }),
-                tachometer: Some(Ok(rpm)),
+                tachometer: self.has_fan.then_some(Ok(rpm)),
                 soc_throttles: None,
                 working,
             },
@@ -232,7 +264,40 @@ fn failures() -> impl Strategy<Value = Failure> {
         Failure::Falls,
         Failure::Jumps,
         Failure::Implausible,
+        Failure::Offset,
     ])
+}
+
+/// The tables of boards that we ship.
+fn shipped() -> Vec<Limits> {
+    let tables = [
+        include_str!("../../boards/raspberry-pi.toml"),
+        include_str!("../../boards/raspberry-pi-5.toml"),
+        include_str!("../../boards/jetson-orin.toml"),
+        include_str!("../../boards/generic.toml"),
+    ];
+    let limits = tables.map(|table| {
+        let table: toml::Table = table.parse().expect("it is TOML");
+        let limits = table["limits"].as_table().expect("limits");
+        let number = |name: &str| {
+            let value = &limits[name];
+            let number = value.as_float();
+            number
+                .or(value.as_integer().map(|whole| whole as f64))
+                .expect("a number")
+        };
+        let celsius = |name: &str| Celsius(number(name) as f32);
+        Limits {
+            fan_starts: celsius("fan-starts"),
+            fan_full: celsius("fan-full"),
+            throttle: celsius("throttle"),
+            critical: celsius("critical"),
+            limit: celsius("limit"),
+            soc_slows: celsius("soc-slows"),
+            fan_least: Duty::share(0.3),
+        }
+    });
+    limits.into()
 }
 
 proptest! {
@@ -241,23 +306,29 @@ proptest! {
     #[test]
     fn the_limit_is_never_exceeded_whatever_the_load_and_whatever_fails(
         physics in physics(),
+        limits in prop::sample::select([shipped(), vec![LIMITS]].concat()),
         load in prop::collection::vec((1.0..400.0, any::<bool>()), 1..8),
         failure in failures(),
         fails_at in 0usize..8,
         comes_back in any::<bool>(),
     ) {
-        let mut board = Board::new(physics);
+        let mut board = Board::with(physics, limits);
         board.run(120.0, false);
         let fails_at = if failure == Failure::Falls { 0 } else { fails_at };
         for (n, (seconds, working)) in load.into_iter().enumerate() {
-            if n == fails_at {
+            if n == fails_at && failure == Failure::Offset {
+                // From the middle of work on, and a while longer.
+                board.run(60.0, true);
+                board.fails(failure);
+                board.run(10.0, true);
+            } else if n == fails_at {
                 board.fails(failure);
             } else if n == fails_at + 2 && comes_back {
                 board.fails(Failure::None);
             }
             board.run(seconds, working);
         }
-        prop_assert!(board.hottest <= f64::from(LIMITS.limit.0), "{:.1} °C", board.hottest);
+        prop_assert!(board.hottest <= f64::from(limits.limit.0), "{:.1} °C", board.hottest);
     }
 
     #[test]
@@ -332,6 +403,92 @@ fn a_blocked_fan_is_seen_and_the_engine_slowed_until_it_turns_again() {
         (cooling.fan_fault, cooling.throttle),
         (None, Throttle::None)
     );
+}
+
+/// A PC: its fans are its firmware's.
+fn a_pc() -> Board {
+    let mut pc = Board::new(Physics {
+        ambient: 25.0,
+        resting: 8.0,
+        working: 30.0,
+        die: 20.0,
+        to_sink: 0.3,
+        sink: 400.0,
+        still_air: 1.0,
+        full_air: 1.0,
+    });
+    pc.has_fan = false;
+    pc
+}
+
+#[test]
+fn a_sensor_with_coarse_steps_stays_at_one_figure_and_is_believed() {
+    let shows = |noise, steps| Shows { noise, steps };
+    for (mut board, shows) in [
+        (a_pc(), shows(0.2, 1.0)),
+        (a_board(), shows(0.2, 0.55)),
+        (a_board(), shows(0.0, 1.0)),
+    ] {
+        board.shows = shows;
+        board.run(120.0, false);
+        for _ in 0..3600 {
+            board.run(1.0, true);
+            let cooling = board.cooling();
+            assert_eq!(
+                (cooling.doubts[0], cooling.throttle),
+                (None, Throttle::None)
+            );
+        }
+        // Short rests between answers, in which it hardly moves.
+        for _ in 0..100 {
+            board.run(3.0, false);
+            board.run(40.0, true);
+            assert_eq!(board.cooling().doubts[0], None);
+        }
+    }
+}
+
+#[test]
+fn a_box_without_a_fan_answers_slowly_by_a_sensor_that_is_doubted_and_not_hot() {
+    let mut board = a_pc();
+    board.run(120.0, false);
+    board.fails(Failure::Stuck);
+    board.run(60.0, true);
+    let cooling = board.cooling();
+    assert_eq!(
+        (cooling.doubts[0], cooling.throttle, cooling.hot),
+        (Some(Doubt::Stuck), Throttle::Quarter, false)
+    );
+    board.fails(Failure::Silent);
+    board.run(10.0, true);
+    assert_eq!(board.cooling().throttle, Throttle::Stop);
+}
+
+#[test]
+fn a_sensor_that_falls_as_work_begins_for_another_reason_is_believed_with_the_next_answers() {
+    let mut board = a_board();
+    board.run(60.0, false);
+    board.others = 7.5;
+    board.run(400.0, false);
+    board.others = 0.0;
+    board.run(25.0, true);
+    assert_eq!(board.cooling().doubts[0], Some(Doubt::Falls));
+    for _ in 0..3 {
+        board.run(30.0, false);
+        board.run(15.0, true);
+    }
+    assert_eq!(board.cooling().doubts[0], None);
+}
+
+#[test]
+fn a_board_that_has_cooled_below_where_it_is_slowed_answers_again() {
+    let mut law = Law::new(LIMITS);
+    let first = at_rest(&mut law, 0, &[die(Ok(78.5))], false);
+    assert_eq!(first.throttle, Throttle::Stop);
+    let later = |seconds: u64| die(Ok(69.0 + (seconds % 3) as f32 * 0.4));
+    let cooling = (1..60).map(|seconds| at_rest(&mut law, seconds, &[later(seconds)], false));
+    let cooling = cooling.last().expect("a minute");
+    assert_eq!((cooling.throttle, cooling.hot), (Throttle::Quarter, true));
 }
 
 #[test]
@@ -495,9 +652,9 @@ fn a_sensor_that_stays_hot_though_the_engine_stands_is_stuck_and_refuses_nobody_
         (stuck.duty, stuck.throttle, stuck.hot),
         (Duty::FULL, Throttle::Half, false)
     );
-    // One that moves is believed again.
+    // One that moves is believed again, after a jump later.
     let moves = |seconds: u64| die(Ok(50.0 + (seconds % 2) as f32));
-    let later = (300..400).map(|seconds| at_rest(&mut law, seconds, &[moves(seconds)], false));
+    let later = (300..700).map(|seconds| at_rest(&mut law, seconds, &[moves(seconds)], false));
     let later = later.last().expect("minutes");
     assert_eq!((later.doubts[0], later.throttle), (None, Throttle::None));
 }

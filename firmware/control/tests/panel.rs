@@ -6,7 +6,7 @@ use cloister_control::light::{Rgb, pattern};
 use cloister_control::privacy;
 use cloister_control::thermal::{Limits, Measured, Sample, Throttle};
 use cloister_control::units::{Celsius, Duty, Millis, Rpm, Watts};
-use cloister_control::{Engine, Inputs, Options, Outputs, Panel, Phase, STARTS_WITHIN, Shown};
+use cloister_control::{Engine, Inputs, Outputs, Panel, Phase, STARTS_WITHIN, Shown};
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits {
@@ -49,12 +49,15 @@ struct Desk {
     tokens: u64,
     /// Whether `serve` passes a self-test each minute.
     computes: bool,
+    /// What becomes of the next wish to shut down, and what did of the last one.
+    shutdown: Result<(), Fault>,
+    shutdown_asked: Option<Result<(), Fault>>,
 }
 
 impl Desk {
     fn new() -> Self {
         Self {
-            panel: Panel::new(Options { limits: LIMITS }),
+            panel: Panel::new(LIMITS),
             now: Millis(5000),
             engine: READY,
             button: Some(Ok(false)),
@@ -65,6 +68,8 @@ impl Desk {
             rpm: 3000,
             tokens: 0,
             computes: true,
+            shutdown: Ok(()),
+            shutdown_asked: None,
         }
     }
 
@@ -74,7 +79,7 @@ impl Desk {
             limit: LIMITS.limit,
             on_die: self.on_die,
         }];
-        self.panel.step(
+        let outputs = self.panel.step(
             self.now,
             &Inputs {
                 engine: self.engine,
@@ -92,8 +97,13 @@ impl Desk {
                 }),
                 power: Some(Ok(Watts(6.0))),
                 other_fault: false,
+                shutdown_asked: self.shutdown_asked.take(),
             },
-        )
+        );
+        if outputs.shut_down {
+            self.shutdown_asked = Some(self.shutdown);
+        }
+        outputs
     }
 
     /// Goes on for so long, and is asked whenever it wants to be.
@@ -179,18 +189,27 @@ fn private_is_shown_once_serve_has_said_so_and_broken_if_it_does_not() {
 }
 
 #[test]
-fn a_switch_that_was_off_stays_so_when_it_cannot_be_read() {
+fn a_switch_that_was_off_and_cannot_be_read_is_on_unless_it_is_back_within_half_a_minute() {
     let mut desk = Desk::new();
     assert_eq!(desk.after(Millis::seconds(1)).private, Some(false));
     desk.switch = Some(Err(Fault::Taken));
-    let outputs = desk.after(Millis::seconds(600));
+    let outputs = desk.after(Millis::seconds(29));
     assert_eq!(
         (outputs.private, outputs.shown),
         (Some(false), Shown::Broken)
     );
     assert_eq!(outputs.problems.privacy_switch, Some(Fault::Taken));
-    desk.switch = Some(Ok(true));
-    assert_eq!(desk.step().private, Some(true));
+    desk.switch = Some(Ok(false));
+    assert_eq!(desk.after(Millis::seconds(60)).private, Some(false));
+    desk.switch = Some(Err(Fault::Absent));
+    let outputs = desk.after(privacy::LOST);
+    assert_eq!(
+        (outputs.private, outputs.shown),
+        (Some(true), Shown::Broken)
+    );
+    desk.switch = Some(Ok(false));
+    desk.step();
+    assert_eq!(desk.after(Millis::seconds(1)).private, Some(false));
 }
 
 #[test]
@@ -249,6 +268,53 @@ fn a_short_press_stops_once_and_a_long_one_shuts_down_once() {
     desk.button = Some(Ok(false));
     desk.now = desk.now + Millis(100);
     assert!(!desk.step().stop_answers && !desk.after(Millis(200)).stop_answers);
+}
+
+#[test]
+fn a_shutdown_that_nobody_carries_out_hides_nothing() {
+    for refused in [Err(Fault::Denied), Ok(())] {
+        let mut desk = Desk::new();
+        desk.step();
+        (desk.shutdown, desk.button) = (refused, Some(Ok(true)));
+        desk.after(Millis::seconds(4));
+        desk.button = Some(Ok(false));
+        if refused.is_ok() {
+            assert_eq!(desk.after(Millis::seconds(100)).shown, Shown::ShuttingDown);
+            desk.after(Millis::seconds(20));
+        }
+        let outputs = desk.after(Millis::seconds(1));
+        let problems = (outputs.problems.shutdown, outputs.problems.shutdown_ignored);
+        assert_eq!(problems, (refused.err(), refused.is_ok()));
+        assert_eq!(outputs.shown, Shown::Broken);
+        (desk.engine, desk.switch) = (PRIVATE, Some(Ok(true)));
+        assert_eq!(desk.step().shown, Shown::Private);
+        (desk.engine, desk.switch) = (READY, Some(Ok(false)));
+        assert_eq!(
+            desk.after(Millis::seconds(121)).shown,
+            Shown::Ready,
+            "in the end"
+        );
+    }
+}
+
+#[test]
+fn a_line_that_was_lost_while_the_button_was_pressed_is_no_long_press() {
+    let mut desk = Desk::new();
+    desk.after(Millis(100));
+    for (span, button) in [
+        (100, Ok(true)),
+        (10_000, Err(Fault::Absent)),
+        (10_000, Ok(true)),
+        (100, Ok(false)),
+    ] {
+        desk.button = Some(button);
+        let end = desk.now + Millis(span);
+        while desk.now < end {
+            let outputs = desk.step();
+            assert!(!outputs.shut_down && !outputs.stop_answers, "{button:?}");
+            desk.now = desk.now + Millis(50);
+        }
+    }
 }
 
 #[test]

@@ -4,8 +4,10 @@
 //!
 //!     in_guest          tries everything, sealed at the end as the panel is
 //!     in_guest crash    starts the watchdog, and dies without stopping it
+//!     in_guest serve    listens where `serve` does, and starts again after each who connects
 
 mod simulations;
+mod sockets;
 
 use std::fs;
 use std::path::Path;
@@ -42,7 +44,11 @@ names = ["lm75"]
 const DOG: &str = "/sys/class/watchdog/watchdog0/state";
 
 fn main() {
-    let crash = std::env::args().nth(1).as_deref() == Some("crash");
+    let word = std::env::args().nth(1);
+    if word.as_deref() == Some("serve") {
+        return sockets::listen_again_and_again();
+    }
+    let crash = word.as_deref() == Some("crash");
     let wired = match crash {
         true => WIRED.replace("timeout-seconds = 60", "timeout-seconds = 4"),
         false => WIRED.to_owned(),
@@ -77,7 +83,10 @@ fn main() {
     look_and_watchdog(&mut board);
     let lines = Lines::of_the_simulation();
     runtime.block_on(all(&mut board, &lines, "open"));
+    let mut serve = sockets::serve();
     seal(&board);
+    sockets::reach();
+    serve.kill().expect("it is ours to end");
     runtime.block_on(all(&mut board, &lines, "sealed"));
     runtime.block_on(unplugged(&mut board));
     drop(board);
@@ -316,7 +325,7 @@ async fn unplugged(board: &mut Board) {
 }
 
 fn seal(board: &Board) {
-    let mut policy = cloister_sandbox::processes::panel(Path::new("/run/cloister/serve.sock"));
+    let mut policy = cloister_sandbox::processes::panel(Path::new(sockets::SOCKET));
     // What this program itself does: pulling lines, and looking at what came of it.
     policy = policy
         .write(adapter().join("new_device"))

@@ -287,6 +287,11 @@ fn watchdog(machine: &Machine, wanted: &Watchdog, wired: bool, board: &mut Board
         Dog::of(&owned, device, wanted.timeout_seconds.max(4).into())
     };
     match find() {
+        Ok(dog) if dog.runs() => board.missing(
+            "watchdog",
+            &place,
+            "somebody has started it, as systemd does for RuntimeWatchdogSec=; it is used once that one lets go of it",
+        ),
         Ok(dog) => board.found("watchdog", &place, &dog.about()),
         Err(Fault::Absent) => board.missing("watchdog", &place, NONE),
         Err(fault) => board.missing("watchdog", &place, advice(fault)),

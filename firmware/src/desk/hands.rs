@@ -37,9 +37,8 @@ impl Hands {
                 self.watchdog = dog.ask(|dog| dog.feed()).and_then(Result::err);
             }
         }
-        let stays = |(colour, fault): (Rgb, Option<Fault>)| {
-            colour == outputs.light && !(measured && fault.is_some())
-        };
+        // A light that was without power meanwhile shines again.
+        let stays = |(colour, _)| colour == outputs.light && !measured;
         if let Some(light) = &mut board.light
             && !self.light.is_some_and(stays)
         {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use cloister_control::display::{Page, View};
-use cloister_control::units::Celsius;
+use cloister_control::units::{Celsius, TokensPerSecond};
 use tokio::sync::watch;
 
 use crate::board::Screen;
@@ -95,7 +95,7 @@ fn figures(temperature: Option<Celsius>, heard: Option<&Heard>) -> Vec<String> {
     let temperature = temperature.map_or_else(|| "?".to_owned(), |of| format!("{:.0}", of.0));
     vec![
         model.unwrap_or_else(|| "no model".to_owned()),
-        format!("{:.1} tokens/s", heard.map_or(0.0, Heard::speed)),
+        heard.map_or(TokensPerSecond(0.0), Heard::speed).to_string(),
         format!(
             "{temperature} °C, {} waiting",
             heard.map_or(0, Heard::waiting)

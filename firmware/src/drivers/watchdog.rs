@@ -1,6 +1,7 @@
 //! A hardware watchdog (<https://docs.kernel.org/watchdog/watchdog-api.html>).
 //!
-//! In: a device of the kernel's. Out: it is fed. Opening it starts it: from then on it resets the machine when nobody feeds it. A panel that ends as it should stops it; one that crashes does not.
+//! In: a device of the kernel's. Out: it is fed. Opening it starts it: from then on it resets the machine when nobody feeds
+//! it. A panel that ends as it should stops it; one that crashes does not.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use cloister_control::device::{Fault, Watchdog};
 
 use crate::board::Machine;
-use cloister_sysfs::class::{Class, Device};
+use cloister_sysfs::class::{Class, Device, text};
 use cloister_sysfs::fault;
 
 /// `_IOWR('W', 6, int)`: sets the time in seconds, and says which it has become.
@@ -28,6 +29,7 @@ pub struct Dog {
     node: PathBuf,
     seconds: i32,
     stays: bool,
+    runs: bool,
 }
 
 impl Dog {
@@ -50,7 +52,13 @@ impl Dog {
             node,
             seconds: seconds as i32,
             stays: device.read("nowayout") == Ok(1),
+            runs: text(&device.at().join("state")).is_ok_and(|state| state == "active"),
         })
+    }
+
+    /// Whether somebody has started it. Who did may be gone, and it still waits to be fed.
+    pub fn runs(&self) -> bool {
+        self.runs
     }
 
     /// What it does, in a few words.
@@ -130,6 +138,18 @@ mod tests {
         assert_eq!(fs::read(&node).unwrap(), b"\0\0");
         drop(started);
         assert_eq!(fs::read(&node).unwrap(), b"\0\0V");
+    }
+
+    #[test]
+    fn one_that_somebody_has_started_is_known_as_such() {
+        let (_root, machine) = machine(&[
+            ("/sys/class/watchdog/watchdog0/identity", "Dog"),
+            ("/sys/class/watchdog/watchdog0/state", "inactive"),
+            ("/dev/watchdog0", ""),
+        ]);
+        assert!(!dog(&machine).unwrap().runs());
+        machine.put("/sys/class/watchdog/watchdog0/state", "active");
+        assert!(dog(&machine).unwrap().runs());
     }
 
     #[test]

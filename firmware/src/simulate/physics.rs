@@ -31,6 +31,7 @@ pub struct Physics {
     sink: f32,
     spin: f32,
     at: Instant,
+    noise: u32,
 }
 
 impl Default for Physics {
@@ -45,6 +46,7 @@ impl Default for Physics {
             sink,
             spin: 0.0,
             at: Instant::now(),
+            noise: 1,
         }
     }
 }
@@ -73,6 +75,16 @@ impl Physics {
     /// °C
     pub fn die(&self) -> f32 {
         self.die
+    }
+
+    /// °C, as a sensor on it has it: with noise of ±0.3, in steps of 0.1. One without noise would be taken for stuck.
+    pub fn reads(&mut self) -> f32 {
+        self.noise = self
+            .noise
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223);
+        let noise = ((self.noise >> 16) as f32 / 32768.0 - 1.0) * 0.3;
+        ((self.die + noise) * 10.0).round() / 10.0
     }
 
     /// W

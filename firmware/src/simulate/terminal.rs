@@ -131,6 +131,8 @@ impl Simulation {
                 }
             }
             b'g' => failures.switch_gone ^= true,
+            b'l' => failures.sensor_lies ^= true,
+            b'u' => failures.fan_undriven ^= true,
             _ => {}
         }
     }
@@ -227,6 +229,11 @@ fn picture(simulation: &Simulation, report: &PanelReport, rows: u16) -> String {
         "             {} g switch gone   {} t sensor stuck",
         on(failures.switch_gone),
         on(failures.sensor_stuck.is_some())
+    ));
+    lines.push(format!(
+        "             {} l sensor lies   {} u fan undriven",
+        on(failures.sensor_lies),
+        on(failures.fan_undriven)
     ));
     let problems: Vec<String> = board
         .problems

@@ -14,6 +14,9 @@ pub struct PanelReport {
     /// Whether the privacy switch is on; none without a switch, and then nothing changes.
     #[serde(default)]
     pub private: Option<bool>,
+    /// Whether this is its last word: another panel may take its place at once.
+    #[serde(default)]
+    pub leaves: bool,
     /// How far to slow down.
     #[serde(default)]
     pub throttle: Throttle,
@@ -88,7 +91,7 @@ pub struct Board {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Problem {
-    /// With what: `fan`, `sensor`, `privacy_switch`.
+    /// With what: `fan`, `privacy_switch`, `power`, a sensor's own name.
     pub what: Word,
     /// `blocked`, `stuck`, `absent`.
     pub why: Word,

@@ -3,8 +3,8 @@
 //! In: the mask that the program was started with, folders and files that may be there already. Out: none that others
 //! can read. Must never close what is the owner's to share: sockets, and what a folder's group may do.
 
-use std::fs::{DirBuilder, Permissions, set_permissions};
-use std::io::{Error, ErrorKind, Result};
+use std::fs::{DirBuilder, File, Permissions, set_permissions};
+use std::io::{Error, ErrorKind, Result, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::OnceLock;
@@ -42,6 +42,21 @@ pub fn end() {
 fn mask(mask: libc::mode_t) -> libc::mode_t {
     // SAFETY: umask takes and gives a number, and cannot fail.
     unsafe { libc::umask(mask) }
+}
+
+/// Puts this text in the place of what a file said: whole, or not at all, also when the power is cut.
+///
+/// # Errors
+/// It cannot be written; then the file is as it was.
+pub fn replace(path: &Path, text: &str) -> Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    // The name is the folder's.
+    path.parent()
+        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// A folder for its owner: made, if it is not there; one of ours that everybody may look into is closed to them.

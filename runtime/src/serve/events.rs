@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use cloister_engine::{Closed, Phase};
+use cloister_engine::Phase;
 use futures_core::Stream;
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ pub async fn events(
                 "status": condition(panel.models().condition()),
                 "phase": phase(now.phase),
                 "tokens": {"prompt": now.prompt_tokens, "generated": now.generated_tokens},
-                "private": panel.closed() == Some(Closed::Private),
+                "private": panel.models().are_private(),
                 "throttle": panel.throttle(),
                 "notices": notices.lines(),
             });

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
-use cloister_engine::Closed;
 
 use super::panel::Panel;
 
@@ -104,7 +103,7 @@ pub async fn metrics(State(panel): State<Arc<Panel>>) -> impl IntoResponse {
         (
             "private",
             "Whether the privacy switch is on.",
-            Some(f64::from(u8::from(panel.closed() == Some(Closed::Private)))),
+            Some(f64::from(u8::from(panel.models().are_private()))),
         ),
         (
             "throttle_step",

@@ -4,9 +4,10 @@
 //! board's figures for who wants them. Must never take a wish from the network or from who asks for others; must never
 //! open what the privacy switch has closed, not even by a restart.
 
+mod switch;
 mod told;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use cloister_engine::{Closed, Pace, Restraint};
 use cloister_program::panel::{Board, PanelReport, Throttle};
 use serde_json::{Map, Value, json};
 
+use self::switch::{Stands, Switch};
 use self::told::Told;
 use super::api_error::ApiError;
 use super::ask::body;
@@ -29,20 +31,22 @@ use super::peer::{Peer, Users};
 use super::privacy::Ledger;
 use crate::access::{Access, Scope};
 
-/// The file in the state folder that stands for as long as the privacy switch is on.
-const MARK: &str = "private";
-
 /// What the panel has told, and whom it holds back.
 pub struct Panel {
     models: Arc<Models>,
     ledger: Arc<Ledger>,
     restraint: Arc<Restraint>,
-    mark: PathBuf,
     door: Door,
     /// The users whose programs may speak as the panel.
     users: Users,
     /// Held while a report is obeyed, so that on and off do not overtake each other.
-    told: Mutex<Told>,
+    known: Mutex<Known>,
+}
+
+/// What is known by reports.
+struct Known {
+    told: Told,
+    switch: Switch,
 }
 
 /// How one gets in from outside, for who stands before the box.
@@ -56,7 +60,7 @@ pub struct Door {
 }
 
 impl Panel {
-    /// With the state of the switch that was known last.
+    /// With the switch as it was known last.
     pub fn new(
         models: Arc<Models>,
         ledger: Arc<Ledger>,
@@ -65,22 +69,35 @@ impl Panel {
         door: Door,
         users: Users,
     ) -> Self {
-        let mark = state.join(MARK);
-        if mark.exists() {
-            tracing::info!(
-                "the privacy switch was on when it was heard of last: no prompts are taken until it is off"
-            );
-            restraint.set_private(true);
+        let switch = Switch::of(state);
+        match switch.stands() {
+            Stands::Nowhere => {}
+            Stands::Off => tracing::info!(
+                "this box has a privacy switch: prompts are taken once its panel says that it is off; who takes it out of the \
+                 box removes {}",
+                switch.file().display()
+            ),
+            Stands::On => {
+                tracing::info!(
+                    "the privacy switch was on when it was heard of last: no prompts are taken until it is off"
+                );
+                // Nothing can have come since then, but the power may have gone.
+                ledger.erase_stored();
+            }
         }
-        Self {
+        let panel = Self {
             models,
             ledger,
             restraint,
-            mark,
             door,
             users,
-            told: Mutex::default(),
-        }
+            known: Mutex::new(Known {
+                told: Told::default(),
+                switch,
+            }),
+        };
+        panel.hold(&panel.known().switch);
+        panel
     }
 
     /// The models that are held back.
@@ -103,27 +120,41 @@ impl Panel {
 
     /// What the board measures by the panel's word; none without a panel.
     pub fn board(&self) -> Option<Board> {
-        self.told().board(Instant::now())
+        self.known().told.board(Instant::now())
     }
 
     /// Has the engine go on when the panel is gone, as nobody would ever say so: at half speed if it was slowed, for
-    /// the box may be as hot as it was. The privacy switch stays as it was.
+    /// the box may be as hot as it was. A box with a privacy switch takes no prompts then: it may be turned, and nobody
+    /// would say so.
     pub async fn outlive(&self) {
         loop {
             tokio::time::sleep(told::SILENT / 6).await;
-            let mut told = self.told();
-            if let Some(throttle) = told.silenced(Instant::now()) {
+            let mut known = self.known();
+            if let Some(throttle) = known.told.silenced(Instant::now()) {
+                known.switch.falls_silent();
                 tracing::warn!(
-                    "the panel is silent: the engine is slowed by {} of 4 steps until one is there",
-                    throttle.step()
+                    "the panel is silent: until one is there the engine is slowed by {} of 4 steps{}",
+                    throttle.step(),
+                    if known.switch.is_heard() {
+                        ""
+                    } else {
+                        ", and no prompts are taken"
+                    }
                 );
                 self.restraint.set_pace(pace(throttle));
+                self.hold(&known.switch);
             }
         }
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().expect("no panic while held")
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("no panic while held")
+    }
+
+    /// Has nobody answered unless the switch is known to be off.
+    fn hold(&self, switch: &Switch) {
+        let (on, heard) = (switch.stands() == Stands::On, switch.is_heard());
+        self.models.set_private(on || !heard, !on && !heard);
     }
 
     fn check(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -135,39 +166,37 @@ impl Panel {
         }
     }
 
-    /// Does as the switch says.
-    fn turn(self: &Arc<Self>, private: bool) -> anyhow::Result<()> {
-        let was = self.closed() == Some(Closed::Private);
-        if private == was {
-            return Ok(());
-        }
-        let panel = self.clone();
-        if private {
+    /// Does as the switch says; without a word of it one that is on stays so.
+    fn turn(self: &Arc<Self>, switch: &mut Switch, to: Option<bool>) -> anyhow::Result<()> {
+        let was_on = switch.stands() == Stands::On;
+        let turned_on = to == Some(true) && !was_on;
+        if turned_on {
             // First of all, whatever else then fails.
-            self.restraint.set_private(true);
+            self.models.set_private(true, false);
             tracing::info!(
                 "the privacy switch is on: no prompts are taken, and what is kept is erased"
             );
+            // Before it is written down that it is on: by that a restart would take it for erased.
+            self.ledger.order_all();
+            let ledger = self.ledger.clone();
+            tokio::spawn(async move { ledger.forget_all().await });
+        }
+        let turned = switch.turn(to);
+        self.hold(switch);
+        if turned_on {
+            return turned.context("the box would forget its privacy switch at a restart");
+        }
+        turned.context("the privacy switch cannot be turned")?;
+        if was_on && switch.stands() == Stands::Off {
+            tracing::info!("the privacy switch is off");
+            let models = self.models.clone();
+            // So that the first to ask does not wait for it.
             tokio::spawn(async move {
-                panel.ledger.erase_all().await;
+                if let Err(error) = models.engine(None).await {
+                    tracing::error!("{}", error.message());
+                }
             });
-            let marked = std::fs::File::create(&self.mark).and_then(|mark| mark.sync_all());
-            return marked.context("the box would forget its privacy switch at a restart");
         }
-        match std::fs::remove_file(&self.mark) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).context("the privacy switch cannot be turned off");
-            }
-            _ => {}
-        }
-        self.restraint.set_private(false);
-        tracing::info!("the privacy switch is off");
-        // So that the first to ask does not wait for it.
-        tokio::spawn(async move {
-            if let Err(error) = panel.models.engine(None).await {
-                tracing::error!("{}", error.message());
-            }
-        });
         Ok(())
     }
 
@@ -219,18 +248,18 @@ pub async fn tell(
     panel.check(&peer, &headers)?;
     let report: PanelReport = parsed(&body(&headers, bytes)?, "this is no report of a panel")?;
     let turned = {
-        let mut told = panel.told();
-        let (private, throttle) = told.take(Instant::now(), report);
-        let turned = private.map(|private| panel.turn(private));
+        let mut known = panel.known();
+        let (private, throttle) = known.told.take(Instant::now(), report);
+        let turned = panel.turn(&mut known.switch, private);
         panel.restraint.set_pace(pace(throttle));
         turned
     };
-    if let Some(Err(error)) = turned {
+    if let Err(error) = turned {
         tracing::error!("{error:#}");
         return Err(ApiError::failed(&format!("{error:#}")));
     }
     Ok(Json(json!({
-        "private": panel.closed() == Some(Closed::Private),
+        "private": panel.models.are_private(),
         "throttle": panel.throttle(),
     })))
 }

@@ -3,7 +3,10 @@
 //! In: this process's seal and what the kernel says; reports of the others, which come over the Unix socket. Out: all
 //! of them as JSON. Must never tell more than numbers and fixed words.
 
+mod order;
+
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,12 +16,12 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, State};
 use axum::http::HeaderMap;
 use axum::response::Json;
-use cloister_engine::Closed;
 use cloister_sandbox::observed::Family;
 use cloister_sandbox::report::{Kept, Name, Report, Stored};
 use cloister_sandbox::{Namespace, Seal};
 use serde_json::{Value, json};
 
+use self::order::Order;
 use super::api_error::ApiError;
 use super::ask::body;
 use super::fields::parsed;
@@ -40,10 +43,7 @@ pub struct Ledger {
     /// The hashes of who was let in.
     access: (Access, PathBuf),
     others: Mutex<BTreeMap<Name, (Instant, Report)>>,
-    /// The latest order to erase, until the bridge has carried it out: it is in this file, too, as a restart of this
-    /// process does not take it back.
-    erase: Mutex<Option<u64>>,
-    order: PathBuf,
+    order: Mutex<Order>,
 }
 
 /// Whose word is taken for the bridge's and the panel's.
@@ -61,9 +61,7 @@ impl Ledger {
         reporters: Reporters,
         state: &Path,
     ) -> Self {
-        let order = state.join("erase");
-        let ordered = std::fs::read_to_string(&order).ok();
-        Self {
+        let ledger = Self {
             models,
             seal,
             family,
@@ -71,10 +69,12 @@ impl Ledger {
             prefixes: state.join("prefixes"),
             access: (Access::of(state), state.join("access.json")),
             others: Mutex::default(),
-            // One that cannot be read is as good as another.
-            erase: Mutex::new(ordered.map(|number| number.trim().parse().unwrap_or(1))),
-            order,
+            order: Mutex::new(Order::of(state)),
+        };
+        if ledger.order().own {
+            ledger.erase_stored();
         }
+        ledger
     }
 
     fn own(&self) -> Report {
@@ -112,23 +112,42 @@ impl Ledger {
     /// Erases what this process keeps, and has the bridge erase its journal when it reports. Gives how many files
     /// could not be. Whatever runs is ended first, so that nothing of it comes to be kept afterwards.
     pub async fn erase_all(&self) -> u64 {
+        let left = self.order_all();
+        left + self.forget_all().await
+    }
+
+    /// Orders all of that; from here on neither a restart nor a power cut takes it back.
+    pub fn order_all(&self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let order = now.map_or(1, |now| now.as_millis() as u64);
-        // Without a bridge here its journal is erased when it comes.
-        *self.pending() = Some(order);
-        let mut left = 0;
-        if let Err(error) = std::fs::write(&self.order, order.to_string()) {
-            tracing::error!("{}: cannot be written: {error}", self.order.display());
-            left += 1;
-        }
+        let number = now.map_or(1, |now| now.as_millis() as u64);
+        self.order().change(|order| {
+            // Without a bridge here its journal is erased when it comes.
+            (order.bridge, order.own) = (Some(number), true);
+        })
+    }
+
+    /// What of it is this process's.
+    pub async fn forget_all(&self) -> u64 {
         self.models.forget().await;
+        let left = self.erase_stored();
+        tracing::info!("what was kept is erased, as the owner wished");
+        left
+    }
+
+    /// What the prefix store keeps, and what of an order that was.
+    pub fn erase_stored(&self) -> u64 {
+        let mut left = 0;
         for (file, _) in self.stored() {
             if let Err(error) = std::fs::remove_file(&file) {
                 tracing::error!("{}: cannot be erased: {error}", file.display());
                 left += 1;
             }
         }
-        tracing::info!("what was kept is erased, as the owner wished");
+        // A folder that is not there holds nothing.
+        let synced = File::open(&self.prefixes).map_or(Ok(()), |folder| folder.sync_all());
+        if left == 0 && synced.is_ok() {
+            left += self.order().change(|order| order.own = false);
+        }
         left
     }
 
@@ -138,8 +157,8 @@ impl Ledger {
         others
     }
 
-    fn pending(&self) -> MutexGuard<'_, Option<u64>> {
-        self.erase.lock().expect("no panic while held")
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().expect("no panic while held")
     }
 }
 
@@ -170,7 +189,7 @@ pub async fn show(State(ledger): State<Arc<Ledger>>) -> Json<Value> {
         "observed": ledger.family.now(),
         "outgoing_connections": opened,
         "stored": stored,
-        "erasing": ledger.pending().is_some(),
+        "erasing": ledger.order().is_open(),
     }))
 }
 
@@ -196,19 +215,16 @@ pub async fn report(
         let message = "this user's programs are not those of the box";
         return Err(ApiError::forbidden(message));
     }
-    let mut pending = ledger.pending();
-    if pending.is_some() && report.name == Name::Bridge && report.erased == *pending {
-        *pending = None;
-        if let Err(error) = std::fs::remove_file(&ledger.order) {
-            tracing::error!("{}: cannot be removed: {error}", ledger.order.display());
-        }
+    let mut order = ledger.order();
+    if order.bridge.is_some() && report.name == Name::Bridge && report.erased == order.bridge {
+        order.change(|order| order.bridge = None);
     }
-    let erase = *pending;
-    drop(pending);
+    let erase = order.bridge;
+    drop(order);
     ledger
         .others()
         .insert(report.name, (Instant::now(), report));
-    let private = ledger.models.restraint().closed() == Some(Closed::Private);
+    let private = ledger.models.are_private();
     Ok(Json(json!({"erase": erase, "private": private})))
 }
 

@@ -1,10 +1,12 @@
 //! Whether a sensor can be believed.
 //!
 //! A die rises by degrees within seconds when the processor begins to work: a sensor on it that does not move
-//! then, or falls, measures something else. No chip gets warmer by [`JUMP`] between two readings. What reads wrong in
+//! then, or falls, measures something else. No chip gets warmer by [`JUMP`] between two readings, nor a die by
+//! [`STEADY_JUMP`] while the engine goes on with what it did. What reads wrong in
 //! any other way, or begins to fall in the middle of work, cannot be told from what is so with one sensor alone: that
 //! takes a second one, or the SoC's own word.
-//! A die that is hot cools when the engine is slowed: one that then stays as it is for minutes is stuck, too.
+//! A die that is hot cools when the engine is slowed: one that then stays as it is for minutes is stuck, too. Under steady
+//! work only what has shown fine steps has to move: many a sensor has whole degrees.
 
 use super::Sample;
 use crate::device::Fault;
@@ -15,17 +17,24 @@ const PLAUSIBLE: core::ops::RangeInclusive<f32> = -30.0..=130.0;
 /// Between two readings within [`JUMP_WITHIN`].
 const JUMP: f32 = 40.0;
 const JUMP_WITHIN: Millis = Millis::seconds(5);
+const STEADY_JUMP: f32 = 20.0;
 /// How long readings have to be good until they are believed again.
 const GOOD_FOR: Millis = Millis::seconds(10);
 /// After a jump that takes readings as near as [`NEAR`] to where it began, or so long.
 const JUMP_LASTS: Millis = Millis::seconds(300);
+/// After a fall in the middle of work: the die goes on being heated, and may be as hot as it was.
+const FALL_LASTS: Millis = Millis::seconds(3600);
 const NEAR: f32 = 20.0;
 /// A reading has moved when it differs by so much.
 const MOVED: f32 = 0.3;
 /// So much work has to move a sensor on the die.
 const WORK_MOVES: Millis = Millis::seconds(20);
-/// Under steady work noise alone moves it within this time.
+/// Under steady work noise alone moves one with steps below [`MOVED`] within this time.
 const NOISE_MOVES: Millis = Millis::seconds(90);
+/// In a rest of so long a die cools, and rises when work begins.
+const COOLED: Millis = Millis::seconds(10);
+/// One that fell under work rises with it again by so much, which no noise does.
+const RISEN: f32 = 1.0;
 /// With the engine slowed to a quarter or less, because of heat, it falls within this time.
 const COOLING_MOVES: Millis = Millis::seconds(180);
 /// A box that has worked for a while may well stay at one temperature.
@@ -77,7 +86,7 @@ pub(super) struct Track {
     /// Since when its readings are good, after they were not.
     good_since: Option<Millis>,
     doubted: bool,
-    /// The last reading before a jump, and when that was.
+    /// The last reading before a jump, and until when it counts.
     jumped: Option<(Millis, Celsius)>,
     work: Work,
 }
@@ -91,6 +100,11 @@ struct Work {
     /// The reading that has not been left since, and the work that was done meanwhile.
     unmoved: Option<Celsius>,
     worked: Millis,
+    /// The last reading, and the work since it was another one.
+    same: Option<Celsius>,
+    worked_at_same: Millis,
+    /// Whether it has shown steps below [`MOVED`].
+    fine: bool,
     /// For how long the engine was slowed meanwhile because of its heat, and whether that was long enough to tell.
     slowed: Millis,
     stays: bool,
@@ -98,9 +112,11 @@ struct Work {
     began: bool,
     /// The reading when work began after a long rest, and the work since.
     from: Option<(Celsius, Millis)>,
-    /// Whether it was lower under work than at rest, when that was looked at last. The next work after a rest is when
-    /// it is looked at again; nothing else tells.
+    /// Whether it was lower under work than at rest, when that was looked at last, as it is whenever work begins after a
+    /// rest; nothing else tells.
     falls: bool,
+    /// The reading when work began after a short rest, from where one that falls has to rise.
+    rises_from: Option<Celsius>,
 }
 
 /// How much the engine computes.
@@ -129,11 +145,15 @@ impl Track {
                 rests_since: Millis(0),
                 unmoved: None,
                 worked: Millis(0),
+                same: None,
+                worked_at_same: Millis(0),
+                fine: false,
                 slowed: Millis(0),
                 stays: false,
                 began: false,
                 from: None,
                 falls: false,
+                rises_from: None,
             },
         }
     }
@@ -186,15 +206,20 @@ impl Track {
             return Some(Doubt::Implausible);
         }
         let before = self.last.replace((now, reading));
+        let steady = sample.on_die && load == self.work.load && load != Load::Slowed;
+        let most = if steady { STEADY_JUMP } else { JUMP };
         if let Some((then, before)) = before
             && now.since(then) <= JUMP_WITHIN
-            && (reading.0 - before.0).abs() > JUMP
+            && (reading.0 - before.0).abs() > most
         {
-            self.jumped.get_or_insert((then, before));
+            let falls = steady && load == Load::Full && reading < before;
+            let lasts = if falls { FALL_LASTS } else { JUMP_LASTS };
+            self.jumped.get_or_insert((then + lasts, before));
+            self.work.lose(now, load);
             return Some(Doubt::Jumps);
         }
-        if let Some((then, from)) = self.jumped {
-            if now.since(then) < JUMP_LASTS && (reading.0 - from.0).abs() > NEAR {
+        if let Some((until, from)) = self.jumped {
+            if now < until && (reading.0 - from.0).abs() > NEAR {
                 self.work.lose(now, load);
                 return Some(Doubt::Jumps);
             }
@@ -230,6 +255,12 @@ impl Work {
             (self.worked, self.slowed) = (Millis(0), Millis(0));
             (self.began, self.stays) = (false, false);
         }
+        if let Some(before) = self.same.replace(reading)
+            && before != reading
+        {
+            self.fine |= (before.0 - reading.0).abs() < MOVED;
+            self.worked_at_same = Millis(0);
+        }
         self.slowed = match slowed {
             true => self.slowed + span,
             false => Millis(0),
@@ -238,14 +269,19 @@ impl Work {
         match (self.load, load) {
             (Load::Rest, Load::Rest) => {}
             (Load::Rest, _) => {
-                self.began = true;
-                if now.since(self.rests_since) >= RESTED {
+                let rested = now.since(self.rests_since);
+                if rested >= COOLED {
+                    self.began = true;
+                    self.rises_from = Some(reading);
+                }
+                if rested >= RESTED {
                     self.from = Some((reading, Millis(0)));
                 }
             }
             (_, Load::Rest) => self.rests_since = now,
             (Load::Full, _) => {
                 self.worked = self.worked + span;
+                self.worked_at_same = self.worked_at_same + span;
                 if let Some((_, worked)) = &mut self.from {
                     *worked = *worked + span;
                 }
@@ -258,10 +294,15 @@ impl Work {
             && worked >= WORK_MOVES
         {
             self.falls = reading.0 < from.0 - MOVED;
-            self.from = None;
+            // What it does from here on is the fan's doing, too.
+            (self.from, self.rises_from) = (None, None);
         }
-        let moves_within = if self.began { WORK_MOVES } else { NOISE_MOVES };
-        match (self.falls, self.stays || self.worked >= moves_within) {
+        let rises = |from: Celsius| reading.0 >= from.0 + RISEN;
+        self.falls &= load == Load::Rest || !self.rises_from.is_some_and(rises);
+        let stuck = self.stays
+            || (self.began && self.worked >= WORK_MOVES)
+            || (self.fine && self.worked_at_same >= NOISE_MOVES);
+        match (self.falls, stuck) {
             (_, true) => Some(Doubt::Stuck),
             (true, _) => Some(Doubt::Falls),
             (false, false) => None,
@@ -271,6 +312,6 @@ impl Work {
     /// There is no reading: what it follows from then on is not known.
     fn lose(&mut self, now: Millis, load: Load) {
         (self.at, self.load) = (now, load);
-        (self.unmoved, self.from) = (None, None);
+        (self.unmoved, self.same, self.from, self.rises_from) = (None, None, None, None);
     }
 }

@@ -18,8 +18,10 @@ impl Told {
     /// Takes a report; gives whether the privacy switch is on, if there is one, and how far to slow down.
     pub fn take(&mut self, now: Instant, report: PanelReport) -> (Option<bool>, Throttle) {
         let known = self.0.iter().any(|(_, other)| other.panel == report.panel);
-        self.0
-            .retain(|(at, other)| is_fresh(now, *at) && other.panel != report.panel);
+        // What one that has ended wanted holds until another one is there.
+        self.0.retain(|(at, other)| {
+            is_fresh(now, *at) && other.panel != report.panel && !other.leaves
+        });
         if !known && !self.0.is_empty() {
             tracing::warn!(
                 "another panel has spoken for this box within 30 s: until it is silent, prompts are taken only if \
@@ -90,6 +92,13 @@ mod tests {
         let open = report(1, Some(false), 0);
         assert_eq!(take(&mut told, of(15), open), (Some(false), 3));
         assert_eq!(take(&mut told, of(50), off), (Some(false), 3));
+        // One that has ended makes room for the next, and is no other one.
+        let mut told = Told::default();
+        let mut leaves = report(1, Some(true), 3);
+        leaves.leaves = true;
+        assert_eq!(take(&mut told, of(0), leaves), (Some(true), 3));
+        let next = report(2, Some(false), 0);
+        assert_eq!(take(&mut told, of(1), next), (Some(false), 0));
         // One that has no switch decides nothing.
         let mut told = Told::default();
         assert_eq!(take(&mut told, of(0), report(1, None, 0)), (None, 0));
