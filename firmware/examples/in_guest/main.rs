@@ -4,7 +4,7 @@
 //!
 //!     in_guest          tries everything, sealed at the end as the panel is
 //!     in_guest crash    starts the watchdog, and dies without stopping it
-//!     in_guest serve    listens where `serve` does, and starts again after each who connects
+//!     in_guest serve    listens where `serve` does, and does so anew after the first who connects
 
 mod simulations;
 mod sockets;
@@ -46,7 +46,7 @@ const DOG: &str = "/sys/class/watchdog/watchdog0/state";
 fn main() {
     let word = std::env::args().nth(1);
     if word.as_deref() == Some("serve") {
-        return sockets::listen_again_and_again();
+        return sockets::listen_twice();
     }
     let crash = word.as_deref() == Some("crash");
     let wired = match crash {
@@ -86,7 +86,7 @@ fn main() {
     let mut serve = sockets::serve();
     seal(&board);
     sockets::reach();
-    serve.kill().expect("it is ours to end");
+    serve.wait().expect("it ends by itself");
     runtime.block_on(all(&mut board, &lines, "sealed"));
     runtime.block_on(unplugged(&mut board));
     drop(board);
