@@ -90,6 +90,22 @@ fn as_a_child(work: impl FnOnce() -> bool) -> ! {
     unsafe { libc::_exit((!done).into()) }
 }
 
+/// Limits this process and the children that it will have, for good.
+///
+/// # Errors
+/// The kernel refuses it: it has another limit already, or a seal that does not let it.
+pub fn limit(what: libc::__rlimit_resource_t, most: u64) -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: most,
+    };
+    // SAFETY: setrlimit reads the structure, which lives for the call.
+    match unsafe { libc::setrlimit(what, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// What `waitpid` says of a child that has ended, or ends soon.
 ///
 /// # Errors

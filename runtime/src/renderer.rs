@@ -110,9 +110,9 @@ impl Answer {
 
 /// The helper's life: request after request, until the pipe ends.
 fn help(mut requests: PipeReader, mut answers: PipeWriter) -> anyhow::Result<()> {
-    // The child's; nothing can be limited after the seal.
-    limit(libc::RLIMIT_DATA, MEMORY).context("its memory cannot be limited")?;
-    limit(libc::RLIMIT_STACK, STACK).context("its stack cannot be limited")?;
+    // The child's.
+    helper::limit(libc::RLIMIT_DATA, MEMORY).context("its memory cannot be limited")?;
+    helper::limit(libc::RLIMIT_STACK, STACK).context("its stack cannot be limited")?;
     let nowhere = File::options().write(true).open("/dev/null")?;
     processes::templates().seal()?;
     loop {
@@ -128,18 +128,6 @@ fn help(mut requests: PipeReader, mut answers: PipeWriter) -> anyhow::Result<()>
         };
         let reason = renderer.end(&lost)?;
         Answer::failed(&reason).write(&mut answers)?;
-    }
-}
-
-fn limit(what: libc::__rlimit_resource_t, most: u64) -> io::Result<()> {
-    let limit = libc::rlimit {
-        rlim_cur: most,
-        rlim_max: most,
-    };
-    // SAFETY: setrlimit reads the structure, which lives for the call.
-    match unsafe { libc::setrlimit(what, &raw const limit) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
     }
 }
 

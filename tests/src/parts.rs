@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use cloister_gguf::{Gguf, Metadata, Writer};
+
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -47,6 +49,22 @@ pub fn smollm2() -> PathBuf {
 
 /// Its name in requests.
 pub const SMOLLM2: &str = "smollm2-135m-instruct-q4_1";
+
+/// SmolLM2 in a file of this name, with other metadata.
+pub fn altered(file: &Path, change: impl FnOnce(&mut Metadata)) -> PathBuf {
+    let source = Gguf::open(&smollm2()).expect("it is sound");
+    let mut metadata = source.metadata.clone();
+    change(&mut metadata);
+    let mut out = Writer::create(file, &metadata, source.tensors.clone()).expect("there is room");
+    for tensor in &source.tensors {
+        let mut bytes = vec![0; tensor.bytes() as usize];
+        let read = source.read_tensor(tensor, 0, &mut bytes);
+        read.expect("it is whole");
+        out.write(&bytes).expect("there is room");
+    }
+    out.finish().expect("there is room");
+    file.to_owned()
+}
 
 /// A tiny model in `folder` with R1's vocabulary and chat template that after each of these tokens, as the
 /// vocabulary spells them, says the next; without any its weights are random.

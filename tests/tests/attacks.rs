@@ -87,7 +87,33 @@ fn a_name_that_somebody_else_points_at_the_box_is_refused_however_it_is_written(
     assert_eq!(absolute(&format!("localhost:{port}"), &place), 400);
     let old = exchange(&place, "GET /health HTTP/1.0\r\n\r\n");
     assert_eq!(status(&old), 400, "{old}");
+    // Our own name in `.local`, where a neighbour answers for it, first with his address and then with loopback.
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let first = name.trim().split('.').next().unwrap();
+    for name in [format!("{first}.local:{port}"), name.trim().to_owned()] {
+        let origin = format!("Host: {name}\r\nOrigin: http://{name}\r\n{json}");
+        assert_eq!(status(&exchange(&place, chat_with(&origin))), 403, "{name}");
+    }
     others_are_answered(&serve);
+}
+
+#[test]
+fn who_comes_by_a_proxy_on_the_machine_comes_from_the_network() {
+    let serve = Serve::start(&cloister_tests::parts::smollm2(), &["--ctx", "256"]);
+    let place = own(&serve).to_owned();
+    let asked = |header: &str| {
+        let headers = format!("Host: {place}\r\nContent-Type: application/json\r\n{header}");
+        status(&exchange(&place, chat_with(&headers)))
+    };
+    assert_eq!(asked(""), 200);
+    for header in [
+        "X-Forwarded-For: 192.168.1.66\r\n",
+        "Forwarded: for=192.168.1.66\r\n",
+        "X-Real-IP: 127.0.0.1\r\n",
+        "Via: 1.1 proxy\r\n",
+    ] {
+        assert_eq!(asked(header), 401, "{header}");
+    }
 }
 
 #[test]

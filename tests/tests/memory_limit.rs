@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use cloister_tests::parts::{cached, program, smollm2};
+use cloister_gguf::Metadata;
+use cloister_tests::parts::{altered, cached, program, smollm2};
 use cloister_tests::serve::{Serve, question};
 use serde_json::json;
 
@@ -50,6 +51,42 @@ impl Drop for Group {
         let gone = || fs::remove_dir(&self.0).is_ok();
         let _ = (0..50).any(|_| gone() || (sleep(Duration::from_millis(20)), false).1);
     }
+}
+
+/// A file whose header keeps quiet about what it takes is refused by who tries it out, in words, and nothing is killed.
+#[test]
+fn what_takes_more_than_its_header_tells_is_refused_before_it_is_served() {
+    let Some(group) = Group::new(420 * MIB) else {
+        println!("skipped: no control group with a limit of memory can be made here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    // A key that cannot be: what the caches take is then not known.
+    let quiet = |metadata: &mut Metadata| metadata.set("llama.expert_used_count", 0u32);
+    let file = altered(&folder.path().join("quiet.gguf"), quiet);
+    let mut command = group.cloister();
+    let output = command
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--ctx",
+            "8192",
+            "--model",
+        ])
+        .arg(&file)
+        .arg("--state")
+        .arg(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.contains("quiet.gguf") && said.contains("insufficient memory"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The broker that `up` starts, as the house reaches it, by TLS and with its login, and as the machine's own programs do:
 //! no further than they may.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -101,6 +102,17 @@ fn the_house_asks_with_its_login_and_answers_in_nobodys_name() {
     let refused: Value = serde_json::from_slice(&refused.stdout).unwrap();
     assert_eq!(refused["error"]["code"], "bad_request", "{refused}");
 
+    // Whoever takes all connections of the house, takes none of the bridge's.
+    let place = (own_address(), port as u16);
+    let mut many: Vec<TcpStream> = (0..300)
+        .map(|_| TcpStream::connect(place).unwrap())
+        .collect();
+    let closed = many[299].read(&mut [0]);
+    assert!(matches!(closed, Ok(0) | Err(_)), "one too many is closed");
+    let answer = up.ask_over_mqtt(&json!({"id": "3", "prompt": "Hi.", "max_tokens": 4}));
+    assert!(answer["text"].is_string(), "{answer}");
+    drop(many);
+
     // What the box says the house cannot say for it; what it may say, comes through.
     let publish = |topic: &str| {
         let message = ["-t", topic, "-m", "forged"];
@@ -127,6 +139,7 @@ fn rights_hold(publish: impl Fn(&str) -> String) {
         "cloister/other/ask",
         "homeassistant/device/test/config",
         NOT_ITS_OWN,
+        "answers/me",
     ] {
         let said = publish(topic);
         assert!(said.contains("Not authorized"), "{topic}: {said}");
@@ -137,7 +150,6 @@ fn rights_hold(publish: impl Fn(&str) -> String) {
         "homeassistant/status",
         "homeassistant/sensor/door/config",
         "house/door",
-        "answers/me",
     ] {
         assert_eq!(publish(topic), "", "{topic}");
     }

@@ -14,6 +14,7 @@ use crate::engine::Options;
 use crate::error::LoadError;
 use crate::llama::{Batch, Context, ContextParams, DecodeError, KvType, Model, Token, first_error};
 use crate::memory;
+use crate::rehearsal::Trial;
 use crate::speculation::{Chance, ModelRecord};
 
 /// Tokens that it reads at once of what it has not read yet: between two steps of an answer, who cancels waits for it.
@@ -82,16 +83,16 @@ impl DraftModel {
         options: &Options,
     ) -> Result<Self, LoadError> {
         let path = file.file.path();
-        if let Some(rehearse) = options.rehearse {
-            rehearse(path, options).map_err(LoadError::Rehearsal)?;
-        }
-        let repack = crate::llama::repacking_pays(&file.file);
-        let model = Model::load(path, repack).ok_or_else(|| LoadError::unsupported(path))?;
         let params = ContextParams {
             n_seq: 1,
             n_batch: params.n_ctx_seq.min(SLICE as u32),
             ..params
         };
+        if let Some(rehearse) = options.rehearse {
+            rehearse(path, &Trial::of(params, Some(1))).map_err(LoadError::Rehearsal)?;
+        }
+        let repack = crate::llama::repacking_pays(&file.file);
+        let model = Model::load(path, repack).ok_or_else(|| LoadError::unsupported(path))?;
         let context = Context::for_slots(Arc::new(model), params, 1);
         let context = context.ok_or_else(|| LoadError::Context {
             path: path.to_owned(),

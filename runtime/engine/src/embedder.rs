@@ -21,6 +21,7 @@ use crate::memory;
 use crate::model::id_of;
 use crate::pooling::Pooling;
 use crate::queue::Admission;
+use crate::rehearsal::Trial;
 use crate::restraint::Restraint;
 use worker::{Job, Worker};
 
@@ -99,12 +100,6 @@ impl Embedder {
             path: path.to_owned(),
             reason,
         })?;
-        if let Some(rehearse) = options.rehearse {
-            rehearse(path, options).map_err(LoadError::Rehearsal)?;
-        }
-        cloister_kernels::enable(options.kernels);
-        let model = Model::load(path, crate::llama::repacking_pays(&file));
-        let model = Arc::new(model.ok_or_else(|| LoadError::unsupported(path))?);
         let params = ContextParams {
             n_ctx_seq: shape.n_ctx,
             n_seq: 1,
@@ -112,6 +107,12 @@ impl Embedder {
             n_threads: options.n_threads.unwrap_or_else(crate::usable_cores),
             kv_type: options.kv_type,
         };
+        if let Some(rehearse) = options.rehearse {
+            rehearse(path, &Trial::of(params, None)).map_err(LoadError::Rehearsal)?;
+        }
+        cloister_kernels::enable(options.kernels);
+        let model = Model::load(path, crate::llama::repacking_pays(&file));
+        let model = Arc::new(model.ok_or_else(|| LoadError::unsupported(path))?);
         let context = Context::for_embeddings(model.clone(), params);
         let context = context.ok_or_else(|| LoadError::Context {
             path: path.to_owned(),
@@ -124,7 +125,7 @@ impl Embedder {
             id: id_of(path),
             n_embd: model.n_embd(),
             n_ctx: shape.n_ctx as usize,
-            memory: need.unwrap_or_else(|| model.size()),
+            memory: need,
         };
         let (jobs, inbox) = std::sync::mpsc::channel();
         let waiting = Arc::new(Admission::new(options.queue));

@@ -21,6 +21,7 @@ use crate::llama::{KvType, Model};
 use crate::model::ModelInfo;
 use crate::prefix_store::{PrefixFolder, PrefixStore};
 use crate::queue::{Admission, Job};
+use crate::rehearsal::Trial;
 use crate::restraint::Restraint;
 use crate::scheduler::Incoming;
 use crate::shape::Shape;
@@ -60,7 +61,7 @@ pub struct Options {
 }
 
 /// Tries a file out; an error is a line for the user.
-pub type Rehearse = fn(&Path, &Options) -> Result<(), String>;
+pub type Rehearse = fn(&Path, &Trial) -> Result<(), String>;
 
 impl Options {
     /// Tokens that a slot holds unless told otherwise, for models trained for more.

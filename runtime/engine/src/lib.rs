@@ -47,11 +47,12 @@ pub use error::{EmbedError, GenerateError, LoadError, PromptError, QueueFull, St
 pub use event::{Completion, Event, FinishReason, Timings, Usage};
 pub use grammar::{Grammar, ShapeError};
 pub use llama::{KvType, Token, cpu_features};
+pub use memory::free as free_memory;
 pub use model::{ModelInfo, id_of};
 pub use pooling::Pooling;
 pub use prefix_store::PrefixFolder;
 pub use reasoning::Stage;
-pub use rehearsal::rehearse;
+pub use rehearsal::{Trial, rehearse};
 pub use restraint::{Closed, Pace, Restraint};
 pub use sampling::{InvalidSampling, Sampling};
 pub use shape::Shape;

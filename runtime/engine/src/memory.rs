@@ -35,9 +35,9 @@ pub fn shape(
     }
 }
 
-/// Fails when running all of these, each in its context, takes more than is free once `leaving` bytes have gone. A model
-/// whose need is not known, and a machine that does not tell what it has, pass. Gives the need in bytes, where it is known.
-pub fn check(models: &[(&Gguf, ContextShape)], leaving: u64) -> Result<Option<u64>, String> {
+/// Fails when running all of these, each in its context, takes more than is free once `leaving` bytes have gone. Of a
+/// model whose need is not known its weights count; a machine that does not tell what it has lets all pass. Gives the need in bytes.
+pub fn check(models: &[(&Gguf, ContextShape)], leaving: u64) -> Result<u64, String> {
     let mut need = weights(0);
     for (file, context) in models {
         let one = match memory_need(&file.metadata, &file.tensors, *context) {
@@ -46,19 +46,18 @@ pub fn check(models: &[(&Gguf, ContextShape)], leaving: u64) -> Result<Option<u6
                 return Err(format!("{error}; use a smaller --ctx"));
             }
             // Its caches are not known, but its weights are.
-            Err(MemoryError::Architecture(_)) => {
+            Err(MemoryError::Architecture(_) | MemoryError::Key(_)) => {
                 weights(file.tensors.iter().map(TensorInfo::bytes).sum())
             }
-            Err(MemoryError::Key(_)) => return Ok(None),
         };
         need.weights += one.weights;
         need.kv_cache += one.kv_cache;
         need.compute += one.compute;
         need.margin += one.margin;
     }
-    let free = free(Path::new("/")).map(|free| free.saturating_add(leaving));
+    let free = free().map(|free| free.saturating_add(leaving));
     let Some(free) = free.filter(|free| need.total() > *free) else {
-        return Ok(Some(need.total()));
+        return Ok(need.total());
     };
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
     Err(format!(
@@ -82,8 +81,12 @@ fn weights(weights: u64) -> MemoryNeed {
     }
 }
 
-/// Bytes that this process may still take. `root` is `/`.
-fn free(root: &Path) -> Option<u64> {
+/// Bytes that this process may still take, where the kernel tells.
+pub fn free() -> Option<u64> {
+    free_below(Path::new("/"))
+}
+
+fn free_below(root: &Path) -> Option<u64> {
     let meminfo = fs::read_to_string(root.join("proc/meminfo")).ok()?;
     let kib = field(&meminfo, "MemAvailable:")?;
     let mut free = kib.saturating_mul(1024);
@@ -149,7 +152,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         }
-        free(root.path())
+        free_below(root.path())
     }
 
     const MEMINFO: (&str, &str) = ("proc/meminfo", "MemTotal: 900 kB\nMemAvailable:  800 kB\n");

@@ -11,7 +11,9 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use cloister_engine::{Client, EmbedError, Embedder, GenerateError, Options, Pooling, rehearse};
+use cloister_engine::{
+    Client, EmbedError, Embedder, GenerateError, Options, Pooling, Trial, rehearse,
+};
 use cloister_gguf::{Gguf, Writer};
 use llama_cpp_sys_2 as sys;
 use serde_json::Value;
@@ -68,7 +70,15 @@ async fn a_bert_embeds_as_transformers_has_it() {
     let folder = tempfile::tempdir().unwrap();
     for (pooling, name) in [(MEAN, "mean"), (CLS, "cls")] {
         let path = tiny_bert(folder.path(), pooling);
-        rehearse(&path, 2, Default::default()).unwrap();
+        let trial = Trial {
+            n_ctx: 48,
+            n_slots: 1,
+            n_batch: 48,
+            n_outputs: None,
+            n_threads: 2,
+            kv_type: Default::default(),
+        };
+        rehearse(&path, trial).unwrap();
         let embedder = load(&path);
         assert_eq!((embedder.info().n_embd, embedder.info().n_ctx), (32, 48));
         for case in cases.as_array().unwrap() {

@@ -6,7 +6,7 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use cloister_engine::{
-    Client, Engine, Event, Generation, Message, Options, Request, Sampling, rehearse,
+    Client, Engine, Event, Generation, Message, Options, Request, Sampling, Trial, rehearse,
 };
 use cloister_gguf::{Gguf, Metadata, TensorInfo, TensorType, Value, Writer};
 
@@ -136,7 +136,15 @@ async fn a_state_that_cannot_be_cut_back_is_computed_again() {
         n_slots: 2,
         ..Options::default()
     };
-    rehearse(&path, cloister_engine::usable_cores(), options.kv_type).expect("it runs");
+    let trial = Trial {
+        n_ctx: 2048,
+        n_slots: 2,
+        n_batch: 512,
+        n_outputs: Some(9),
+        n_threads: 2,
+        kv_type: Default::default(),
+    };
+    rehearse(&path, trial).expect("it runs");
     let engine = Engine::load(&path, &options).expect("it loads");
 
     // The same beginning, another end: attention would keep the beginning.

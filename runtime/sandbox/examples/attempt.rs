@@ -137,6 +137,9 @@ fn attempt(what: &str, listener: TcpListener, parent: u32) -> io::Result<()> {
             number(libc::SYS_process_vm_readv, &[parent.into(), 0, 0, 0, 0, 0])
         }
         "signal another process" => number(libc::SYS_kill, &[parent.into(), 0]),
+        "signal another process's thread" => {
+            number(libc::SYS_tgkill, &[parent.into(), parent.into(), 0])
+        }
         "a process's descriptor" => number(libc::SYS_pidfd_open, &[parent.into(), 0]),
 
         // Files.
@@ -173,7 +176,8 @@ fn attempt(what: &str, listener: TcpListener, parent: u32) -> io::Result<()> {
         "keyrings" => number(libc::SYS_keyctl, &[0, -3, 1]),
         "a file in memory" => number(libc::SYS_memfd_create, &[c"m".as_ptr() as libc::c_long, 0]),
         "be dumped again" => number(libc::SYS_prctl, &[libc::PR_SET_DUMPABLE.into(), 1]),
-        "core dumps again" => core_dumps(),
+        "core dumps again" => limit(libc::RLIMIT_CORE, 1 << 20),
+        "have less memory" => limit(libc::RLIMIT_DATA, 1 << 30),
         "swap" => number(libc::SYS_swapoff, &[c"/none".as_ptr() as libc::c_long]),
         "another host name" => host_name(),
         "use a device" => DEVICES.into_iter().try_for_each(ask_a_device),
@@ -342,13 +346,13 @@ fn mount() -> io::Result<()> {
     answer(unsafe { libc::umount(to) }.into())
 }
 
-fn core_dumps() -> io::Result<()> {
+fn limit(what: libc::__rlimit_resource_t, most: u64) -> io::Result<()> {
     let some = libc::rlimit {
-        rlim_cur: 1 << 20,
-        rlim_max: 1 << 20,
+        rlim_cur: most,
+        rlim_max: most,
     };
     // SAFETY: the limit lives for the call.
-    answer(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const some) }.into())
+    answer(unsafe { libc::setrlimit(what, &raw const some) }.into())
 }
 
 /// The one that it has, so that a success changes nothing.

@@ -124,7 +124,6 @@ const ITSELF: &[c_long] = &[
     libc::SYS_rt_sigpending,
     libc::SYS_rt_sigsuspend,
     libc::SYS_sigaltstack,
-    libc::SYS_tgkill,
     libc::SYS_restart_syscall,
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
@@ -339,11 +338,19 @@ fn rules(policy: &Policy) -> Result<Rules, Error> {
     if children || ends_others {
         always(ENDING);
     }
+    if children {
+        // Of a child's threads, as abort() does.
+        always(&[libc::SYS_tgkill]);
+    }
 
     let mut when = |call: c_long, conditions: &[Condition]| -> Result<(), Error> {
         rules.entry(call).or_default().push(rule(conditions)?);
         Ok(())
     };
+    if !children {
+        let itself = std::process::id();
+        when(libc::SYS_tgkill, &[(0, Dword, Eq, itself.into())])?;
+    }
     let executable = MaskedEq(libc::PROT_EXEC as u64);
     when(libc::SYS_mmap, &[(2, Dword, executable.clone(), 0)])?;
     when(libc::SYS_mprotect, &[(2, Dword, executable, 0)])?;
@@ -357,6 +364,9 @@ fn rules(policy: &Policy) -> Result<Rules, Error> {
             libc::SYS_clone,
             &[(0, Qword, MaskedEq(thread | NEW_NAMESPACES), 0)],
         )?;
+        // A child's own memory, of which each then has less.
+        let memory = (1, Dword, Eq, u64::from(libc::RLIMIT_DATA));
+        when(libc::SYS_prlimit64, &[(0, Dword, Eq, 0), memory])?;
     }
     // A limit is read, not set.
     when(libc::SYS_prlimit64, &[(2, Qword, Eq, 0)])?;

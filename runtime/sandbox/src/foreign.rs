@@ -72,6 +72,12 @@ fn refuse_connections() -> Result<(), Error> {
                 (1, Dword, MaskedEq(0xf), kind),
             ])?);
         }
+        // Streams of other protocols, as SCTP, connect by other calls, too.
+        sockets.push(rule(&[
+            (0, Dword, Eq, family),
+            (2, Dword, Ne, 0),
+            (2, Dword, Ne, libc::IPPROTO_TCP as u64),
+        ])?);
     }
     rules.insert(libc::SYS_socket, sockets);
     let refused = SeccompAction::Errno(libc::EPERM as u32);

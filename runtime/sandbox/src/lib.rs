@@ -89,7 +89,8 @@ impl Policy {
         self
     }
 
-    /// May have children, which are copies of itself under the same seal: exec stays refused.
+    /// May have children, which are copies of itself under the same seal: exec stays refused. What memory they may have it
+    /// may limit.
     pub fn children(mut self) -> Self {
         self.children = true;
         self
@@ -147,6 +148,7 @@ impl Policy {
             namespace,
             landlock: files,
             calls,
+            signals: self.children || self.ends_others,
         };
         Ok(seal)
     }
@@ -185,6 +187,8 @@ pub struct Seal {
     pub landlock: u32,
     /// Whether system calls are filtered.
     pub calls: bool,
+    /// Whether it may send signals to processes.
+    pub signals: bool,
 }
 
 impl Seal {
@@ -212,6 +216,10 @@ impl Seal {
             (
                 self.landlock < 6 && connects,
                 "Landlock before version 6: abstract Unix sockets of others can be reached",
+            ),
+            (
+                self.landlock < 6 && self.signals,
+                "Landlock before version 6: other processes of this user can be sent signals",
             ),
             (
                 self.landlock < 9 && connects,

@@ -23,7 +23,8 @@ const EVERYBODY: [&str; 8] = [
 ];
 
 /// Nobody may do this.
-const FORBIDDEN: [&str; 34] = [
+const FORBIDDEN: [&str; 35] = [
+    "signal another process's thread",
     "send over UDP",
     "look a name up",
     "listen",
@@ -191,7 +192,7 @@ fn the_same_attempts_go_through_without_a_seal() {
 fn everybody_may_do_what_they_need_and_the_others_may_not() {
     let place = Place::new();
     let all = |names: &'static [&'static str]| names;
-    let needs: [(&str, &[&str]); 12] = [
+    let needs: [(&str, &[&str]); 13] = [
         (
             "read a model",
             all(&["serve", "model-trial", "quantize", "bench"]),
@@ -211,6 +212,7 @@ fn everybody_may_do_what_they_need_and_the_others_may_not() {
         ("read a certificate again", all(&["bridge"])),
         ("use a device", all(&["panel"])),
         ("have a child", all(&["model-trial", "templates"])),
+        ("have less memory", all(&["model-trial", "templates"])),
         (
             "a process's descriptor",
             all(&["model-trial", "templates", "up"]),
@@ -311,7 +313,7 @@ fn it_needs_no_privileges_and_says_what_holds() {
 }
 
 /// What each version of Landlock brought: the attempt that it refuses, by whom, and the words about a kernel before it.
-const BROUGHT: [(u32, &str, &str, &str); 4] = [
+const BROUGHT: [(u32, &str, &str, &str); 5] = [
     (1, "serve", "read elsewhere", "no Landlock"),
     (3, "serve", "cut a model short", "before version 3"),
     (4, "bridge", "connect to another port", "before version 4"),
@@ -319,7 +321,13 @@ const BROUGHT: [(u32, &str, &str, &str); 4] = [
         6,
         "bridge",
         "connect to an abstract Unix socket",
-        "before version 6",
+        "before version 6: abstract",
+    ),
+    (
+        6,
+        "model-trial",
+        "signal another process",
+        "before version 6: other processes",
     ),
 ];
 
@@ -386,6 +394,7 @@ fn a_program_of_others_listens_where_it_is_told_and_opens_no_connection() {
         "send to an address",
         "a raw socket",
         "a netlink socket",
+        "multipath TCP",
         "io_uring",
         "write elsewhere",
         "remove a model",

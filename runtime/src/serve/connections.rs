@@ -26,7 +26,7 @@ use tokio_io_timeout::TimeoutStream;
 
 use super::gate::is_own;
 use super::peer::Peer;
-use super::rate::household;
+use super::rate::{CLIENTS_OF_A_NETWORK, network};
 use super::tls::Tls;
 
 /// The longest time until a request's head is there, and that a connection may be idle.
@@ -175,7 +175,7 @@ struct Place {
 
 impl Room {
     fn take(&self, ip: IpAddr) -> Option<Place> {
-        let client = household(ip);
+        let client = ip.to_canonical();
         let mut room = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |own: bool| {
             let clients = room.iter().filter(move |(ip, _)| is_own(**ip) == own);
@@ -185,7 +185,13 @@ impl Room {
         let there = room.get(&client).copied().unwrap_or_default();
         let fits = match own {
             true => of(true) < MOST_OWN,
-            false => there < MOST_OF_ONE && of(false) < MOST_OF_ALL,
+            false => {
+                let net = network(client);
+                let beside = room.iter().filter(|(ip, _)| network(**ip) == net);
+                let beside = beside.map(|(_, count)| count).sum::<usize>();
+                let fits = net.is_none() || beside < MOST_OF_ONE * CLIENTS_OF_A_NETWORK;
+                fits && there < MOST_OF_ONE && of(false) < MOST_OF_ALL
+            }
         };
         fits.then(|| {
             *room.entry(client).or_default() += 1;
@@ -248,6 +254,19 @@ mod tests {
                 () = reader => assert!(reads),
             }
         }
+    }
+
+    #[test]
+    fn one_machine_of_a_network_leaves_places_to_the_others_and_its_addresses_are_few_clients() {
+        let room = Room::default();
+        let address = |n: u16| IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, n]);
+        let one = (0..100).filter_map(|_| room.take(address(1)));
+        let one: Vec<Place> = one.collect();
+        assert_eq!(one.len(), MOST_OF_ONE);
+        assert!(room.take(address(2)).is_some());
+        let all = (2..1000).filter_map(|n| room.take(address(n)));
+        let all: Vec<Place> = all.collect();
+        assert_eq!(one.len() + all.len(), MOST_OF_ONE * CLIENTS_OF_A_NETWORK);
     }
 
     #[test]

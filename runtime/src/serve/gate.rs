@@ -6,7 +6,7 @@
 //! reason for the first two: a page of another site can make them ask here, by a name of its own that it lets point
 //! at this box (DNS rebinding) or with a form. No answer ever carries a header that would let it read one (CORS).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +35,8 @@ const BODY_PAUSE: Duration = Duration::from_secs(10);
 /// The most bytes of a refused request that are waited for, and how long.
 const MOST_DISCARDED: usize = 256 << 10;
 const DISCARD_WITHIN: Duration = Duration::from_secs(2);
+/// The most cookies of our name that are looked at.
+const MOST_SECRETS: usize = 8;
 /// The largest body of a request that needs no key, in bytes.
 const MAX_OPEN_BODY: usize = 4096;
 
@@ -57,9 +59,11 @@ pub struct Gate {
 pub async fn pass(
     State(gate): State<Arc<Gate>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
+    let peer = for_whom(peer, request.headers());
+    request.extensions_mut().insert(ConnectInfo(peer.clone()));
     let mut response = passed(&gate, peer, request, next).await;
     // A page of another site may not even have it loaded where no script reads it.
     let policy = HeaderName::from_static("cross-origin-resource-policy");
@@ -144,7 +148,7 @@ impl Gate {
                 false => Err(other_site()),
             };
         };
-        self.check_name(request)?;
+        self.check_name(request, ip.is_loopback() && !encrypted)?;
         let scheme = if *encrypted { "https" } else { "http" };
         if !same_origin(request.headers(), scheme) || sent_by_another_site(request) {
             return Err(other_site());
@@ -165,8 +169,10 @@ impl Gate {
         }
     }
 
-    /// One host, and one of ours, wherever the request names it.
-    fn check_name(&self, request: &Request) -> Result<(), ApiError> {
+    /// One host, and one of ours, wherever the request names it. What stands in the `.local` of a house its machines agree
+    /// on among themselves, so that a neighbour may point our name there at this machine's own loopback, for a page of his:
+    /// there it holds only where our certificate stands for it.
+    fn check_name(&self, request: &Request, by_itself: bool) -> Result<(), ApiError> {
         let mut hosts = request.headers().get_all(header::HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
             return Err(ApiError::invalid(
@@ -176,7 +182,11 @@ impl Gate {
         let host = String::from_utf8_lossy(host.as_bytes());
         let target = request.uri().authority().map(Authority::as_str);
         for name in [Some(&*host), target].into_iter().flatten() {
-            if !self.names.has(name) {
+            let ours = match by_itself {
+                true => self.names.has_for_itself(name),
+                false => self.names.has(name),
+            };
+            if !ours {
                 return Err(ApiError::forbidden(&format!(
                     "this box does not know itself by the name {name:?}: use its address, or start it with --hostnames"
                 )));
@@ -195,13 +205,17 @@ impl Gate {
         request: &Request,
         needed: Scope,
     ) -> Result<(usize, Option<Key>), ApiError> {
-        let shown = secret(request.headers()).ok_or_else(|| {
+        let mut shown = secrets(request.headers()).peekable();
+        shown.peek().ok_or_else(|| {
             ApiError::unauthorized("who asks from the network needs a key: open /pair in a browser, or send `Authorization: Bearer KEY` with a key of `cloister keys add`")
         })?;
-        let whose = self.access.whose(shown).unwrap_or_else(|error| {
-            tracing::error!("nobody is let in: {error:#}");
-            None
-        });
+        let whose = |secret| {
+            self.access.whose(secret).unwrap_or_else(|error| {
+                tracing::error!("nobody is let in: {error:#}");
+                None
+            })
+        };
+        let whose = shown.take(MOST_SECRETS).find_map(whose);
         match whose {
             None => Err(unknown_key()),
             Some(key) if key.scope < needed => Err(ApiError::forbidden(
@@ -257,19 +271,22 @@ async fn whole(
     }
 }
 
-/// The key that a program sends, or the cookie of a paired browser.
-fn secret(headers: &HeaderMap) -> Option<&str> {
+/// The key that a program sends, or the cookies of a paired browser: another service under the same name can plant one of
+/// ours there, beside the true one.
+fn secrets(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let sent = headers.get(header::AUTHORIZATION);
-    if let Some(sent) = sent {
+    let bearer = sent.and_then(|sent| {
         let (scheme, key) = sent.to_str().ok()?.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then_some(key.trim());
-    }
-    headers
+        scheme.eq_ignore_ascii_case("bearer").then_some(key.trim())
+    });
+    let cookies = headers
         .get_all(header::COOKIE)
         .iter()
+        .filter(move |_| sent.is_none())
         .filter_map(|cookies| cookies.to_str().ok())
         .flat_map(|cookies| cookies.split(';'))
-        .find_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+        .filter_map(|cookie| cookie.trim().strip_prefix(COOKIE)?.strip_prefix('='));
+    bearer.into_iter().chain(cookies)
 }
 
 /// Whether the request comes from the page itself, or from a program, which sends no origin.
@@ -293,6 +310,29 @@ fn sent_by_another_site(request: &Request) -> bool {
     );
     let said = request.headers().get("sec-fetch-site");
     !reads && said.is_some_and(|said| said != "same-origin" && said != "none")
+}
+
+/// What proxies say of whom they ask for.
+const PASSED_ON: [&str; 6] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+];
+
+/// Who asks by a proxy on this machine is not the machine itself: they come from the network, from wherever.
+fn for_whom(peer: Peer, headers: &HeaderMap) -> Peer {
+    let passed_on = || PASSED_ON.iter().any(|name| headers.contains_key(*name));
+    match peer {
+        Peer::Address { ip, encrypted, key } if is_own(ip) && passed_on() => Peer::Address {
+            ip: Ipv4Addr::UNSPECIFIED.into(),
+            encrypted,
+            key,
+        },
+        peer => peer,
+    }
 }
 
 /// Whether this address is the machine itself, in whichever form it is written.
@@ -345,7 +385,11 @@ mod tests {
 
     #[test]
     fn a_secret_is_a_bearer_or_the_cookie_and_nothing_that_is_near() {
-        let of = |name, value| secret(&headers(&[(name, value)])).map(str::to_owned);
+        let of = |name, value| {
+            secrets(&headers(&[(name, value)]))
+                .next()
+                .map(str::to_owned)
+        };
         assert_eq!(of("authorization", "Bearer k").as_deref(), Some("k"));
         assert_eq!(of("authorization", "bearer  k").as_deref(), Some("k"));
         assert_eq!(of("authorization", "Basic k"), None);
@@ -353,6 +397,24 @@ mod tests {
         assert_eq!(of("cookie", "a=b; cloister=k; c=d").as_deref(), Some("k"));
         assert_eq!(of("cookie", "cloister2=k"), None);
         assert_eq!(of("cookie", "xcloister=k"), None);
-        assert_eq!(secret(&HeaderMap::new()), None);
+        assert_eq!(secrets(&HeaderMap::new()).next(), None);
+        let planted = headers(&[("cookie", "cloister=junk; cloister=k")]);
+        assert!(secrets(&planted).eq(["junk", "k"]));
+        let both = headers(&[("authorization", "Basic x"), ("cookie", "cloister=k")]);
+        assert_eq!(secrets(&both).next(), None);
+    }
+
+    #[test]
+    fn who_asks_by_a_proxy_is_not_the_machine_itself() {
+        let own = || Peer::Address {
+            ip: Ipv4Addr::LOCALHOST.into(),
+            encrypted: false,
+            key: None,
+        };
+        let is_own = |peer| matches!(peer, Peer::Address { ip, .. } if is_own(ip));
+        assert!(is_own(for_whom(own(), &headers(&[("host", "x")]))));
+        for name in PASSED_ON {
+            assert!(!is_own(for_whom(own(), &headers(&[(name, "x")]))), "{name}");
+        }
     }
 }

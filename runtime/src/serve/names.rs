@@ -10,7 +10,11 @@ use axum::http::uri::Authority;
 
 /// The names of this box, in lower case.
 #[derive(Clone, Debug)]
-pub struct Names(Vec<String>);
+pub struct Names {
+    all: Vec<String>,
+    /// How many of these, from the first on, no neighbour can point elsewhere, or the owner stands for.
+    certain: usize,
+}
 
 impl Names {
     /// `localhost`, the machine's own name, that name in `.local`, and those that were `given`.
@@ -22,19 +26,23 @@ impl Names {
 
     fn of(own: &str, given: &[String]) -> Self {
         let mut names = vec!["localhost".to_owned()];
+        names.extend(given.iter().map(|name| name.to_ascii_lowercase()));
+        let certain = names.len();
         if !own.is_empty() {
             names.push(own.to_ascii_lowercase());
             let first = own.split('.').next().unwrap_or(own);
             names.push(format!("{first}.local").to_ascii_lowercase());
         }
-        names.extend(given.iter().map(|name| name.to_ascii_lowercase()));
-        Self(names)
+        Self {
+            all: names,
+            certain,
+        }
     }
 
     /// The page's address, for who types it: by this machine's name in `.local` unless one address alone is listened on.
     pub fn url(&self, encrypts: bool, listens: SocketAddr) -> String {
         let scheme = if encrypts { "https" } else { "http" };
-        let local = self.0.iter().find(|name| name.ends_with(".local"));
+        let local = self.all.iter().rfind(|name| name.ends_with(".local"));
         match local.filter(|_| listens.ip().is_unspecified()) {
             Some(name) => format!("{scheme}://{name}:{}", listens.port()),
             None => format!("{scheme}://{listens}"),
@@ -43,11 +51,20 @@ impl Names {
 
     /// All of them.
     pub fn all(&self) -> &[String] {
-        &self.0
+        &self.all
     }
 
     /// Whether `host`, with or without a port, is this box.
     pub fn has(&self, host: &str) -> bool {
+        Self::is_among(host, &self.all)
+    }
+
+    /// As [`Names::has`], but for the names that the house's machines agree on among themselves.
+    pub fn has_for_itself(&self, host: &str) -> bool {
+        Self::is_among(host, &self.all[..self.certain])
+    }
+
+    fn is_among(host: &str, names: &[String]) -> bool {
         let Ok(authority) = host.parse::<Authority>() else {
             return false;
         };
@@ -59,7 +76,7 @@ impl Names {
         }
         let host = authority.host().trim_end_matches('.').to_ascii_lowercase();
         let address = host.trim_start_matches('[').trim_end_matches(']');
-        address.parse::<IpAddr>().is_ok() || self.0.contains(&host)
+        address.parse::<IpAddr>().is_ok() || names.contains(&host)
     }
 }
 
@@ -82,6 +99,8 @@ mod tests {
             "cloister.lan",
         ] {
             assert!(names.has(own), "{own}");
+            let agreed = own.starts_with("garden");
+            assert_eq!(names.has_for_itself(own), !agreed, "{own}");
         }
         for other in [
             "evil.example:8080",

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 const BURST: f64 = 200.0;
 /// Requests a second, from then on.
 const PER_SECOND: f64 = 20.0;
+/// How many clients all addresses of one network of IPv6 may be together: a machine there has more addresses than can be
+/// counted, and the house's machines are in one.
+pub const CLIENTS_OF_A_NETWORK: usize = 4;
 /// Addresses that are remembered.
 const MOST_CLIENTS: usize = 4096;
 
@@ -21,9 +24,9 @@ const MOST_WRONG: usize = 10;
 const MOST_WRONG_OF_ALL: usize = 100;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// What is left to each client.
+/// What is left to each client, and to each network of them: an address, and whether it stands for its network.
 #[derive(Default)]
-pub struct Rate(Mutex<HashMap<IpAddr, (f64, Instant)>>);
+pub struct Rate(Mutex<HashMap<(IpAddr, bool), (f64, Instant)>>);
 
 impl Rate {
     /// Counts a request of this client.
@@ -32,33 +35,49 @@ impl Rate {
     /// The seconds after which it may come again.
     pub fn count(&self, client: IpAddr, now: Instant) -> Result<(), u32> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let filled = |left: f64, since: Instant| {
-            let more = now.saturating_duration_since(since).as_secs_f64() * PER_SECOND;
-            (left + more).min(BURST)
+        let share = |of_network: bool| match of_network {
+            true => CLIENTS_OF_A_NETWORK as f64,
+            false => 1.0,
         };
-        if clients.len() >= MOST_CLIENTS {
-            clients.retain(|_, (left, since)| filled(*left, *since) < BURST);
-            if clients.len() >= MOST_CLIENTS {
+        let filled = |of_network: bool, left: f64, since: Instant| {
+            let more = now.saturating_duration_since(since).as_secs_f64() * PER_SECOND;
+            (left + more * share(of_network)).min(BURST * share(of_network))
+        };
+        if clients.len() + 1 >= MOST_CLIENTS {
+            clients.retain(|(_, of_network), (left, since)| {
+                filled(*of_network, *left, *since) < BURST * share(*of_network)
+            });
+            if clients.len() + 1 >= MOST_CLIENTS {
                 return Err(10);
             }
         }
-        let entry = clients.entry(household(client)).or_insert((BURST, now));
-        *entry = (filled(entry.0, entry.1), now);
-        if entry.0 < 1.0 {
+        let network = network(client).map(|network| (network, true));
+        let client = (client.to_canonical(), false);
+        let keys = || network.into_iter().chain([client]);
+        let left =
+            |clients: &HashMap<_, (f64, Instant)>, key: (IpAddr, bool)| match clients.get(&key) {
+                Some((left, since)) => filled(key.1, *left, *since),
+                None => BURST * share(key.1),
+            };
+        // Who is refused is not counted: one client would use up what its network has.
+        if keys().any(|key| left(&clients, key) < 1.0) {
             return Err(1);
         }
-        entry.0 -= 1.0;
+        for key in keys() {
+            let left = left(&clients, key) - 1.0;
+            clients.insert(key, (left, now));
+        }
         Ok(())
     }
 }
 
-/// One network of IPv6 is one client: a machine there has more addresses than can be counted.
-pub fn household(address: IpAddr) -> IpAddr {
+/// The network of an address of IPv6; others stand for themselves.
+pub fn network(address: IpAddr) -> Option<IpAddr> {
     match address.to_canonical() {
         IpAddr::V6(v6) if !v6.is_loopback() => {
-            IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into())
+            Some(IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()))
         }
-        other => other,
+        _ => None,
     }
 }
 
@@ -75,9 +94,15 @@ impl Wrong {
         let mut wrong = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let past = |then: Instant| now.saturating_duration_since(then);
         wrong.retain(|(then, _)| past(*then) < WINDOW);
-        let client = household(client);
-        let mut own = wrong.iter().filter(|(_, from)| *from == client);
-        let first = own.next().filter(|_| own.count() + 1 >= MOST_WRONG);
+        let first_of = |most: usize, is_theirs: &dyn Fn(IpAddr) -> bool| {
+            let mut theirs = wrong.iter().filter(|(_, from)| is_theirs(*from));
+            theirs.next().filter(|_| theirs.count() + 1 >= most)
+        };
+        let (client, net) = (client.to_canonical(), network(client));
+        let first = first_of(MOST_WRONG, &|from| from == client).or_else(|| {
+            let all = MOST_WRONG * CLIENTS_OF_A_NETWORK;
+            first_of(all, &|from| net.is_some() && network(from) == net)
+        });
         let first = first.or_else(|| wrong.first().filter(|_| wrong.len() >= MOST_WRONG_OF_ALL));
         match first {
             Some((first, _)) => {
@@ -91,7 +116,7 @@ impl Wrong {
     /// Counts a wrong one; whether all together are now as many as may be.
     pub fn count(&self, client: IpAddr, now: Instant) -> bool {
         let mut wrong = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        wrong.push((now, household(client)));
+        wrong.push((now, client.to_canonical()));
         wrong.len() >= MOST_WRONG_OF_ALL
     }
 }
@@ -114,26 +139,27 @@ mod tests {
     }
 
     #[test]
-    fn many_addresses_of_one_network_are_one_client() {
+    fn many_addresses_of_one_network_are_few_clients_and_none_is_all_of_them() {
         let (rate, now) = (Rate::default(), Instant::now());
         let address = |n: u16| IpAddr::from([0xfd00, 1, 2, 3, 0, 0, 0, n]);
-        let allowed = (0..1000).filter(|n| rate.count(address(*n), now).is_ok());
-        assert_eq!(allowed.count(), BURST as usize);
-        let mapped = IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0x0a00, 1]);
-        assert_eq!(household(mapped), IpAddr::from([10, 0, 0, 1]));
-        let own = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]);
+        let one = (0..1000).filter(|_| rate.count(address(0), now).is_ok());
+        assert_eq!(one.count(), BURST as usize, "one leaves the others theirs");
+        let others = (1..1000).filter(|n| rate.count(address(*n), now).is_ok());
         assert_eq!(
-            household(own),
-            own,
-            "the machine's own programs are no client of the network"
+            others.count() + BURST as usize,
+            CLIENTS_OF_A_NETWORK * BURST as usize
         );
+        let mapped = IpAddr::from([0, 0, 0, 0, 0, 0xffff, 0x0a00, 1]);
+        assert_eq!(network(mapped), None);
+        let own = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(network(own), None);
     }
 
     #[test]
     fn the_table_of_clients_is_bounded_and_empties_itself() {
         let (rate, now) = (Rate::default(), Instant::now());
         let address = |n: u32| IpAddr::from(n.to_be_bytes());
-        for n in 0..MOST_CLIENTS as u32 {
+        for n in 0..MOST_CLIENTS as u32 - 1 {
             assert!(rate.count(address(n), now).is_ok());
         }
         assert!(rate.count(address(1 << 20), now).is_err());

@@ -40,6 +40,9 @@ pub fn free_port() -> Result<u16> {
     Ok(any.context("no port is free for Mosquitto")?.port())
 }
 
+/// Connections to each of its listeners: who takes all of the house's leaves the bridge its own.
+const MOST_OF_A_LISTENER: u32 = 256;
+
 /// A Mosquitto that is about to be started.
 pub struct OwnBroker {
     /// Its port on loopback.
@@ -112,7 +115,9 @@ impl OwnBroker {
         if let Some(HouseBroker { port, files, .. }) = &self.house {
             ports.push(*port);
             let files = lines(files)?;
-            house = format!("listener {port} 0.0.0.0\nallow_anonymous false\n{files}{rules}");
+            house = format!(
+                "listener {port} 0.0.0.0\nallow_anonymous false\nmax_connections {MOST_OF_A_LISTENER}\n{files}{rules}"
+            );
         }
         let text = configuration(self.port, &rules, &house);
         let text = logins::in_memory(text.as_bytes(), user)?;
@@ -147,6 +152,7 @@ fn configuration(port: u16, rules: &str, house: &str) -> String {
         "per_listener_settings true
 listener {port} 127.0.0.1
 allow_anonymous true
+max_connections {MOST_OF_A_LISTENER}
 {rules}{house}persistence false
 user root
 set_tcp_nodelay true
@@ -154,6 +160,7 @@ max_inflight_messages 64
 max_queued_messages 20000
 max_queued_bytes 67108864
 max_packet_size 4194304
+memory_limit 536870912
 log_dest stderr
 log_type error
 log_type warning

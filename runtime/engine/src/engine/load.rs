@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 
+use cloister_gguf::Gguf;
 use tokio::sync::watch;
 
 use super::{Engine, Options};
@@ -17,6 +18,7 @@ use crate::memory;
 use crate::model::{ModelInfo, id_of};
 use crate::prefix_store::{Identity, PrefixStore};
 use crate::queue::Admission;
+use crate::rehearsal::Trial;
 use crate::scheduler::Scheduler;
 use crate::speculation::MOST_DRAFTED;
 
@@ -26,7 +28,7 @@ impl Engine {
     /// # Errors
     /// [`LoadError`], as [`Engine::load`] as far as it can be told from the file's header.
     pub fn check(path: &Path, options: &Options, leaving: u64) -> Result<(), LoadError> {
-        let file = cloister_gguf::Gguf::open(path)?;
+        let file = Gguf::open(path)?;
         let draft_file = draft_file(&file, options)?;
         check_memory(&file, draft_file.as_ref(), options, leaving)?;
         Ok(())
@@ -38,11 +40,13 @@ impl Engine {
     /// # Errors
     /// [`LoadError`]: no sound GGUF, an architecture llama.cpp does not know, no memory.
     pub fn load(path: &Path, options: &Options) -> Result<Self, LoadError> {
-        let file = cloister_gguf::Gguf::open(path)?;
+        let file = Gguf::open(path)?;
         let draft_file = draft_file(&file, options)?;
         let need = check_memory(&file, draft_file.as_ref(), options, 0)?;
+        let params = context_params(&file, options);
         if let Some(rehearse) = options.rehearse {
-            rehearse(path, options).map_err(LoadError::Rehearsal)?;
+            let trial = Trial::of(params, Some(n_outputs(options)));
+            rehearse(path, &trial).map_err(LoadError::Rehearsal)?;
         }
         cloister_kernels::enable(options.kernels);
         let repack = crate::llama::repacking_pays(&file);
@@ -66,20 +70,13 @@ impl Engine {
             }
         };
         let trained = model.n_ctx_train().max(1);
-        let n_ctx = options.n_ctx.unwrap_or(trained.min(Options::DEFAULT_CTX));
+        let n_ctx = params.n_ctx_seq;
         if n_ctx > trained {
             tracing::warn!(
                 "{}: slots of {n_ctx} tokens, and the model was trained for {trained}: beyond these its answers get worse",
                 path.display()
             );
         }
-        let params = ContextParams {
-            n_ctx_seq: n_ctx,
-            n_seq: options.n_slots,
-            n_batch: n_ctx.min(512).max(options.n_slots),
-            n_threads: options.n_threads.unwrap_or_else(crate::usable_cores),
-            kv_type: options.kv_type,
-        };
         let draft_model = draft_file.map(|file| DraftModel::load(&file, params, options));
         let draft_model = draft_model.transpose()?;
         let mut context = Context::for_slots(model.clone(), params, n_outputs(options))
@@ -101,7 +98,7 @@ impl Engine {
             n_ctx_train: trained,
             n_ctx: context.n_ctx_seq(),
             n_slots: options.n_slots,
-            memory: need.unwrap_or_else(|| model.size()),
+            memory: need,
             thinks: template.as_ref().is_some_and(|template| template.thinks),
         };
 
@@ -150,10 +147,7 @@ impl Engine {
 }
 
 /// The draft model's file, where there is one and it goes with `file`.
-fn draft_file(
-    file: &cloister_gguf::Gguf,
-    options: &Options,
-) -> Result<Option<DraftFile>, LoadError> {
+fn draft_file(file: &Gguf, options: &Options) -> Result<Option<DraftFile>, LoadError> {
     let path = options.draft_model.as_deref();
     path.map(|path| DraftFile::open(path, file)).transpose()
 }
@@ -171,39 +165,51 @@ fn identity(path: &Path, options: &Options, n_ctx: u32) -> Result<Identity, Load
     ]))
 }
 
+/// The context that the model of this file is to have.
+fn context_params(file: &Gguf, options: &Options) -> ContextParams {
+    let architecture = file.metadata.str("general.architecture");
+    let key = format!("{}.context_length", architecture.unwrap_or_default());
+    let trained = file.metadata.u64(&key);
+    let trained = trained.map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(u32::MAX));
+    let n_ctx = options
+        .n_ctx
+        .unwrap_or_else(|| trained.clamp(1, Options::DEFAULT_CTX));
+    ContextParams {
+        n_ctx_seq: n_ctx,
+        n_seq: options.n_slots,
+        n_batch: n_ctx.min(512).max(options.n_slots),
+        n_threads: options.n_threads.unwrap_or_else(crate::usable_cores),
+        kv_type: options.kv_type,
+    }
+}
+
 /// Most tokens of a batch whose logits are looked at: the last one of each slot, or a draft.
 fn n_outputs(options: &Options) -> u32 {
     options.n_slots.max(MOST_DRAFTED as u32 + 1)
 }
 
 /// Fails when the model with its context does not fit this machine, of which `leaving` bytes will soon be free. Gives
-/// how many bytes it needs, where that is known.
+/// how many bytes it needs.
 fn check_memory(
-    file: &cloister_gguf::Gguf,
+    file: &Gguf,
     draft: Option<&DraftFile>,
     options: &Options,
     leaving: u64,
-) -> Result<Option<u64>, LoadError> {
-    let architecture = file
-        .metadata
-        .str("general.architecture")
-        .unwrap_or_default();
-    let trained = file.metadata.u64(&format!("{architecture}.context_length"));
-    let trained = trained.map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(u32::MAX));
-    let n_ctx = options
-        .n_ctx
-        .unwrap_or_else(|| trained.clamp(1, Options::DEFAULT_CTX));
-    let n_batch = n_ctx.min(512).max(options.n_slots);
+) -> Result<u64, LoadError> {
+    let params = context_params(file, options);
     let context = memory::shape(
-        n_ctx,
-        options.n_slots,
-        n_batch,
+        params.n_ctx_seq,
+        params.n_seq,
+        params.n_batch,
         n_outputs(options),
-        options.kv_type,
+        params.kv_type,
     );
     let mut models = vec![(file, context)];
     if let Some(draft) = draft {
-        models.push((&draft.file, DraftFile::shape(n_ctx, options.kv_type)));
+        models.push((
+            &draft.file,
+            DraftFile::shape(params.n_ctx_seq, params.kv_type),
+        ));
     }
     memory::check(&models, leaving).map_err(|reason| LoadError::Memory {
         path: file.path().to_owned(),
