@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 /// Where routes are made.
 const ROUTES: [&str; 2] = [
-    include_str!("../../runtime/src/serve/mod.rs"),
+    include_str!("../../runtime/src/serve/routes.rs"),
     include_str!("../../runtime/src/serve/ollama.rs"),
 ];
 

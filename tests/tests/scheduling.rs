@@ -44,6 +44,27 @@ fn who_can_wait_waits_for_who_cannot() {
 }
 
 #[test]
+fn a_short_question_does_not_wait_for_a_long_prompt_that_came_first() {
+    let serve = Serve::start(&smollm2(), &["--slots", "2", "--ctx", "4096"]);
+    let mut long = question(&"word ".repeat(3_500), 1);
+    long["return_progress"] = json!(true);
+    long["service_tier"] = json!("flex");
+    let mut long = serve.open_chat_stream(&long);
+    let read = |event: &str| {
+        let event: Value = serde_json::from_str(event).expect("an event is JSON");
+        let progress = &event["prompt_progress"];
+        Some((progress["processed"].as_u64()?, progress["total"].as_u64()?))
+    };
+    let begun = long
+        .by_ref()
+        .find_map(|event| read(&event).filter(|(n, _)| *n > 0));
+    let (_, total) = begun.expect("it is read in slices");
+    assert_eq!(serve.chat(&question("Hi", 1)).status, 200);
+    let read = serve.metric("prompt_tokens_total");
+    assert!(read < total as f64, "{read} of {total} were read first");
+}
+
+#[test]
 fn a_full_queue_says_when_to_come_again() {
     let serve = Serve::start(&smollm2(), &["--slots", "1", "--queue", "2"]);
     let running = running(&serve);

@@ -215,3 +215,15 @@ fn what_cannot_be_thought_as_asked_is_refused() {
         assert_eq!(smollm2.chat(&with(fine)).status, 200);
     }
 }
+
+#[test]
+fn a_thought_that_nobody_wants_is_ended_wherever_it_begins() {
+    let serve = Serve::start(&smollm2(), &["--ctx", "512"]);
+    let format =
+        json!({"type": "grammar", "syntax": "regex", "definition": "<think>\n[a-z ]{40,60}"});
+    let mut request = with(json!({"think": false, "max_tokens": 60, "response_format": format}));
+    request["temperature"] = json!(0);
+    let usage = serve.chat(&request).json()["usage"].clone();
+    let thought = usage["completion_tokens_details"]["reasoning_tokens"].as_u64();
+    assert!(thought.is_some_and(|tokens| tokens < 10), "{usage}");
+}

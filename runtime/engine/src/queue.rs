@@ -110,9 +110,13 @@ impl Queue {
         self.0.push(job);
     }
 
-    /// Takes the job that is next, where the slots answer `busy`, a client once for each of its requests.
-    pub fn next(&mut self, busy: &[Client]) -> Option<Job> {
+    /// Takes the job that is next, where the slots answer `busy`, a client once for each of its requests; with
+    /// `people_only` no automation's that can still wait.
+    pub fn next(&mut self, busy: &[Client], people_only: bool) -> Option<Job> {
+        let now = Instant::now();
+        let can_wait = |i: &usize| self.0[*i].priority(now) == Priority::Automation;
         let next = *self.order(busy).first()?;
+        let next = Some(next).filter(|next| !people_only || !can_wait(next))?;
         Some(self.0.remove(next))
     }
 
@@ -201,6 +205,10 @@ mod tests {
         ask("phone", Priority::Interactive, Duration::ZERO);
         let order: Vec<usize> = queue.order(&[]);
         assert_eq!(order, [1, 2, 3, 0]);
+        let mut only = Queue::default();
+        only.push(job("mqtt", Priority::Automation, PATIENCE / 2));
+        assert!(only.next(&[], true).is_none());
+        assert!(only.next(&[], false).is_some());
         let busy = [Client("attic".to_owned())];
         assert_eq!(
             queue.order(&busy),

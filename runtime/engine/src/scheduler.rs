@@ -53,6 +53,25 @@ pub enum Incoming {
 struct InBatch {
     number: u64,
     events: UnboundedSender<Event>,
+    deadline: Option<Instant>,
+    /// Of the batch.
+    tokens: usize,
+}
+
+impl InBatch {
+    /// Whether nobody waits for it any more, or may.
+    fn is_gone(&self, restraint: &Restraint) -> bool {
+        self.events.is_closed()
+            || self.deadline.is_some_and(|at| Instant::now() >= at)
+            || restraint.ends(self.number).is_some()
+    }
+}
+
+/// Whether at least half of a batch is for nobody: it is given up, and the others' part of it computed again.
+fn is_for_nobody(batch: &[InBatch], restraint: &Restraint) -> bool {
+    let gone = batch.iter().filter(|one| one.is_gone(restraint));
+    let gone: usize = gone.map(|one| one.tokens).sum();
+    gone > 0 && 2 * gone >= batch.iter().map(|one| one.tokens).sum()
 }
 
 pub struct Scheduler {
@@ -113,12 +132,8 @@ impl Scheduler {
         let (senders, stop, from_outside) =
             (interruptible.clone(), stopping.clone(), restraint.clone());
         context.set_abort(move || {
-            stop.load(Ordering::Relaxed)
-                || senders
-                    .lock()
-                    .expect("no panic while held")
-                    .iter()
-                    .any(|of| of.events.is_closed() || from_outside.ends(of.number).is_some())
+            let batch = || senders.lock().expect("no panic while held");
+            stop.load(Ordering::Relaxed) || is_for_nobody(&batch(), &from_outside)
         });
         Self {
             batch: Batch::new(context.n_batch() as usize),
@@ -272,13 +287,15 @@ impl Scheduler {
         let prefill: usize = slices.map(|plan| plan.tokens.len()).sum();
         // Several tokens may take longer than who cancels should wait.
         if prefill > 0 || drafted {
-            let senders = planned
-                .iter()
-                .filter_map(|p| self.slots[p.slot].work.as_ref())
-                .map(|work| InBatch {
+            let senders = planned.iter().filter_map(|plan| {
+                let work = self.slots[plan.slot].work.as_ref()?;
+                Some(InBatch {
                     number: work.number,
                     events: work.events.clone(),
-                });
+                    deadline: work.deadline,
+                    tokens: plan.tokens.len() + plan.draft.len(),
+                })
+            });
             *self.interruptible.lock().expect("no panic while held") = senders.collect();
         }
         let result = self.context.decode(&self.batch);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::draft_model::DraftModel;
-use crate::engine::{Client, Phase, Request};
+use crate::engine::{Client, Phase, Priority, Request};
 use crate::error::GenerateError;
 use crate::event::{Completion, Event, FinishReason, Timings, Usage};
 use crate::grammar::{Grammar, Next};
@@ -91,6 +91,8 @@ pub struct Work {
     pub events: UnboundedSender<Event>,
     /// As in its job.
     pub number: u64,
+    pub priority: Priority,
+    pub deadline: Option<Instant>,
     /// The prompt and what was generated after it. The slot's cache holds a beginning of it; the rest is to be
     /// computed, and then the next token is drawn.
     pub tokens: Vec<Token>,
@@ -100,7 +102,6 @@ pub struct Work {
     taken_over: usize,
     sampler: Sampler,
     max_tokens: usize,
-    deadline: Option<Instant>,
     /// Tokens that the thought may have.
     budget: Option<usize>,
     grammar: Option<Grammar>,
@@ -132,6 +133,7 @@ impl Work {
         Self {
             events,
             number,
+            priority: request.priority,
             taken_over,
             sampler: Sampler::new(&request.sampling, model, seed),
             max_tokens: request.max_tokens,
@@ -310,8 +312,7 @@ impl Work {
     /// a thought and an answer that a grammar holds, and those that leave the grammar no choice.
     fn follow(&mut self, model: &Model) -> Option<FinishReason> {
         let spent = self.reasoning;
-        let over = self.budget.take_if(|budget| spent >= *budget).is_some();
-        if over
+        if self.budget.is_some_and(|budget| spent >= budget)
             && self.text.thinking()
             && let Some(reason) = self.force(model.tokenize(CLOSING, false), model)
         {

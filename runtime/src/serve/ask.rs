@@ -74,8 +74,8 @@ impl Ask {
             return Err(ApiError::field("logit_bias", message));
         }
         if self.stores_template {
-            if !asker.owner {
-                let message = "only the owner, on this machine itself, may store a template";
+            if !asker.admin {
+                let message = "only the owner, on this machine itself or with a key of the scope admin, may store a template";
                 return Err(ApiError::forbidden(message));
             }
             templates::store(&engine, self.conversation(), &asker).await?;

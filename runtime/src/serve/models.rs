@@ -40,7 +40,7 @@ pub struct Models {
     /// The file that was loaded last; `None` until the first one is.
     last: RwLock<Option<PathBuf>>,
     /// Held while a model is loaded or exchanged; who waits for it gets it in turn.
-    loading: tokio::sync::Mutex<()>,
+    loading: Arc<tokio::sync::Mutex<()>>,
     /// One for each request that exchanges models or waits to.
     exchanges: Arc<Semaphore>,
 }
@@ -104,7 +104,7 @@ impl Models {
             current: RwLock::new(None),
             stats: RwLock::new(None),
             last: RwLock::new(None),
-            loading: tokio::sync::Mutex::new(()),
+            loading: Arc::default(),
             exchanges: Arc::new(Semaphore::new(MAX_EXCHANGES)),
         }
     }

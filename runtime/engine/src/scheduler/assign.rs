@@ -18,8 +18,12 @@ impl Scheduler {
     /// Moves requests from the queue into free slots, each into the one that knows most of it or can be told.
     pub(super) fn assign(&mut self) {
         let mut changed = false;
-        while self.slots.iter().any(|slot| slot.work.is_none()) {
-            let Some(job) = self.queue.next(&self.busy()) else {
+        loop {
+            let free = self.slots.iter().filter(|slot| slot.work.is_none()).count();
+            // The last one of several is for people.
+            let people_only = free == 1 && self.slots.len() > 2;
+            let next = (free > 0).then(|| self.queue.next(&self.busy(), people_only));
+            let Some(job) = next.flatten() else {
                 break;
             };
             self.waiting.leave(&job.request.client);

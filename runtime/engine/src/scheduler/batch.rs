@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Scheduler;
 use crate::llama::Token;
 use crate::restraint::Pace;
-use crate::slot::Slot;
+use crate::slot::{Slot, Work};
 
 /// How long a slice of a prompt may keep running answers waiting, and how many tokens the first one has, when
 /// it is not known yet how long they take.
@@ -69,14 +69,42 @@ impl Scheduler {
             room = room.min(self.lone_slice);
             self.owed = Duration::ZERO;
         }
-        for i in 0..self.slots.len() {
-            if room > 0 && !answers(&self.slots[i]) {
-                let plan = self.plan_slot(i, room, true);
-                room -= plan.as_ref().map_or(0, |plan| plan.tokens.len());
-                planned.extend(plan);
-            }
+        let reading = (0..self.slots.len()).filter(|i| !answers(&self.slots[*i]));
+        let shares = self.shares(reading.collect(), room);
+        for (i, share) in shares {
+            planned.extend(self.plan_slot(i, share, true));
         }
         planned
+    }
+
+    /// How many tokens each of these slots may have of `room`, by slot. What an answer needs to go on comes first, then people
+    /// before automations, and what is read soon before what takes long; each leaves the next ones a quarter, so that nobody
+    /// stands still.
+    fn shares(&self, mut reading: Vec<usize>, mut room: usize) -> Vec<(usize, usize)> {
+        let pending = |i: usize| self.slots[i].pending().len();
+        reading.retain(|i| pending(*i) > 0);
+        reading.sort_by_key(|i| {
+            let work = self.slots[*i].work.as_ref();
+            let reads = work.is_some_and(Work::reads_prompt);
+            let priority = work.map(|work| work.priority);
+            (reads, priority, pending(*i))
+        });
+        let mut shares = Vec::new();
+        for (k, i) in reading.iter().enumerate() {
+            let left = if k + 1 < reading.len() { room / 4 } else { 0 };
+            let share = pending(*i).min(room - left);
+            room -= share;
+            shares.push((*i, share));
+        }
+        for (i, share) in &mut shares {
+            let more = (pending(*i) - *share).min(room);
+            room -= more;
+            *share += more;
+        }
+        shares.retain(|(_, share)| *share > 0);
+        // llama.cpp computes neighbours together.
+        shares.sort_unstable();
+        shares
     }
 
     /// Puts the next tokens of a slot into the batch, at most `room`.

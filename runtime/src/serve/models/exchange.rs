@@ -9,6 +9,7 @@ use cloister_engine::id_of as id;
 use cloister_engine::{Client, Engine, LoadError, Options};
 use tokio::sync::watch;
 
+use super::rest::free;
 use super::{DEFAULT, LATEST, MAX_EXCHANGES, Models};
 use crate::serve::api_error::ApiError;
 use crate::serve::idle::Stay;
@@ -64,18 +65,7 @@ impl Models {
                 "too many requests wait for another model to be loaded",
             ));
         };
-        // A task of its own: who asked may go away, and the exchange must still come to its end.
-        let models = Arc::clone(self);
-        let exchange = tokio::spawn(async move {
-            let _turn = turn;
-            models.exchange(file).await
-        });
-        exchange.await.expect("an exchange does not panic")
-    }
-
-    /// Loads `file`, or without one whatever was loaded last, unless it is loaded.
-    async fn exchange(&self, file: Option<PathBuf>) -> Result<Arc<Engine>, ApiError> {
-        let _loading = self.loading.lock().await;
+        let loading = self.loading.clone().lock_owned().await;
         // It may have been closed while this waited.
         self.check_open()?;
         let back = self.last();
@@ -96,19 +86,36 @@ impl Models {
             let checked = checked.expect("a check does not panic");
             checked.map_err(|error| ApiError::from(&error))?;
         }
-        self.drain().await;
-        match (self.load(file.clone()).await, back) {
-            (Ok(engine), _) => Ok(engine),
-            (Err(error), back) => {
-                // Better the model that worked than none.
-                if let Some(back) = back.filter(|back| *back != file)
-                    && let Err(error) = self.load(back).await
-                {
-                    tracing::error!("{error}");
-                }
-                Err((&error).into())
+        let leaving = self.unused().await;
+        // Who asked may go away until here, and nothing has happened. What has begun comes to its end, in a task of its own.
+        let models = Arc::clone(self);
+        let exchange = tokio::spawn(async move {
+            let _held = (turn, loading);
+            if let Some(leaving) = leaving {
+                free(leaving).await;
             }
+            models.load_or_back(file, back).await
+        });
+        exchange.await.expect("an exchange does not panic")
+    }
+
+    /// Loads `file`; where that fails, the one that was loaded before.
+    async fn load_or_back(
+        &self,
+        file: PathBuf,
+        back: Option<PathBuf>,
+    ) -> Result<Arc<Engine>, ApiError> {
+        let failed = match self.load(file.clone()).await {
+            Ok(engine) => return Ok(engine),
+            Err(failed) => failed,
+        };
+        // Better the model that worked than none.
+        if let Some(back) = back.filter(|back| *back != file)
+            && let Err(error) = self.load(back).await
+        {
+            tracing::error!("{error}");
         }
+        Err((&failed).into())
     }
 
     /// Loads one file that answers after the other, and has each stay for as long as `work` takes.

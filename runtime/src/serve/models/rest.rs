@@ -95,15 +95,22 @@ impl Models {
         }
     }
 
-    /// Waits until the loaded model has answered whom it answers, and frees it. Until then it stays the
-    /// loaded one.
+    /// Frees the loaded model, once it has answered whom it answers.
     pub(super) async fn drain(&self) {
+        if let Some(engine) = self.unused().await {
+            free(engine).await;
+        }
+    }
+
+    /// Takes the loaded model away, once it has answered whom it answers. Until then it stays the loaded one.
+    pub(super) async fn unused(&self) -> Option<Arc<Engine>> {
         while self.current().is_some() {
             if let Some(engine) = self.take_unused() {
-                return free(engine).await;
+                return Some(engine);
             }
             tokio::time::sleep(DRAIN_EVERY).await;
         }
+        None
     }
 
     /// Takes the loaded model away, unless it answers somebody.
@@ -116,7 +123,7 @@ impl Models {
 }
 
 /// Frees gigabytes, which takes a while.
-async fn free(engine: Arc<Engine>) {
+pub(super) async fn free(engine: Arc<Engine>) {
     let freed = tokio::task::spawn_blocking(|| drop(engine));
     freed.await.expect("freeing a model does not panic");
 }

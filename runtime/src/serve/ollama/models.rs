@@ -22,7 +22,7 @@ use crate::serve::models::Models;
 const OLLAMA_VERSION: &str = "0.12.6";
 
 /// Of a model that stays until another one is asked for.
-const FOR_EVER: &str = "9999-12-31T23:59:59Z";
+const FOR_EVER: &str = "2318-01-01T00:00:00Z";
 
 /// `GET /api/version`.
 pub async fn version() -> Json<Value> {
