@@ -9,7 +9,7 @@ use cloister_tests::up::failure;
 fn a_mistake_in_the_options_of_any_program_is_one_line_that_names_it() {
     let model = smollm2().display().to_string();
     for (name, arguments, named) in [
-        ("cloister", "", "up, serve, warm, pair, keys, bench"),
+        ("cloister", "", "up, broker, serve, warm, pair, keys, bench"),
         ("cloister", "fly", "'fly'"),
         ("cloister", "up --port abc", "'abc'"),
         ("cloister", "up --model a --models b", "'--models <DIR>'"),

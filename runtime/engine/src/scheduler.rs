@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use self::batch::{FIRST_SLICE, Planned, lone_slice_at, slice_at};
+use self::batch::{FIRST_SLICE, Planned, first_lone_slice, lone_slice_at, slice_at};
 use crate::draft_model::DraftModel;
 use crate::engine::{Options, Stats};
 use crate::error::GenerateError;
@@ -145,7 +145,7 @@ impl Scheduler {
             draft_model: None,
             owed: Duration::ZERO,
             slice: FIRST_SLICE,
-            lone_slice: FIRST_SLICE,
+            lone_slice: usize::MAX,
             inbox,
             tests: Vec::new(),
             waiting,
@@ -163,6 +163,12 @@ impl Scheduler {
                 tokens: 0,
             },
         }
+    }
+
+    /// Expects prompts to be read by what one token took, until it is measured.
+    pub fn with_step(mut self, took: Option<Duration>) -> Self {
+        self.lone_slice = took.map_or(usize::MAX, first_lone_slice);
+        self
     }
 
     /// Has a small model say what may come next.

@@ -192,7 +192,7 @@ fn keys_and_tensors_may_not_appear_twice() {
 #[test]
 fn names_that_a_c_string_would_cut_are_refused() {
     for (from, to) in [
-        ("a.f32", "a.f\02"),
+        ("a.f32", "a.f\u{0}2"),
         ("output_norm.weight", "output\0norm.weight"),
     ] {
         let line = refusal(&patched(&name(from), &name(to)));

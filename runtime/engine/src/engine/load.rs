@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use cloister_gguf::Gguf;
 use tokio::sync::watch;
@@ -86,7 +87,7 @@ impl Engine {
                 n_ctx,
                 reason: first_error().unwrap_or_else(|| "it gave no reason".to_owned()),
             })?;
-        warm_up(&model, &mut context);
+        let step = warm_up(&model, &mut context);
         let info = ModelInfo {
             path: path.to_owned(),
             id: id_of(path),
@@ -121,7 +122,8 @@ impl Engine {
             prefixes.clone(),
             stats_sender,
             stopping.clone(),
-        );
+        )
+        .with_step(step);
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || scheduler.with_draft_model(draft_model).run())
@@ -218,12 +220,17 @@ fn check_memory(
 }
 
 /// Computes one token and forgets it, so that the first request does not wait for weights to come from
-/// the disk and threads to start.
-fn warm_up(model: &Model, context: &mut Context) {
+/// the disk and threads to start; once more, and gives the time of that.
+fn warm_up(model: &Model, context: &mut Context) -> Option<Duration> {
     let mut batch = Batch::new(1);
     batch.push(model.bos().unwrap_or(0), 0, 0, true);
-    if let Err(error) = context.decode(&batch) {
-        tracing::warn!("the first token could not be computed: {error:?}");
+    let mut took = None;
+    for _ in 0..2 {
+        match context.decode(&batch) {
+            Ok(time) => took = Some(time),
+            Err(error) => tracing::warn!("the first token could not be computed: {error:?}"),
+        }
+        context.clear();
     }
-    context.clear();
+    took
 }

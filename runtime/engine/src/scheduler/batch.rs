@@ -156,6 +156,12 @@ pub fn slice_at(speed: f64) -> usize {
     tokens.clamp(*SLICES.start(), *SLICES.end())
 }
 
+/// Tokens of the first slice that has the engine for itself, where a lone token takes so long: beside others it takes a quarter
+/// of that, or less.
+pub fn first_lone_slice(step: Duration) -> usize {
+    lone_slice_at(4.0 / step.as_secs_f64())
+}
+
 /// Tokens of the next slice that has the engine for itself, where prompts are read at `speed`.
 pub fn lone_slice_at(speed: f64) -> usize {
     let tokens = (speed * LONE_SLICE.as_secs_f64()) as usize;

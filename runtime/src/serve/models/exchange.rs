@@ -140,25 +140,29 @@ impl Models {
         let _loading = self.loading.lock().await;
         let files = self.files()?;
         let first = files.first().context("there is no model")?;
-        let mut failed = None;
+        let mut failed = Vec::new();
         for file in &files {
             if self.embeds(file).await {
                 continue;
             }
             match self.load(file.clone()).await {
                 Ok(engine) => {
+                    for error in failed {
+                        tracing::error!("{error}");
+                    }
                     let info = engine.info();
                     let can = format!("{} slots of {} tokens", info.n_slots, info.n_ctx);
                     return Ok((info.id.clone(), can));
                 }
-                Err(error) => {
-                    tracing::error!("{error}");
-                    failed.get_or_insert(error);
-                }
+                Err(error) => failed.push(error),
             }
         }
-        if let Some(failed) = failed {
-            return Err(failed.into());
+        // The last one is told by who called.
+        if let Some(last) = failed.pop() {
+            for error in failed {
+                tracing::error!("{error}");
+            }
+            return Err(last.into());
         }
         self.rests.store(true, Ordering::Relaxed);
         let info = self.embedders.get(first).await?.info().clone();
