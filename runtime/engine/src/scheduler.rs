@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use self::batch::{FIRST_SLICE, Planned, first_lone_slice, lone_slice_at, slice_at};
+use self::batch::{FIRST_SLICE, Planned, TILE, first_lone_slice, lone_slice_at, slice_at};
 use crate::draft_model::DraftModel;
 use crate::engine::{Options, Stats};
 use crate::error::GenerateError;
@@ -319,7 +319,10 @@ impl Scheduler {
                 if prefill > 0 {
                     let speed = prefill as f64 / took.as_secs_f64();
                     self.slice = slice_at(speed);
-                    self.lone_slice = lone_slice_at(speed);
+                    // A few tokens take as long as many.
+                    if prefill >= self.lone_slice.min(TILE) {
+                        self.lone_slice = lone_slice_at(speed);
+                    }
                     self.stats.send_modify(|stats| {
                         stats.prefill_per_second = speed;
                         stats.prompt_tokens += prefill as u64;
