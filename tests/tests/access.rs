@@ -134,10 +134,16 @@ fn a_key_is_shown_once_and_holds_from_when_it_is_made_until_it_is_revoked() {
     // What was begun with it ends with it.
     let mut long = question("Count.", 3900);
     long["ignore_eos"] = json!(true);
-    let long = long.to_string();
-    let begun = ["GET /api/events", "POST /v1/chat/completions"].map(|what| {
+    let whole = long.to_string();
+    long["stream"] = json!(true);
+    let streamed = long.to_string();
+    let begun = [
+        ("GET /api/events", ""),
+        ("POST /v1/chat/completions", &*streamed),
+        ("POST /v1/chat/completions", &*whole),
+    ]
+    .map(|(what, body)| {
         let mut raw = Raw::to(&open);
-        let body = if what.starts_with("GET") { "" } else { &*long };
         let length = body.len();
         raw.send(format!(
             "{what} HTTP/1.1\r\nHost: {open}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
@@ -146,9 +152,12 @@ fn a_key_is_shown_once_and_holds_from_when_it_is_made_until_it_is_revoked() {
     });
     serve.command(&["keys", "revoke", "attic"]);
     assert_eq!(ask(&http, &open, &format!("Bearer {key}")), 401);
-    let [events, answer] = begun.map(|mut raw| raw.rest());
-    // The last piece of a body that came to its end.
-    assert!(!events.ends_with("0\r\n\r\n"), "{events}");
+    let [events, stream, answer] = begun.map(|mut raw| raw.rest());
+    for broken_off in [events, stream] {
+        assert!(broken_off.starts_with("HTTP/1.1 200"), "{broken_off}");
+        // The last piece of a body that came to its end.
+        assert!(!broken_off.ends_with("0\r\n\r\n"), "{broken_off}");
+    }
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
 }
 

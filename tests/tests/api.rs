@@ -515,6 +515,8 @@ fn a_client_that_leaves_while_models_are_exchanged_leaves_the_next_one_served() 
     // Time for the box to notice, while the answer that it waits for goes on.
     running.by_ref().take(10).for_each(drop);
     drop(running);
+    // Nobody waits for the other one any more.
+    assert_eq!(serve.chat(&question("Hi", 2)).json()["model"], "a");
     for model in ["b", "a"] {
         let answer = serve.chat(&for_model(model, 2));
         assert_eq!(answer.status, 200, "{model}: {}", answer.body);

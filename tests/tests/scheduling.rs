@@ -65,6 +65,18 @@ fn a_short_question_does_not_wait_for_a_long_prompt_that_came_first() {
 }
 
 #[test]
+fn a_deadline_that_passes_while_a_prompt_is_read_ends_that() {
+    let serve = Serve::start(&smollm2(), &["--slots", "1", "--ctx", "4096"]);
+    let mut late = question(&"word ".repeat(3_900), 1);
+    late["deadline_ms"] = json!(200);
+    let answer = serve.chat(&late);
+    assert_eq!(answer.status, 408, "{}", answer.body);
+    // Of the batch in which it passed nothing is kept.
+    assert!(serve.metric("prompt_tokens_total") < 3_900.0);
+    assert_eq!(serve.chat(&question("Hi", 1)).status, 200);
+}
+
+#[test]
 fn a_full_queue_says_when_to_come_again() {
     let serve = Serve::start(&smollm2(), &["--slots", "1", "--queue", "2"]);
     let running = running(&serve);

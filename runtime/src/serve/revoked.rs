@@ -33,12 +33,17 @@ pub async fn unless<T>(
 pub fn breaks_off(gate: Arc<Gate>, key: Key, body: Body) -> Body {
     let mut chunks = body.into_data_stream();
     Body::from_stream(async_stream::stream! {
+        // One for all of it: what comes often must not put off the next look.
+        let revoked = revoked(&gate, &key);
+        tokio::pin!(revoked);
         loop {
-            match unless(&gate, Some(&key), next(&mut chunks)).await {
-                Some(Some(chunk)) => yield chunk.map_err(std::io::Error::other),
-                Some(None) => break,
-                None => {
-                    yield Err(std::io::Error::other("the key was revoked"));
+            tokio::select! {
+                chunk = next(&mut chunks) => match chunk {
+                    Some(chunk) => yield chunk,
+                    None => break,
+                },
+                () = &mut revoked => {
+                    yield Err(axum::Error::new("the key was revoked"));
                     break;
                 }
             }
