@@ -1,9 +1,11 @@
 //! `against_ggml [THREADS [TYPE…]]`: products of several shapes, timed with the kernels and ggml's own way in turn, weights
-//! from memory. Prints how many times faster the kernels are; a shape of a type below 1 should be ggml's.
+//! from memory. Prints how many times faster the kernels are; a shape of a type below 1 should be ggml's. With `SIMD=Avx2`
+//! or another instruction set that the kernels know, they use this one.
 
 use std::ptr::null_mut;
 use std::time::Instant;
 
+use cloister_kernels::product::choose;
 use cloister_kernels::{WeightType, enable};
 use llama_cpp_sys_2 as sys;
 
@@ -120,6 +122,9 @@ fn main() {
             .expect("the first argument is a number of threads")
     });
     let named = |t: &WeightType| arguments.len() < 2 || arguments[1..].contains(&format!("{t:?}"));
+    if let Ok(name) = std::env::var("SIMD") {
+        assert!(choose(&name), "this CPU has no {name}");
+    }
     // SAFETY: the parameters live for the call.
     let threadpool = unsafe {
         let mut params = sys::ggml_threadpool_params_default(threads);

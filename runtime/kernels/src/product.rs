@@ -42,6 +42,12 @@ impl Columns {
     }
 }
 
+/// For measuring: from now on the instruction set of this name computes, though the CPU may have a faster one. Gives
+/// whether the CPU has it, and nothing was computed before.
+pub fn choose(instruction_set: &str) -> bool {
+    Simd::choose(instruction_set)
+}
+
 /// Multiplies rows of weights, one behind the other, with columns; gives the products of all rows with the first
 /// column, then those with the next.
 ///

@@ -15,6 +15,8 @@ pub(crate) enum Simd {
     #[cfg(target_arch = "x86_64")]
     Avx512,
     #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "aarch64")]
     DotProduct,
@@ -22,12 +24,15 @@ pub(crate) enum Simd {
     Neon,
 }
 
+static BEST: OnceLock<Option<Simd>> = OnceLock::new();
+
 impl Simd {
     /// Those that this CPU has, the fastest first.
     pub fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
         let all = [
             (Self::Avx512, avx512::available()),
+            (Self::AvxVnni, avx2::has_vnni()),
             (Self::Avx2, avx2::available()),
         ];
         #[cfg(target_arch = "aarch64")]
@@ -41,20 +46,19 @@ impl Simd {
 
     /// The fastest that this CPU has.
     pub fn best() -> Option<Self> {
-        static BEST: OnceLock<Option<Simd>> = OnceLock::new();
         *BEST.get_or_init(|| Self::available().next())
+    }
+
+    /// For measuring: the one of this name is the best, if this CPU has it. To be called before anything asks for the best.
+    pub fn choose(name: &str) -> bool {
+        let named = Self::available().find(|simd| format!("{simd:?}") == name);
+        named.is_some_and(|simd| BEST.set(Some(simd)).is_ok())
     }
 
     /// Whether it has a kernel for the type.
     pub fn takes(self, weight_type: WeightType) -> bool {
         match weight_type {
-            WeightType::Iq4Nl if cfg!(target_arch = "aarch64") => true,
-            WeightType::Q2K | WeightType::Q3K | WeightType::Iq4Nl | WeightType::Iq4Xs => match self
-            {
-                #[cfg(target_arch = "x86_64")]
-                Self::Avx512 => true,
-                _ => false,
-            },
+            WeightType::Q2K | WeightType::Q3K | WeightType::Iq4Xs => cfg!(target_arch = "x86_64"),
             _ => true,
         }
     }
@@ -100,6 +104,8 @@ impl Simd {
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx512 => avx512::multiply(weight_type, panel),
                 #[cfg(target_arch = "x86_64")]
+                Self::AvxVnni => avx2::multiply_by_vnni(weight_type, panel),
+                #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => avx2::multiply(weight_type, panel),
                 #[cfg(target_arch = "aarch64")]
                 Self::DotProduct => neon::multiply_by_dot_products(weight_type, panel),
@@ -119,6 +125,8 @@ impl Simd {
             match self {
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx512 => avx512::multiply_in_registers(rounds),
+                #[cfg(target_arch = "x86_64")]
+                Self::AvxVnni => avx2::multiply_in_registers_by_vnni(rounds),
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => avx2::multiply_in_registers(rounds),
                 #[cfg(target_arch = "aarch64")]
@@ -149,7 +157,7 @@ impl Simd {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => true,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => false,
+            Self::AvxVnni | Self::Avx2 => false,
             #[cfg(target_arch = "aarch64")]
             Self::DotProduct => false,
             // ggml has such layouts for CPUs with dot products only.
@@ -173,7 +181,7 @@ impl Simd {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => (256, 2 * avx512::ROWS),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => (row_by_row, 1),
+            Self::AvxVnni | Self::Avx2 => (row_by_row, 1),
             #[cfg(target_arch = "aarch64")]
             Self::DotProduct | Self::Neon => (row_by_row, neon::ROWS),
         }

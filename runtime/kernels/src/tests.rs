@@ -45,15 +45,42 @@ fn quantized(layout: Layout, inputs: &[Vec<f32>]) -> Vec<u8> {
     columns
 }
 
-/// Multiplies both ways, with rows and columns apart from each other, and compares.
+/// Multiplies with each instruction set, with rows and columns apart from each other, and compares with the reference.
 fn same_as_scalar(weight_type: WeightType, k: usize, rows: &[Vec<u8>], inputs: &[Vec<f32>]) {
+    let mut expected = None;
+    for simd in Simd::available().filter(|simd| simd.takes(weight_type)) {
+        let expected =
+            expected.get_or_insert_with(|| reference(simd, weight_type, k, rows, inputs));
+        multiplies_as_scalar(simd, weight_type, k, rows, inputs, expected);
+    }
     assert!(
         Simd::best().is_some(),
         "this machine has no kernels to test"
     );
-    for simd in Simd::available().filter(|simd| simd.takes(weight_type)) {
-        multiplies_as_scalar(simd, weight_type, k, rows, inputs);
-    }
+}
+
+/// Of each column, for each row, what [`scalar::dot`] gives. It takes each column as if it were alone, which has the same
+/// values and scales with every instruction set.
+fn reference(
+    simd: Simd,
+    weight_type: WeightType,
+    k: usize,
+    rows: &[Vec<u8>],
+    inputs: &[Vec<f32>],
+) -> Vec<Vec<(f64, f64)>> {
+    let layout = Layout {
+        in_fours: 0,
+        ..Layout::new(simd, weight_type, k, inputs.len())
+    };
+    let columns = quantized(layout, inputs);
+    let column = |c| layout.column(columns.as_ptr(), c);
+    let dot = |row: &Vec<u8>, c| {
+        // SAFETY: the column is of this layout.
+        unsafe { scalar::dot(weight_type, row, layout, column(c)) }
+    };
+    (0..inputs.len())
+        .map(|c| rows.iter().map(|row| dot(row, c)).collect())
+        .collect()
 }
 
 fn multiplies_as_scalar(
@@ -62,15 +89,10 @@ fn multiplies_as_scalar(
     k: usize,
     rows: &[Vec<u8>],
     inputs: &[Vec<f32>],
+    expected: &[Vec<(f64, f64)>],
 ) {
     let layout = Layout::new(simd, weight_type, k, inputs.len());
     let columns = quantized(layout, inputs);
-    // The reference takes each column as if it were alone.
-    let alone = Layout {
-        in_fours: 0,
-        ..layout
-    };
-    let plain = quantized(alone, inputs);
     let (gap, output_stride) = (7, rows.len() + 3);
     let stride = weight_type.row_bytes(k) + gap;
     let mut weights = Vec::new();
@@ -95,10 +117,7 @@ fn multiplies_as_scalar(
     // SAFETY: all parts are as long as the panel says.
     unsafe { simd.multiply(weight_type, &panel) };
     for (c, products) in output.chunks_exact(output_stride).enumerate() {
-        for (r, row) in rows.iter().enumerate() {
-            // SAFETY: the column is of this layout.
-            let (expected, magnitude) =
-                unsafe { scalar::dot(weight_type, row, alone, alone.column(plain.as_ptr(), c)) };
+        for (r, &(expected, magnitude)) in expected[c].iter().enumerate() {
             let error = (f64::from(products[r]) - expected).abs();
             assert!(
                 error <= magnitude * 4e-6 + f64::from(f32::MIN_POSITIVE),

@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
+use super::isa::Isa;
 use super::{Kernel, prefetch};
 use crate::activation::Column;
 
@@ -31,12 +32,11 @@ pub(super) struct Of<B>(PhantomData<B>);
 impl<B: Block> Kernel for Of<B> {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn dot<const N: usize>(
+    unsafe fn dot<I: Isa, const N: usize>(
         row: *const u8,
         blocks: usize,
         columns: &[Column; N],
     ) -> [__m256; N] {
-        let ones = _mm256_set1_epi16(1);
         // Additions would wait for each other: every second block has sums of its own, and has them for every
         // number of columns, so that a column's product has the same bits beside any others.
         let mut sums = [_mm256_setzero_ps(); N];
@@ -84,8 +84,8 @@ impl<B: Block> Kernel for Of<B> {
                         if B::SIGNED {
                             values = _mm256_sign_epi8(values, weights);
                         }
-                        let pairs = _mm256_maddubs_epi16(magnitude, values);
-                        let fours = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, ones));
+                        let fours = I::add_fours(_mm256_setzero_si256(), magnitude, values);
+                        let fours = _mm256_cvtepi32_ps(fours);
                         let scale = _mm256_set1_ps(scales[n][i]);
                         let sum = if i % 2 == 1 {
                             &mut odd_sums[n]
@@ -142,7 +142,7 @@ unsafe fn f16_of<B: Block>(first: *const u8, count: usize) -> __m256 {
 /// The CPU has AVX2; `packed` is valid for reading 16 bytes.
 #[target_feature(enable = "avx2")]
 #[inline]
-unsafe fn nibbles(packed: *const u8) -> __m256i {
+pub(super) unsafe fn nibbles(packed: *const u8) -> __m256i {
     // SAFETY: by the caller's word.
     let packed = unsafe { _mm_loadu_si128(packed.cast()) };
     let both = _mm256_set_m128i(_mm_srli_epi16::<4>(packed), packed);

@@ -1,17 +1,20 @@
-//! AVX2 with FMA and F16C: every x86 since 2013.
+//! AVX2 with FMA and F16C: every x86 since 2013; with AVX-VNNI where this is there.
 //!
 //! A row is unpacked once for up to four columns. Products of 8-bit values are added in pairs to 16 bits,
 //! in fours to 32; no sum can overflow there, whatever the bytes of a file say.
 
 mod block_32;
-mod q4_k;
-mod q6_k;
+mod groups_of_16;
+mod groups_of_32;
+mod iq4;
+mod isa;
 
 use std::arch::x86_64::*;
 
 use crate::WeightType;
 use crate::activation::Column;
 use crate::panel::Panel;
+use isa::{Isa, Plain, Vnni};
 
 /// Whether this CPU has what the kernels here need.
 pub(crate) fn available() -> bool {
@@ -21,17 +24,27 @@ pub(crate) fn available() -> bool {
 }
 
 /// A type's kernel.
-pub(super) trait Kernel {
+trait Kernel {
     /// The dot products of one row of `blocks` blocks with `N` columns, before the eight lanes of each
     /// are added up.
     ///
     /// # Safety
-    /// The CPU is [`available`]; `row` holds `blocks` blocks; each column is of as many weights.
-    unsafe fn dot<const N: usize>(
+    /// The CPU is [`available`] and has what `I` is for; `row` holds `blocks` blocks; each column is of as many weights.
+    unsafe fn dot<I: Isa, const N: usize>(
         row: *const u8,
         blocks: usize,
         columns: &[Column; N],
     ) -> [__m256; N];
+}
+
+/// Whether it has AVX-VNNI as well.
+pub(crate) fn has_vnni() -> bool {
+    // Tests of the one encoding run the other where only that is.
+    available() && (is_x86_feature_detected!("avxvnni") || cfg!(test) && has_vnni_of_avx512())
+}
+
+fn has_vnni_of_avx512() -> bool {
+    is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl")
 }
 
 /// Computes `panel`.
@@ -40,35 +53,59 @@ pub(super) trait Kernel {
 /// The CPU is [`available`], and `panel` keeps its promises.
 pub(crate) unsafe fn multiply(weight_type: WeightType, panel: &Panel) {
     // SAFETY: as the caller says.
+    unsafe { multiply_by::<Plain>(weight_type, panel) }
+}
+
+/// Computes `panel` with AVX-VNNI.
+///
+/// # Safety
+/// The CPU [has it](has_vnni), and `panel` keeps its promises.
+pub(crate) unsafe fn multiply_by_vnni(weight_type: WeightType, panel: &Panel) {
+    #[cfg(test)]
+    if !is_x86_feature_detected!("avxvnni") {
+        // SAFETY: as the caller says; `has_vnni` looked for this encoding.
+        return unsafe { multiply_by::<isa::VnniOfAvx512>(weight_type, panel) };
+    }
+    // SAFETY: as the caller says.
+    unsafe { multiply_by::<Vnni>(weight_type, panel) }
+}
+
+/// # Safety
+/// The CPU is [`available`] and has what `I` is for, and `panel` keeps its promises.
+unsafe fn multiply_by<I: Isa>(weight_type: WeightType, panel: &Panel) {
+    // SAFETY: as the caller says.
     unsafe {
         match weight_type {
-            WeightType::Q4_0 => multiply_with::<block_32::Of<block_32::Q4_0>>(panel),
-            WeightType::Q4_1 => multiply_with::<block_32::Of<block_32::Q4_1>>(panel),
-            WeightType::Q5_0 => multiply_with::<block_32::Of<block_32::Q5_0>>(panel),
-            WeightType::Q5_1 => multiply_with::<block_32::Of<block_32::Q5_1>>(panel),
-            WeightType::Q8_0 => multiply_with::<block_32::Of<block_32::Q8_0>>(panel),
-            WeightType::Q4K => multiply_with::<q4_k::Q4K>(panel),
-            WeightType::Q5K => multiply_with::<q4_k::Q5K>(panel),
-            WeightType::Q6K => multiply_with::<q6_k::Q6K>(panel),
-            other => unreachable!("no kernel takes {other:?}"),
+            WeightType::Q4_0 => multiply_with::<I, block_32::Of<block_32::Q4_0>>(panel),
+            WeightType::Q4_1 => multiply_with::<I, block_32::Of<block_32::Q4_1>>(panel),
+            WeightType::Q5_0 => multiply_with::<I, block_32::Of<block_32::Q5_0>>(panel),
+            WeightType::Q5_1 => multiply_with::<I, block_32::Of<block_32::Q5_1>>(panel),
+            WeightType::Q8_0 => multiply_with::<I, block_32::Of<block_32::Q8_0>>(panel),
+            WeightType::Iq4Nl => multiply_with::<I, block_32::Of<iq4::Iq4Nl>>(panel),
+            WeightType::Iq4Xs => multiply_with::<I, iq4::Iq4Xs>(panel),
+            WeightType::Q2K => multiply_with::<I, groups_of_16::Q2K>(panel),
+            WeightType::Q3K => multiply_with::<I, groups_of_16::Q3K>(panel),
+            WeightType::Q4K => multiply_with::<I, groups_of_32::Q4K>(panel),
+            WeightType::Q5K => multiply_with::<I, groups_of_32::Q5K>(panel),
+            WeightType::Q6K => multiply_with::<I, groups_of_16::Q6K>(panel),
         }
     }
 }
 
 /// # Safety
-/// As [`multiply`], for a panel of `K`'s type.
+/// As [`multiply_by`], for a panel of `K`'s type.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn multiply_with<K: Kernel>(panel: &Panel) {
+unsafe fn multiply_with<I: Isa, K: Kernel>(panel: &Panel) {
     let mut first = 0;
     while first < panel.n_columns {
         let n = (panel.n_columns - first).min(4);
         // SAFETY: as the caller says; there are `n` columns from `first` on.
         unsafe {
             match n {
-                1 => multiply_columns::<K, 1>(panel, first),
-                2 => multiply_columns::<K, 2>(panel, first),
-                3 => multiply_columns::<K, 3>(panel, first),
-                _ => multiply_columns::<K, 4>(panel, first),
+                1 => multiply_columns::<I, K, 1>(panel, first),
+                2 => multiply_columns::<I, K, 2>(panel, first),
+                3 => multiply_columns::<I, K, 3>(panel, first),
+                _ => multiply_columns::<I, K, 4>(panel, first),
             }
         }
         first += n;
@@ -79,13 +116,13 @@ unsafe fn multiply_with<K: Kernel>(panel: &Panel) {
 /// As [`multiply_with`]; the panel has `N` columns from `first` on.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn multiply_columns<K: Kernel, const N: usize>(panel: &Panel, first: usize) {
+unsafe fn multiply_columns<I: Isa, K: Kernel, const N: usize>(panel: &Panel, first: usize) {
     let blocks = panel.layout.k / panel.layout.block_len;
     let columns = panel.columns::<N>(first);
     for row in 0..panel.rows {
         // SAFETY: the panel has this row, these columns, and their places in the output.
         unsafe {
-            let lanes = K::dot(panel.row(row), blocks, &columns);
+            let lanes = K::dot::<I, N>(panel.row(row), blocks, &columns);
             for (i, lanes) in lanes.into_iter().enumerate() {
                 panel.output(row, first + i).write(sum(lanes));
             }
@@ -103,6 +140,18 @@ fn sum(lanes: __m256) -> f32 {
     );
     let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+}
+
+/// An f16 as a float in each lane.
+///
+/// # Safety
+/// The CPU is [`available`]; `half` is valid for reading two bytes.
+#[target_feature(enable = "avx2,f16c")]
+#[inline]
+unsafe fn broadcast_half(half: *const u8) -> __m256 {
+    // SAFETY: by the caller's word.
+    let half = unsafe { half.cast::<u16>().read_unaligned() };
+    _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(half))))
 }
 
 /// How far ahead of what is read: far enough for memory to answer, near enough to stay in the cache.
@@ -125,8 +174,24 @@ fn prefetch<const N: usize>(at: *const u8, bytes: usize) {
 ///
 /// # Safety
 /// The CPU is [`available`].
-#[target_feature(enable = "avx2")]
 pub(crate) unsafe fn multiply_in_registers(rounds: usize) -> usize {
+    // SAFETY: as the caller says.
+    unsafe { repeat::<Plain>(rounds) }
+}
+
+/// As [`multiply_in_registers`], with AVX-VNNI.
+///
+/// # Safety
+/// The CPU [has it](has_vnni).
+pub(crate) unsafe fn multiply_in_registers_by_vnni(rounds: usize) -> usize {
+    // SAFETY: as the caller says.
+    unsafe { repeat::<Vnni>(rounds) }
+}
+
+/// # Safety
+/// The CPU is [`available`], and has what `I` is for.
+#[target_feature(enable = "avx2")]
+unsafe fn repeat<I: Isa>(rounds: usize) -> usize {
     let mut sums = [_mm256_setzero_si256(); 8];
     let (weights, values, scale) = (
         std::hint::black_box(_mm256_set1_epi8(1)),
@@ -138,7 +203,8 @@ pub(crate) unsafe fn multiply_in_registers(rounds: usize) -> usize {
             // Weights that hang on the round: or they would be multiplied once and for all.
             let weights = _mm256_xor_si256(weights, *sum);
             let pairs = _mm256_maddubs_epi16(weights, values);
-            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, scale));
+            // SAFETY: by the caller's word.
+            *sum = unsafe { I::add_scaled(*sum, pairs, scale) };
         }
     }
     std::hint::black_box(sums).len() * rounds * 32 * 2

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::isa::Isa;
 use super::{Kernel, prefetch};
 use crate::activation::Column;
 
@@ -14,26 +15,26 @@ pub(super) struct Q5K;
 impl Kernel for Q4K {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn dot<const N: usize>(
+    unsafe fn dot<I: Isa, const N: usize>(
         row: *const u8,
         blocks: usize,
         columns: &[Column; N],
     ) -> [__m256; N] {
         // SAFETY: as the caller says.
-        unsafe { dot::<N, false>(row, blocks, columns) }
+        unsafe { dot::<I, N, false>(row, blocks, columns) }
     }
 }
 
 impl Kernel for Q5K {
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn dot<const N: usize>(
+    unsafe fn dot<I: Isa, const N: usize>(
         row: *const u8,
         blocks: usize,
         columns: &[Column; N],
     ) -> [__m256; N] {
         // SAFETY: as the caller says.
-        unsafe { dot::<N, true>(row, blocks, columns) }
+        unsafe { dot::<I, N, true>(row, blocks, columns) }
     }
 }
 
@@ -41,7 +42,7 @@ impl Kernel for Q5K {
 /// As [`Kernel::dot`], of Q5_K if `FIVE`, otherwise of Q4_K.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn dot<const N: usize, const FIVE: bool>(
+unsafe fn dot<I: Isa, const N: usize, const FIVE: bool>(
     row: *const u8,
     blocks: usize,
     columns: &[Column; N],
@@ -83,8 +84,7 @@ unsafe fn dot<const N: usize, const FIVE: bool>(
                         let values = column.values.add(index * 256 + group * 32);
                         let values = _mm256_loadu_si256(values.cast());
                         let pairs = _mm256_maddubs_epi16(*weights, values);
-                        let fours = _mm256_madd_epi16(pairs, scale);
-                        totals[n] = _mm256_add_epi32(totals[n], fours);
+                        totals[n] = I::add_scaled(totals[n], pairs, scale);
                     }
                 }
             }
