@@ -12,6 +12,7 @@ extern crate self as cloister_engine;
 mod engine {
     pub mod chat;
     pub mod error;
+    pub mod grammar;
     pub mod hostile;
     pub mod model;
     pub mod reasoning;
@@ -20,12 +21,13 @@ mod engine {
     pub mod shape;
     pub mod tools;
 }
-use engine::{chat, error, reasoning, sampling, shape, tools};
+use engine::{chat, error, grammar, reasoning, sampling, shape, tools};
 
 pub use chat::{Conversation, Message};
 pub use engine::error::{GenerateError, LoadError, PromptError, QueueFull, StoreError};
 pub use engine::model::ModelInfo;
 pub use engine::restraint::Closed;
+pub use grammar::{Grammars, Next};
 pub use sampling::{InvalidSampling, Sampling};
 pub use shape::Shape;
 pub use tools::{Tool, ToolCall, ToolChoice};
@@ -34,11 +36,40 @@ pub use tools::{Tool, ToolCall, ToolChoice};
 mod llama {
     pub type Token = i32;
 
+    /// A vocabulary of all bytes, and one token that ends the answer.
+    pub struct Model;
+
+    impl Model {
+        pub fn n_vocab(&self) -> Token {
+            257
+        }
+
+        pub fn piece(&self, token: Token, _special: bool) -> Vec<u8> {
+            u8::try_from(token).map_or_else(|_| b"<end>".to_vec(), |byte| vec![byte])
+        }
+
+        pub fn is_control(&self, token: Token) -> bool {
+            self.is_end_of_generation(token)
+        }
+
+        pub fn is_end_of_generation(&self, token: Token) -> bool {
+            token == 256
+        }
+
+        pub fn is_byte_level(&self) -> bool {
+            true
+        }
+
+        pub fn tokenize_plain(&self, text: &str, _special: bool) -> Vec<Token> {
+            text.bytes().map(Token::from).collect()
+        }
+    }
+
     pub fn first_error() -> Option<String> {
         None
     }
 }
-pub use llama::Token;
+pub use llama::{Model, Token};
 
 /// In the place of the scheduler's.
 #[derive(Clone, Copy, Debug)]

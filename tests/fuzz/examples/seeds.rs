@@ -15,7 +15,19 @@ fn main() -> std::io::Result<()> {
         std::fs::create_dir_all(folder.join(target))?;
         std::fs::write(folder.join(target).join("sound"), bytes)?;
     }
+    let grammars: [&[u8]; 8] = [
+        br##"0{"type":"object","properties":{"a":{"type":"string","pattern":"^x+$","maxLength":9},"b":{"$ref":"#/$defs/n"}},"required":["a"],"$defs":{"n":{"anyOf":[{"type":"integer","minimum":1},{"type":"null"}]}}}"##,
+        br#"0{"type":"array","prefixItems":[{"const":1},{"enum":["x",null]}],"items":{"type":"number","multipleOf":0.5},"minItems":1,"maxItems":4}"#,
+        b"1(?i:yes|no)[a-f0-9]{1,4}.*\\bx\\d+$",
+        b"2start: item+\nitem: /[a-z]+/ | \"(\" start \")\"\n%ignore / /\n",
+        b"2start: a\na[max_tokens=3, temperature=0.5]: /x*/ b?\nb: %json {\"type\":\"boolean\"}\n",
+        b"3root ::= item (\",\" item)* # a list\nitem ::= [a-z0-9] [^\\n]{2,3} | \"\\x41\"\n",
+        b"3root ::= \"(\" root \")\" | .?\n",
+        b"3root ::= ((\"a\"?)+)* \"b\"\n",
+    ];
+    let grammars = grammars.map(<[u8]>::to_vec).to_vec();
     for (target, sound) in [
+        ("grammar", grammars),
         ("http_body", serve_readers::hostile::bodies()),
         ("chat_template", serve_readers::hostile::templates()),
     ] {

@@ -38,7 +38,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             // What is written down, and what is said where, must be possible.
             Ok(ask) => {
                 assert!(ask.request["messages"].is_array());
-                assert!(ask.reply_to.is_none_or(|topic| TOPICS.check_reply_to(&topic).is_ok()));
+                assert!(
+                    ask.reply_to
+                        .is_none_or(|topic| TOPICS.check_reply_to(&topic).is_ok())
+                );
             }
             Err(refused) => {
                 let _ = refused.error.payload(refused.id.as_ref());
