@@ -35,6 +35,8 @@ pub enum ErrorCode {
     Stopped,
     /// The engine is not there, still loading, or went away. Such an ask waits: nobody is told.
     Unavailable,
+    /// The engine went away while it had the ask, which is put to it again a few times: nobody is told.
+    BrokenOff,
     /// The engine failed in a way it did not name.
     Internal,
 }

@@ -66,6 +66,8 @@ pub struct Turn {
     pub options: String,
     /// When it is too late to begin.
     pub deadline: Option<Moment>,
+    /// As of [`Answers::broken_off`].
+    pub broken_off: u32,
     /// Fires when it is to end early.
     pub interrupted: oneshot::Receiver<Interrupt>,
 }
@@ -166,7 +168,8 @@ impl Answers {
         let found = self
             .db
             .prepare_cached(
-                "SELECT seq, pool, id, request, options, deadline FROM asks
+                "SELECT seq, pool, id, request, options, deadline,
+                   COALESCE((SELECT times FROM broken_off WHERE ask = seq), 0) FROM asks
                  WHERE answer IS NULL AND seq > ? ORDER BY seq LIMIT 1",
             )?
             .query_row([self.turned_up_to], |row| {
@@ -177,6 +180,7 @@ impl Answers {
                     request: row.get(3)?,
                     options: row.get(4)?,
                     deadline: row.get(5)?,
+                    broken_off: row.get(6)?,
                     interrupted,
                 })
             })
@@ -186,6 +190,16 @@ impl Answers {
             self.running.insert(turn.seq, interrupt);
         }
         Ok(found)
+    }
+
+    /// Counts that the engine went away while it had this ask; says how often by now.
+    pub fn broken_off(&mut self, seq: i64) -> Result<u32> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO broken_off (ask, times) VALUES (?, 1)
+                 ON CONFLICT (ask) DO UPDATE SET times = times + 1 RETURNING times",
+            )?
+            .query_row([seq], |row| row.get(0))
     }
 
     /// Writes down the one answer to an ask; it is due then.
@@ -200,6 +214,9 @@ impl Answers {
         self.db
             .prepare_cached("UPDATE asks SET answer = ?, request = NULL WHERE seq = ?")?
             .execute(params![answer, seq])?;
+        self.db
+            .prepare_cached("DELETE FROM broken_off WHERE ask = ?")?
+            .execute([seq])?;
         self.db
             .prepare_cached("UPDATE targets SET state = ? WHERE ask = ?")?
             .execute([DUE, seq])?;
@@ -269,8 +286,9 @@ impl Answers {
             // Its end finds nothing to write its answer to.
             let _ = interrupt.send(Interrupt::Cancelled);
         }
-        self.db
-            .execute_batch("DELETE FROM targets; DELETE FROM asks; DELETE FROM answered;")?;
+        self.db.execute_batch(
+            "DELETE FROM targets; DELETE FROM asks; DELETE FROM answered; DELETE FROM broken_off;",
+        )?;
         self.on_their_way.clear();
         self.recount()
     }

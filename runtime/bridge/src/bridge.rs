@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
@@ -50,6 +50,8 @@ pub struct Bridge {
     /// What is asked by itself.
     pub recipes: Recipes,
     places: Arc<Semaphore>,
+    /// Read while an ask is with the engine beside others, written while one is there alone.
+    attempts: RwLock<()>,
     deliveries: Arc<Semaphore>,
     /// What has happened since the start.
     pub counters: Counters,
@@ -107,6 +109,7 @@ impl Bridge {
             private: AtomicBool::new(false),
             recipes,
             places: Arc::new(Semaphore::new(AT_ONCE)),
+            attempts: RwLock::new(()),
             deliveries: Arc::new(Semaphore::new(DELIVERIES_AT_ONCE)),
             counters: Counters::default(),
         })

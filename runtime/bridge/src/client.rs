@@ -92,7 +92,8 @@ impl Engine {
             }
         }
         if reply.finish_reason.is_none() {
-            return Err(unavailable(
+            return Err(AskError::new(
+                ErrorCode::BrokenOff,
                 "the engine went away in the middle of the answer",
             ));
         }
@@ -244,7 +245,8 @@ fn from_engine(status: Option<StatusCode>, error: &Value) -> AskError {
 
 fn from_client(error: Error) -> AskError {
     match error {
-        Error::Unreachable { .. } | Error::Closed => unavailable(error.to_string()),
+        Error::Unreachable { .. } => unavailable(error.to_string()),
+        Error::Closed => AskError::new(ErrorCode::BrokenOff, error.to_string()),
         Error::Unreadable(_) => internal(error.to_string()),
     }
 }

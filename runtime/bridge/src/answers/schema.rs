@@ -54,10 +54,11 @@ CREATE INDEX answered_fingerprint ON answered (fingerprint);
 ";
 
 /// Made also in a file of before there were such tables: what is set over MQTT, in one row, as JSON; what was
-/// ever listened to.
+/// ever listened to; how often the engine went away while it had an ask.
 const FURTHER_TABLES: &str = "
 CREATE TABLE IF NOT EXISTS defaults (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS subscriptions (filter TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS broken_off (ask INTEGER PRIMARY KEY, times INTEGER NOT NULL);
 ";
 
 /// Opens the journal, or makes it. Nobody else can open it until this connection ends.

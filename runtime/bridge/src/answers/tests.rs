@@ -270,6 +270,23 @@ fn what_expires_while_it_waits_is_told_so_and_never_run() {
 }
 
 #[test]
+fn how_often_the_engine_went_away_over_an_ask_outlives_the_bridge_and_ends_with_the_ask() {
+    let folder = tempfile::tempdir().unwrap();
+    let opened = || Answers::of(open(&folder.path().join("j")).unwrap(), limits()).unwrap();
+    let mut before = opened();
+    before.take(&intake("a", "why"), 0).unwrap();
+    let seq = before.next().unwrap().unwrap().seq;
+    assert_eq!(before.broken_off(seq), Ok(1));
+    drop(before);
+    let mut after = opened();
+    let turn = after.next().unwrap().unwrap();
+    assert_eq!((turn.seq, turn.broken_off), (seq, 1));
+    assert_eq!(after.broken_off(seq), Ok(2));
+    after.finish(seq, b"why not", 1).unwrap();
+    assert_eq!(after.broken_off(seq), Ok(1), "nothing of it was kept");
+}
+
+#[test]
 fn stopping_reaches_every_running_ask_and_leaves_it_unanswered() {
     let mut answers = answers();
     for name in ["a", "b"] {

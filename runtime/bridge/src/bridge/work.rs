@@ -24,7 +24,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How often the engine may go away in the middle of the same ask. It may be the ask that ends it.
+/// How often the engine may go away while it has the same ask: it may be the ask that ends it. The last time the ask is put
+/// alone, so that it is not blamed for what another one did.
 const MAX_BROKEN_OFF: u32 = 5;
 
 /// A day, in milliseconds.
@@ -100,6 +101,7 @@ impl Bridge {
             request,
             options,
             deadline,
+            mut broken_off,
             mut interrupted,
         } = turn;
         let task = Task {
@@ -110,11 +112,16 @@ impl Bridge {
             options: serde_json::from_str(&options).unwrap_or_default(),
         };
         let mut reply = Reply::default();
-        let mut broken_off = 0;
         let mut pause = FIRST_PAUSE;
         let outcome = loop {
             let attempt = async {
-                let outcome = self.put(&task, &mut reply).await;
+                let outcome = if broken_off + 1 < MAX_BROKEN_OFF {
+                    let _beside_others = self.attempts.read().await;
+                    self.put(&task, &mut reply).await
+                } else {
+                    let _alone = self.attempts.write().await;
+                    self.put(&task, &mut reply).await
+                };
                 if matches!(&outcome, Err(error) if is_passing(error)) {
                     sleep(pause).await;
                 }
@@ -133,19 +140,21 @@ impl Bridge {
                 outcome = attempt => outcome,
             };
             match outcome {
-                Err(error) if is_passing(&error) && broken_off < MAX_BROKEN_OFF => {
+                Err(error) if is_passing(&error) => {
                     debug!("an ask is put to the engine again: {}", error.message);
-                    broken_off += u32::from(reply != Reply::default());
+                    if error.code == ErrorCode::BrokenOff {
+                        broken_off = self.count_broken_off(seq).await;
+                    }
+                    if broken_off >= MAX_BROKEN_OFF {
+                        break Err(AskError::new(
+                            ErrorCode::Internal,
+                            format!(
+                                "the engine went away {broken_off} times while it had this ask, and is not asked again"
+                            ),
+                        ));
+                    }
                     reply = Reply::default();
                     pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                Err(error) if is_passing(&error) => {
-                    break Err(AskError::new(
-                        ErrorCode::Internal,
-                        format!(
-                            "the engine went away {broken_off} times in the middle of the answer"
-                        ),
-                    ));
                 }
                 outcome => break outcome,
             }
@@ -176,6 +185,19 @@ impl Bridge {
         }
         self.journal.due.notify_one();
         drop(place);
+    }
+
+    async fn count_broken_off(&self, seq: i64) -> u32 {
+        loop {
+            match self
+                .journal
+                .with(move |answers| answers.broken_off(seq))
+                .await
+            {
+                Ok(times) => return times,
+                Err(failure) => self.wait_after(&failure).await,
+            }
+        }
     }
 
     /// Puts the ask to the engine; not if its deadline passes before the engine has begun with it.
@@ -245,7 +267,10 @@ impl Bridge {
 
 /// Whether it is the engine's condition, not the ask: then it is put again.
 fn is_passing(error: &AskError) -> bool {
-    matches!(error.code, ErrorCode::Unavailable | ErrorCode::Busy)
+    matches!(
+        error.code,
+        ErrorCode::Unavailable | ErrorCode::BrokenOff | ErrorCode::Busy
+    )
 }
 
 fn expired_error() -> AskError {

@@ -1,5 +1,10 @@
 //! Asks that wait: for their turn, too long, or too many.
 
+use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tempfile::TempDir;
 
 use crate::parts::{Bridge, Broker, Engine, assert_is_an_answer, eventually, long_ask};
@@ -105,4 +110,39 @@ fn more_asks_than_may_wait_are_told_when_to_come_again_and_all_others_are_answer
     answered.sort();
     answered.dedup();
     assert_eq!(answered.len(), 40);
+}
+
+/// Where `serve` listens there is something that ends each connection once it has an ask, as `serve` does that ends itself
+/// over it, before any word of an answer.
+#[test]
+fn an_ask_at_which_the_engine_goes_away_each_time_is_told_so_and_the_next_is_answered() {
+    let folder = TempDir::new().unwrap();
+    let listener = UnixListener::bind(folder.path().join("engine.sock")).unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut first = String::new();
+            let _ = BufReader::new(stream).read_line(&mut first);
+            let is_ask = first.contains("/v1/chat/completions");
+            // Then it listens no more: `serve` takes no place where somebody does.
+            if count.fetch_add(usize::from(is_ask), Ordering::SeqCst) + usize::from(is_ask) == 5 {
+                break;
+            }
+        }
+    });
+    let broker = Broker::start();
+    let _bridge = Bridge::start_online(&broker, folder.path(), "5");
+    let heard = broker.listen(&["cloister/n/answer/#"]);
+    broker.publish("cloister/n/ask", r#"{"id":"bomb","prompt":"Hello"}"#);
+    let told = heard.next_on("cloister/n/answer/bomb");
+    assert_eq!(told.error_code(), "internal");
+    assert_eq!(asked.load(Ordering::SeqCst), 5);
+
+    let _engine = Engine::start(folder.path());
+    broker.publish(
+        "cloister/n/ask",
+        r#"{"id":"next","prompt":"Hello","max_tokens":2}"#,
+    );
+    assert_is_an_answer(&heard.next_on("cloister/n/answer/next").json());
 }
