@@ -26,7 +26,7 @@
 use crate::WeightType;
 #[cfg(target_arch = "x86_64")]
 use crate::avx512;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 
 /// 1.5 times 2 to the 23rd. Whole numbers within 2 to the 22nd may be added to its bits, or to itself, to the same effect.
 pub(crate) const WHOLE: f32 = 12_582_912.0;
@@ -56,16 +56,15 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The layout of `columns` columns of `k` values, to be multiplied with weights of this type.
-    pub fn new(simd: Simd, weight_type: WeightType, k: usize, columns: usize) -> Self {
-        let (in_fours, zero) = simd.fours(weight_type, columns);
+    /// The layout of `columns` columns of `k` values, to be multiplied with weights of this type by its `kernel`.
+    pub fn new(kernel: &Kernel, weight_type: WeightType, k: usize, columns: usize) -> Self {
         Self {
             k,
             block_len: weight_type.block_len(),
-            in_fours,
-            zero,
-            sums_of: simd.sums_of(weight_type),
-            simd,
+            in_fours: if kernel.fours { columns / 4 * 4 } else { 0 },
+            zero: kernel.zero,
+            sums_of: kernel.sums_of,
+            simd: kernel.simd,
         }
     }
 

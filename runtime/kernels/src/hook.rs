@@ -11,7 +11,7 @@ use crate::activation::Layout;
 use crate::experts::{Experts, Groups};
 use crate::panel::Panel;
 use crate::panels::Panels;
-use crate::simd::Simd;
+use crate::simd::Kernel;
 
 /// One product: `rows` rows of `k` weights with `columns` columns of `k` floats, giving `columns` columns of
 /// `rows` floats; or, of each expert's rows, with the columns that go to it. Strides are in bytes, from a row or
@@ -54,28 +54,29 @@ pub(crate) fn enabled() -> bool {
     ENABLED.load(Ordering::Relaxed)
 }
 
-/// Type and instruction set, if the kernels are to compute this product. Looks at the type and the sizes only.
-fn accepted(product: &Product) -> Option<(WeightType, Simd)> {
+/// Type and kernel, if the kernels are to compute this product. Looks at the type and the sizes only.
+fn accepted(product: &Product) -> Option<(WeightType, Kernel)> {
     let weight_type = WeightType::from_ggml(product.weight_type as sys::ggml_type)?;
-    let simd = Simd::best().filter(|simd| simd.takes(weight_type))?;
-    enabled().then_some((weight_type, simd))
+    let kernel = weight_type.kernel()?;
+    enabled().then_some((weight_type, kernel))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cloister_kernels_work_size(product: &Product) -> usize {
-    accepted(product).map_or(0, |(weight_type, simd)| {
-        columns_bytes(layout(simd, weight_type, product), product) + product.experts.groups_bytes()
+    accepted(product).map_or(0, |(weight_type, kernel)| {
+        columns_bytes(layout(&kernel, weight_type, product), product)
+            + product.experts.groups_bytes()
     })
 }
 
-fn layout(simd: Simd, weight_type: WeightType, product: &Product) -> Layout {
+fn layout(kernel: &Kernel, weight_type: WeightType, product: &Product) -> Layout {
     // Columns that are picked for experts have to lie alone.
     let together = if product.experts.count == 0 {
         product.columns as usize
     } else {
         0
     };
-    Layout::new(simd, weight_type, product.k as usize, together)
+    Layout::new(kernel, weight_type, product.k as usize, together)
 }
 
 /// Bytes of the quantized columns; what is kept of the experts comes after them.
@@ -96,10 +97,10 @@ unsafe extern "C" fn cloister_kernels_compute(
     nth: i32,
     threadpool: *mut c_void,
 ) {
-    let Some((weight_type, simd)) = accepted(product) else {
+    let Some((weight_type, kernel)) = accepted(product) else {
         return;
     };
-    let layout = layout(simd, weight_type, product);
+    let layout = layout(&kernel, weight_type, product);
     let experts = &product.experts;
     let mut whole = Panel {
         weights: product.weights,
@@ -114,8 +115,8 @@ unsafe extern "C" fn cloister_kernels_compute(
         next: std::ptr::null(),
     };
     let mut queue = Queue {
-        simd,
-        weight_type,
+        kernel,
+        row_bytes: weight_type.row_bytes(layout.k),
         threadpool,
         nth: nth as usize,
         next: ith as usize,
@@ -169,8 +170,8 @@ unsafe extern "C" fn cloister_kernels_compute(
 
 /// One thread's way through the panels of a product, all of which are numbered in order.
 struct Queue {
-    simd: Simd,
-    weight_type: WeightType,
+    kernel: Kernel,
+    row_bytes: usize,
     threadpool: *mut c_void,
     nth: usize,
     /// The number of the panel that this thread computes next.
@@ -181,22 +182,22 @@ struct Queue {
 
 impl Queue {
     fn panels(&self, whole: &Panel) -> Panels {
-        let row_bytes = self.weight_type.row_bytes(whole.layout.k);
-        let sizes = self.simd.panel_rows(row_bytes, whole.n_columns);
+        let simd = self.kernel.simd;
+        let sizes = simd.panel_rows(self.row_bytes, whole.n_columns);
         Panels::new(whole.rows, self.nth, sizes)
     }
 
     /// Asks memory for the first rows of the panel that this thread begins with.
     fn ask_for_first(&self, whole: &Panel) {
         if let Some(rows) = self.panels(whole).rows_of(self.next) {
-            self.simd.ask_for_first(whole.row(rows.start), whole);
+            self.kernel.simd.ask_for_first(whole.row(rows.start), whole);
         }
     }
 
     /// Computes this thread's panels of `whole`.
     ///
     /// # Safety
-    /// The CPU has what `simd` needs, and `whole` keeps a panel's promises; all threads pass the same, in the same
+    /// The CPU has what the kernel needs, and `whole` keeps a panel's promises; all threads pass the same, in the same
     /// order.
     unsafe fn compute(&mut self, whole: &Panel) {
         if whole.n_columns == 0 {
@@ -218,7 +219,7 @@ impl Queue {
                 ..*whole
             };
             // SAFETY: by the caller's word; each panel is taken by one thread.
-            unsafe { self.simd.multiply(self.weight_type, &panel) };
+            unsafe { (self.kernel.multiply)(&panel) };
         }
         self.passed += panels.count();
     }

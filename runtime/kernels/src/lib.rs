@@ -9,6 +9,9 @@
 //! that a thread on a slower core takes fewer. The same product gives the same bits for every number of
 //! threads: each output is computed by one thread, always in the same order.
 
+// What only the hook uses.
+#![cfg_attr(not(feature = "ggml"), allow(dead_code))]
+
 // Other CPUs have no kernels: there, every product goes ggml's own way.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod activation;
@@ -29,15 +32,15 @@ mod panels;
 pub mod peak;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub mod product;
-#[cfg(test)]
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod simd;
 #[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests;
-mod weights;
+mod types;
 
-pub use weights::WeightType;
+pub use types::WeightType;
 
 /// Turns the kernels on or off for the whole process; they begin turned off. What is being computed
 /// meanwhile must not be: call it before a model is loaded, with no other context at work.

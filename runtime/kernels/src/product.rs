@@ -3,7 +3,7 @@
 use crate::WeightType;
 use crate::activation::Layout;
 use crate::panel::Panel;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 
 /// Columns of floats, quantized for rows of a type.
 pub struct Columns {
@@ -11,7 +11,7 @@ pub struct Columns {
     count: usize,
     layout: Layout,
     weight_type: WeightType,
-    simd: Simd,
+    kernel: Kernel,
 }
 
 impl Columns {
@@ -24,8 +24,8 @@ impl Columns {
         let inputs = inputs.chunks_exact(k);
         assert!(inputs.remainder().is_empty(), "columns have {k} floats");
         let count = inputs.len();
-        let simd = Simd::best().filter(|simd| simd.takes(weight_type))?;
-        let layout = Layout::new(simd, weight_type, k, count);
+        let kernel = weight_type.kernel()?;
+        let layout = Layout::new(&kernel, weight_type, k, count);
         let mut bytes = vec![0; layout.column_bytes() * count];
         for (i, input) in inputs.enumerate() {
             let blocks = 0..k / layout.block_len;
@@ -37,7 +37,7 @@ impl Columns {
             count,
             layout,
             weight_type,
-            simd,
+            kernel,
         })
     }
 }
@@ -72,6 +72,6 @@ pub fn multiply(weights: &[u8], columns: &Columns) -> Vec<f32> {
         next: std::ptr::null(),
     };
     // SAFETY: all parts are as long as the panel says.
-    unsafe { columns.simd.multiply(columns.weight_type, &panel) };
+    unsafe { (columns.kernel.multiply)(&panel) };
     output
 }

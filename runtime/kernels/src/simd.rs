@@ -2,7 +2,6 @@
 
 use std::sync::OnceLock;
 
-use crate::WeightType;
 #[cfg(target_arch = "aarch64")]
 use crate::neon;
 use crate::panel::Panel;
@@ -22,6 +21,22 @@ pub(crate) enum Simd {
     DotProduct,
     #[cfg(target_arch = "aarch64")]
     Neon,
+}
+
+/// How products of a type are computed with an instruction set.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernel {
+    pub simd: Simd,
+    /// Computes a panel of the type.
+    ///
+    /// # Safety
+    /// `simd` is one of [`Simd::available`], and the panel keeps its promises.
+    pub multiply: unsafe fn(&Panel),
+    /// What quantized columns have to look like for it: as those of [`Layout`](crate::activation::Layout).
+    pub zero: i32,
+    pub sums_of: usize,
+    /// Whether columns may lie side by side in fours.
+    pub fours: bool,
 }
 
 static BEST: OnceLock<Option<Simd>> = OnceLock::new();
@@ -55,67 +70,7 @@ impl Simd {
         named.is_some_and(|simd| BEST.set(Some(simd)).is_ok())
     }
 
-    /// Whether it has a kernel for the type.
-    pub fn takes(self, weight_type: WeightType) -> bool {
-        match weight_type {
-            WeightType::Q2K | WeightType::Q3K | WeightType::Iq4Xs => cfg!(target_arch = "x86_64"),
-            _ => true,
-        }
-    }
-
-    /// How many of `columns` columns lie side by side in fours, and what of a block's sum is kept with them: see
-    /// [`Layout`](crate::activation::Layout).
-    pub fn fours(self, weight_type: WeightType, columns: usize) -> (usize, i32) {
-        match self {
-            #[cfg(target_arch = "aarch64")]
-            Self::DotProduct => (columns / 4 * 4, neon::zero(weight_type)),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => (0, avx512::zero(weight_type)),
-            _ => {
-                let _ = (weight_type, columns);
-                (0, 0)
-            }
-        }
-    }
-
-    /// As [`Layout::sums_of`](crate::activation::Layout).
-    pub fn sums_of(self, weight_type: WeightType) -> usize {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => avx512::sums_of(weight_type),
-            _ => {
-                let _ = weight_type;
-                16
-            }
-        }
-    }
-
-    /// Computes `panel`.
-    ///
-    /// # Panics
-    /// When it does not [take](Simd::takes) the type.
-    ///
-    /// # Safety
-    /// `self` is one of [`Simd::available`], and `panel` keeps its promises.
-    pub unsafe fn multiply(self, weight_type: WeightType, panel: &Panel) {
-        // SAFETY: as the caller says.
-        unsafe {
-            match self {
-                #[cfg(target_arch = "x86_64")]
-                Self::Avx512 => avx512::multiply(weight_type, panel),
-                #[cfg(target_arch = "x86_64")]
-                Self::AvxVnni => avx2::multiply_by_vnni(weight_type, panel),
-                #[cfg(target_arch = "x86_64")]
-                Self::Avx2 => avx2::multiply(weight_type, panel),
-                #[cfg(target_arch = "aarch64")]
-                Self::DotProduct => neon::multiply_by_dot_products(weight_type, panel),
-                #[cfg(target_arch = "aarch64")]
-                Self::Neon => neon::multiply(weight_type, panel),
-            }
-        }
-    }
-
-    /// Multiplies values in registers as [`Simd::multiply`] does, and nothing else; gives the number of operations.
+    /// Multiplies values in registers as the kernels do, and nothing else; gives the number of operations.
     ///
     /// # Safety
     /// `self` is one of [`Simd::available`].

@@ -6,22 +6,14 @@ use proptest::prelude::*;
 
 use crate::activation::Layout;
 use crate::panel::Panel;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::{WeightType, scalar};
 
 /// Random bytes that are a row of sound blocks: scales are finite, everything else may be anything.
 fn row(weight_type: WeightType, k: usize, random: &mut impl FnMut() -> u8) -> Vec<u8> {
     let mut row: Vec<u8> = (0..weight_type.row_bytes(k)).map(|_| random()).collect();
-    let halves: &[usize] = match weight_type {
-        WeightType::Q4_0 | WeightType::Q5_0 | WeightType::Q8_0 => &[0],
-        WeightType::Q6K => &[208],
-        WeightType::Q2K => &[80, 82],
-        WeightType::Q3K => &[108],
-        WeightType::Iq4Nl | WeightType::Iq4Xs => &[0],
-        _ => &[0, 2],
-    };
     for block in row.chunks_exact_mut(weight_type.block_bytes()) {
-        for at in halves {
+        for at in weight_type.format().halves {
             // The uppermost exponent stands for infinity and NaN.
             if block[at + 1] & 0x7c == 0x7c {
                 block[at + 1] &= !0x40;
@@ -29,6 +21,11 @@ fn row(weight_type: WeightType, k: usize, random: &mut impl FnMut() -> u8) -> Ve
         }
     }
     row
+}
+
+/// The type's kernels that this machine can run.
+fn kernels(weight_type: WeightType) -> impl Iterator<Item = Kernel> {
+    Simd::available().filter_map(move |simd| weight_type.kernel_with(simd))
 }
 
 fn quantized(layout: Layout, inputs: &[Vec<f32>]) -> Vec<u8> {
@@ -48,10 +45,10 @@ fn quantized(layout: Layout, inputs: &[Vec<f32>]) -> Vec<u8> {
 /// Multiplies with each instruction set, with rows and columns apart from each other, and compares with the reference.
 fn same_as_scalar(weight_type: WeightType, k: usize, rows: &[Vec<u8>], inputs: &[Vec<f32>]) {
     let mut expected = None;
-    for simd in Simd::available().filter(|simd| simd.takes(weight_type)) {
+    for kernel in kernels(weight_type) {
         let expected =
-            expected.get_or_insert_with(|| reference(simd, weight_type, k, rows, inputs));
-        multiplies_as_scalar(simd, weight_type, k, rows, inputs, expected);
+            expected.get_or_insert_with(|| reference(&kernel, weight_type, k, rows, inputs));
+        multiplies_as_scalar(&kernel, weight_type, k, rows, inputs, expected);
     }
     assert!(
         Simd::best().is_some(),
@@ -62,7 +59,7 @@ fn same_as_scalar(weight_type: WeightType, k: usize, rows: &[Vec<u8>], inputs: &
 /// Of each column, for each row, what [`scalar::dot`] gives. It takes each column as if it were alone, which has the same
 /// values and scales with every instruction set.
 fn reference(
-    simd: Simd,
+    kernel: &Kernel,
     weight_type: WeightType,
     k: usize,
     rows: &[Vec<u8>],
@@ -70,7 +67,7 @@ fn reference(
 ) -> Vec<Vec<(f64, f64)>> {
     let layout = Layout {
         in_fours: 0,
-        ..Layout::new(simd, weight_type, k, inputs.len())
+        ..Layout::new(kernel, weight_type, k, inputs.len())
     };
     let columns = quantized(layout, inputs);
     let column = |c| layout.column(columns.as_ptr(), c);
@@ -84,14 +81,14 @@ fn reference(
 }
 
 fn multiplies_as_scalar(
-    simd: Simd,
+    kernel: &Kernel,
     weight_type: WeightType,
     k: usize,
     rows: &[Vec<u8>],
     inputs: &[Vec<f32>],
     expected: &[Vec<(f64, f64)>],
 ) {
-    let layout = Layout::new(simd, weight_type, k, inputs.len());
+    let layout = Layout::new(kernel, weight_type, k, inputs.len());
     let columns = quantized(layout, inputs);
     let (gap, output_stride) = (7, rows.len() + 3);
     let stride = weight_type.row_bytes(k) + gap;
@@ -115,13 +112,14 @@ fn multiplies_as_scalar(
         next: std::ptr::null(),
     };
     // SAFETY: all parts are as long as the panel says.
-    unsafe { simd.multiply(weight_type, &panel) };
+    unsafe { (kernel.multiply)(&panel) };
     for (c, products) in output.chunks_exact(output_stride).enumerate() {
         for (r, &(expected, magnitude)) in expected[c].iter().enumerate() {
             let error = (f64::from(products[r]) - expected).abs();
             assert!(
                 error <= magnitude * 4e-6 + f64::from(f32::MIN_POSITIVE),
-                "{simd:?}, {weight_type:?}, k {k}, row {r}, column {c}: {} instead of {expected}, of {magnitude}",
+                "{:?}, {weight_type:?}, k {k}, row {r}, column {c}: {} instead of {expected}, of {magnitude}",
+                kernel.simd,
                 products[r]
             );
         }
@@ -216,7 +214,7 @@ fn the_reference_reads_blocks_as_ggml_does() {
                 let to_float = traits.to_float.expect("ggml reads this type");
                 to_float(block.as_ptr().cast(), expected.as_mut_ptr(), n as i64);
             }
-            for (weight, expected) in scalar::dequantize_block(weight_type, &block)
+            for (weight, expected) in (weight_type.format().dequantize)(&block)
                 .into_iter()
                 .zip(expected)
             {
@@ -232,13 +230,13 @@ fn the_reference_reads_blocks_as_ggml_does() {
 
 #[test]
 fn a_value_that_is_no_number_spoils_its_own_block_only_and_harms_nobody() {
-    for simd in Simd::available() {
-        spoils_its_own_block_only(simd);
+    for kernel in kernels(WeightType::Q8_0) {
+        spoils_its_own_block_only(&kernel);
     }
 }
 
-fn spoils_its_own_block_only(simd: Simd) {
-    let layout = Layout::new(simd, WeightType::Q8_0, 64, 1);
+fn spoils_its_own_block_only(kernel: &Kernel) {
+    let layout = Layout::new(kernel, WeightType::Q8_0, 64, 1);
     let mut input = vec![1.0f32; 64];
     input[3] = f32::NAN;
     let columns = quantized(layout, &[input]);
@@ -254,17 +252,18 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state
     };
-    for (simd, weight_type) in Simd::available()
-        .flat_map(|simd| WeightType::ALL.map(|weight_type| (simd, weight_type)))
-        .filter(|(simd, weight_type)| simd.takes(*weight_type))
+    for (kernel, weight_type) in WeightType::ALL
+        .into_iter()
+        .flat_map(|weight_type| kernels(weight_type).map(move |kernel| (kernel, weight_type)))
     {
+        let kernel = &kernel;
         let k = 11 * weight_type.block_len();
         let weights = row(weight_type, k, &mut || (next() >> 24) as u8);
         let inputs: Vec<Vec<f32>> = (0..19)
             .map(|_| (0..k).map(|_| next() as i32 as f32).collect())
             .collect();
         let multiply = |inputs: &[Vec<f32>]| {
-            let layout = Layout::new(simd, weight_type, k, inputs.len());
+            let layout = Layout::new(kernel, weight_type, k, inputs.len());
             let columns = quantized(layout, inputs);
             let mut output = vec![0f32; inputs.len()];
             let panel = Panel {
@@ -280,7 +279,7 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
                 next: std::ptr::null(),
             };
             // SAFETY: all parts are as long as the panel says.
-            unsafe { simd.multiply(weight_type, &panel) };
+            unsafe { (kernel.multiply)(&panel) };
             output
         };
         let alone: Vec<f32> = inputs.chunks(1).flat_map(&multiply).collect();
@@ -289,7 +288,8 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
             assert_eq!(
                 bits(&multiply(&inputs[..n])),
                 bits(&alone[..n]),
-                "{simd:?}, {weight_type:?}"
+                "{:?}, {weight_type:?}",
+                kernel.simd
             );
         }
     }
@@ -311,9 +311,9 @@ fn activations_have_the_same_bits_with_every_instruction_set() {
     input[520..768].fill(1e-41);
     input[800] = f32::INFINITY;
     for weight_type in [WeightType::Q8_0, WeightType::Q2K] {
-        let mut all = Simd::available().map(|simd| {
-            let layout = Layout::new(simd, weight_type, input.len(), 1);
-            (simd, quantized(layout, std::slice::from_ref(&input)))
+        let mut all = kernels(weight_type).map(|kernel| {
+            let layout = Layout::new(&kernel, weight_type, input.len(), 1);
+            (kernel.simd, quantized(layout, std::slice::from_ref(&input)))
         });
         let (_, first) = all.next().expect("this machine has kernels");
         for (simd, columns) in all {

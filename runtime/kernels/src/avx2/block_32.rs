@@ -9,7 +9,7 @@ use super::{Kernel, prefetch};
 use crate::activation::Column;
 
 /// How a type packs its blocks. The scale comes first, as f16.
-pub(super) trait Block {
+pub(crate) trait Block {
     /// Bytes of a block.
     const BYTES: usize;
     /// Whether an f16 to be added to each weight follows the scale.
@@ -27,7 +27,7 @@ pub(super) trait Block {
 }
 
 /// The kernel of a [`Block`].
-pub(super) struct Of<B>(PhantomData<B>);
+pub(crate) struct Of<B>(PhantomData<B>);
 
 impl<B: Block> Kernel for Of<B> {
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -171,7 +171,7 @@ unsafe fn fifth_bits(packed: *const u8) -> __m256i {
 }
 
 /// f16 scale, 16 bytes of two weights each; 8 is zero.
-pub(super) struct Q4_0;
+pub(crate) struct Q4_0;
 
 impl Block for Q4_0 {
     const BYTES: usize = 18;
@@ -186,7 +186,7 @@ impl Block for Q4_0 {
 }
 
 /// f16 scale, f16 minimum, 16 bytes of two weights each.
-pub(super) struct Q4_1;
+pub(crate) struct Q4_1;
 
 impl Block for Q4_1 {
     const BYTES: usize = 20;
@@ -201,7 +201,7 @@ impl Block for Q4_1 {
 }
 
 /// f16 scale, 32 fifth bits, 16 bytes of two weights each; 16 is zero.
-pub(super) struct Q5_0;
+pub(crate) struct Q5_0;
 
 impl Block for Q5_0 {
     const BYTES: usize = 22;
@@ -216,7 +216,7 @@ impl Block for Q5_0 {
 }
 
 /// f16 scale, f16 minimum, 32 fifth bits, 16 bytes of two weights each.
-pub(super) struct Q5_1;
+pub(crate) struct Q5_1;
 
 impl Block for Q5_1 {
     const BYTES: usize = 24;
@@ -231,7 +231,7 @@ impl Block for Q5_1 {
 }
 
 /// f16 scale, 32 signed bytes.
-pub(super) struct Q8_0;
+pub(crate) struct Q8_0;
 
 impl Block for Q8_0 {
     const BYTES: usize = 34;

@@ -9,7 +9,7 @@ use super::{Kernel, broadcast_half, prefetch};
 use crate::activation::Column;
 
 /// How a type packs its super-blocks.
-pub(super) trait SuperBlock {
+pub(crate) trait SuperBlock {
     /// Bytes of a super-block.
     const BYTES: usize;
     /// Where the f16 scale is.
@@ -43,7 +43,7 @@ pub(super) trait SuperBlock {
 }
 
 /// The kernel of a [`SuperBlock`].
-pub(super) struct Of<B>(PhantomData<B>);
+pub(crate) struct Of<B>(PhantomData<B>);
 
 impl<B: SuperBlock> Kernel for Of<B> {
     #[target_feature(enable = "avx2,fma,f16c")]
@@ -102,9 +102,9 @@ impl<B: SuperBlock> Kernel for Of<B> {
 }
 
 /// 128 bytes of low halves, 64 bytes of upper two bits, 16 scales, f16 scale; 32 is zero.
-pub(super) struct SixBit;
+pub(crate) struct SixBit;
 
-pub(super) type Q6K = Of<SixBit>;
+pub(crate) type Q6K = Of<SixBit>;
 
 impl SuperBlock for SixBit {
     const BYTES: usize = 210;
@@ -166,9 +166,9 @@ unsafe fn two_bits(packed: *const u8) -> [__m256i; 4] {
 }
 
 /// 16 scales and minimums of four bits each, 64 bytes of four weights each, f16 scale, f16 minimum.
-pub(super) struct TwoBit;
+pub(crate) struct TwoBit;
 
-pub(super) type Q2K = Of<TwoBit>;
+pub(crate) type Q2K = Of<TwoBit>;
 
 impl SuperBlock for TwoBit {
     const BYTES: usize = 84;
@@ -201,9 +201,9 @@ impl SuperBlock for TwoBit {
 
 /// 32 bytes of third bits, 64 bytes of four weights each, 12 bytes of six-bit scales, of which 32 is zero, f16 scale; 4 is
 /// zero.
-pub(super) struct ThreeBit;
+pub(crate) struct ThreeBit;
 
-pub(super) type Q3K = Of<ThreeBit>;
+pub(crate) type Q3K = Of<ThreeBit>;
 
 impl SuperBlock for ThreeBit {
     const BYTES: usize = 110;

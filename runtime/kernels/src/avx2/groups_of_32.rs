@@ -7,10 +7,10 @@ use super::{Kernel, prefetch};
 use crate::activation::Column;
 
 /// f16 scale, f16 minimum, 12 bytes of scales and minimums, 128 bytes of two weights each.
-pub(super) struct Q4K;
+pub(crate) struct Q4K;
 
 /// As [`Q4K`], with 32 bytes of fifth bits, bit `g` for group `g`, before the weights.
-pub(super) struct Q5K;
+pub(crate) struct Q5K;
 
 impl Kernel for Q4K {
     #[target_feature(enable = "avx2,fma,f16c")]

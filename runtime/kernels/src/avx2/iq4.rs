@@ -6,6 +6,7 @@ use super::block_32::{Block, nibbles};
 use super::isa::Isa;
 use super::{Kernel, broadcast_half, prefetch};
 use crate::activation::Column;
+use crate::types::IQ4;
 
 /// The 32 weights whose numbers are the low halves of 16 bytes, then the high ones.
 ///
@@ -14,17 +15,15 @@ use crate::activation::Column;
 #[target_feature(enable = "avx2")]
 #[inline]
 unsafe fn looked_up(packed: *const u8) -> __m256i {
-    let table = _mm_setr_epi8(
-        -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
-    );
-    // SAFETY: by the caller's word.
-    _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), unsafe {
-        nibbles(packed)
-    })
+    // SAFETY: by the caller's word; the table fills a register.
+    unsafe {
+        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(IQ4.as_ptr().cast()));
+        _mm256_shuffle_epi8(table, nibbles(packed))
+    }
 }
 
 /// f16 scale, 16 bytes of two numbers each.
-pub(super) struct Iq4Nl;
+pub(crate) struct Iq4Nl;
 
 impl Block for Iq4Nl {
     const BYTES: usize = 18;
@@ -39,7 +38,7 @@ impl Block for Iq4Nl {
 }
 
 /// f16 scale, upper two bits of eight scales, their lower four, 128 bytes of two numbers each; a scale of 32 is zero.
-pub(super) struct Iq4Xs;
+pub(crate) struct Iq4Xs;
 
 impl Kernel for Iq4Xs {
     #[target_feature(enable = "avx2,fma,f16c")]

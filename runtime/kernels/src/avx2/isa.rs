@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 
 /// Which instructions add products. All functions ask of the CPU that it is [available](super::available), and has what
 /// their implementation is for.
-pub(super) trait Isa {
+pub(crate) trait Isa {
     /// `total` and the products of neighbours, four in each lane, of unsigned `weights` and signed `values`. No two
     /// neighbours' products may together be beyond 16 bits.
     unsafe fn add_fours(total: __m256i, weights: __m256i, values: __m256i) -> __m256i;

@@ -3,17 +3,17 @@
 //! A row is unpacked once for up to four columns. Products of 8-bit values are added in pairs to 16 bits,
 //! in fours to 32; no sum can overflow there, whatever the bytes of a file say.
 
-mod block_32;
-mod groups_of_16;
-mod groups_of_32;
-mod iq4;
+pub(crate) mod block_32;
+pub(crate) mod groups_of_16;
+pub(crate) mod groups_of_32;
+pub(crate) mod iq4;
 mod isa;
 
 use std::arch::x86_64::*;
 
-use crate::WeightType;
 use crate::activation::Column;
 use crate::panel::Panel;
+use crate::simd::{self, Simd};
 use isa::{Isa, Plain, Vnni};
 
 /// Whether this CPU has what the kernels here need.
@@ -24,7 +24,7 @@ pub(crate) fn available() -> bool {
 }
 
 /// A type's kernel.
-trait Kernel {
+pub(crate) trait Kernel {
     /// The dot products of one row of `blocks` blocks with `N` columns, before the eight lanes of each
     /// are added up.
     ///
@@ -47,55 +47,30 @@ fn has_vnni_of_avx512() -> bool {
     is_x86_feature_detected!("avx512vnni") && is_x86_feature_detected!("avx512vl")
 }
 
+/// The kernel of the type that `K` is for, if it is asked for with AVX2 or AVX-VNNI.
+pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
+    let multiply: unsafe fn(&Panel) = match simd {
+        Simd::Avx2 => multiply::<Plain, K>,
+        #[cfg(test)]
+        Simd::AvxVnni if !is_x86_feature_detected!("avxvnni") => multiply::<isa::VnniOfAvx512, K>,
+        Simd::AvxVnni => multiply::<Vnni, K>,
+        Simd::Avx512 => return None,
+    };
+    Some(simd::Kernel {
+        simd,
+        multiply,
+        zero: 0,
+        sums_of: 16,
+        fours: false,
+    })
+}
+
 /// Computes `panel`.
 ///
 /// # Safety
-/// The CPU is [`available`], and `panel` keeps its promises.
-pub(crate) unsafe fn multiply(weight_type: WeightType, panel: &Panel) {
-    // SAFETY: as the caller says.
-    unsafe { multiply_by::<Plain>(weight_type, panel) }
-}
-
-/// Computes `panel` with AVX-VNNI.
-///
-/// # Safety
-/// The CPU [has it](has_vnni), and `panel` keeps its promises.
-pub(crate) unsafe fn multiply_by_vnni(weight_type: WeightType, panel: &Panel) {
-    #[cfg(test)]
-    if !is_x86_feature_detected!("avxvnni") {
-        // SAFETY: as the caller says; `has_vnni` looked for this encoding.
-        return unsafe { multiply_by::<isa::VnniOfAvx512>(weight_type, panel) };
-    }
-    // SAFETY: as the caller says.
-    unsafe { multiply_by::<Vnni>(weight_type, panel) }
-}
-
-/// # Safety
-/// The CPU is [`available`] and has what `I` is for, and `panel` keeps its promises.
-unsafe fn multiply_by<I: Isa>(weight_type: WeightType, panel: &Panel) {
-    // SAFETY: as the caller says.
-    unsafe {
-        match weight_type {
-            WeightType::Q4_0 => multiply_with::<I, block_32::Of<block_32::Q4_0>>(panel),
-            WeightType::Q4_1 => multiply_with::<I, block_32::Of<block_32::Q4_1>>(panel),
-            WeightType::Q5_0 => multiply_with::<I, block_32::Of<block_32::Q5_0>>(panel),
-            WeightType::Q5_1 => multiply_with::<I, block_32::Of<block_32::Q5_1>>(panel),
-            WeightType::Q8_0 => multiply_with::<I, block_32::Of<block_32::Q8_0>>(panel),
-            WeightType::Iq4Nl => multiply_with::<I, block_32::Of<iq4::Iq4Nl>>(panel),
-            WeightType::Iq4Xs => multiply_with::<I, iq4::Iq4Xs>(panel),
-            WeightType::Q2K => multiply_with::<I, groups_of_16::Q2K>(panel),
-            WeightType::Q3K => multiply_with::<I, groups_of_16::Q3K>(panel),
-            WeightType::Q4K => multiply_with::<I, groups_of_32::Q4K>(panel),
-            WeightType::Q5K => multiply_with::<I, groups_of_32::Q5K>(panel),
-            WeightType::Q6K => multiply_with::<I, groups_of_16::Q6K>(panel),
-        }
-    }
-}
-
-/// # Safety
-/// As [`multiply_by`], for a panel of `K`'s type.
+/// The CPU is [`available`] and has what `I` is for, and `panel`, of `K`'s type, keeps its promises.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn multiply_with<I: Isa, K: Kernel>(panel: &Panel) {
+unsafe fn multiply<I: Isa, K: Kernel>(panel: &Panel) {
     let mut first = 0;
     while first < panel.n_columns {
         let n = (panel.n_columns - first).min(4);
@@ -113,7 +88,7 @@ unsafe fn multiply_with<I: Isa, K: Kernel>(panel: &Panel) {
 }
 
 /// # Safety
-/// As [`multiply_with`]; the panel has `N` columns from `first` on.
+/// As [`multiply`]; the panel has `N` columns from `first` on.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 unsafe fn multiply_columns<I: Isa, K: Kernel, const N: usize>(panel: &Panel, first: usize) {

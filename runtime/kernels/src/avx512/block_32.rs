@@ -12,7 +12,7 @@ use super::{Kernel, TILES};
 use crate::activation::Column;
 
 /// How a type packs its blocks. The scale comes first, as f16.
-pub(super) trait Block {
+pub(crate) trait Block {
     /// Bytes of a block.
     const BYTES: usize;
     /// Whether an f16 to be added to each weight follows the scale.
@@ -35,7 +35,7 @@ pub(super) trait Block {
 }
 
 /// The kernel of a [`Block`].
-pub(super) struct Of<B>(PhantomData<B>);
+pub(crate) struct Of<B>(PhantomData<B>);
 
 impl<B: Block> Kernel for Of<B> {
     const BLOCK_LEN: usize = 32;

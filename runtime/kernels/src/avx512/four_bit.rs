@@ -9,10 +9,10 @@ use super::tile::{Rows, Tile, low_floats};
 
 /// Q4_K, and Q5_K if `FIVE`: f16 scale, f16 minimum, 12 bytes of scales and minimums of six bits, of Q5_K 32 bytes of
 /// fifth bits, bit `g` for group `g`, then 128 bytes of two weights each.
-pub(super) struct FourBit<const FIVE: bool>;
+pub(crate) struct FourBit<const FIVE: bool>;
 
-pub(super) type Q4K = Of<FourBit<false>>;
-pub(super) type Q5K = Of<FourBit<true>>;
+pub(crate) type Q4K = Of<FourBit<false>>;
+pub(crate) type Q5K = Of<FourBit<true>>;
 
 impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
     const BYTES: usize = if FIVE { 176 } else { 144 };

@@ -7,6 +7,7 @@ use super::k_quant::{self, SuperBlock};
 use super::legacy::{nibbles, nibbles_of_four};
 use super::lone::{gather, totals};
 use super::tile::{Rows, Tile, low_floats};
+use crate::types::IQ4;
 
 /// What an unpacked weight of zero stands at: the table's smallest is -127.
 const ZERO: i32 = 128;
@@ -15,29 +16,14 @@ const ZERO: i32 = 128;
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 fn looked_up(numbers: __m512i) -> __m512i {
-    let table = _mm_setr_epi8(
-        1,
-        24,
-        45,
-        63,
-        79,
-        93,
-        106,
-        118,
-        129u8 as i8,
-        141u8 as i8,
-        153u8 as i8,
-        166u8 as i8,
-        181u8 as i8,
-        197u8 as i8,
-        217u8 as i8,
-        241u8 as i8,
-    );
+    // SAFETY: the table fills a register.
+    let table = unsafe { _mm_loadu_si128(IQ4.as_ptr().cast()) };
+    let table = _mm_add_epi8(table, _mm_set1_epi8(ZERO as i8));
     _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), numbers)
 }
 
 /// f16 scale, 16 bytes of two weights each.
-pub(super) struct Iq4Nl;
+pub(crate) struct Iq4Nl;
 
 impl Block for Iq4Nl {
     const BYTES: usize = 18;
@@ -64,9 +50,9 @@ impl Block for Iq4Nl {
 }
 
 /// f16 scale, upper two bits of eight scales, their lower four, 128 bytes of two weights each; a scale of 32 is zero.
-pub(super) struct FourBit;
+pub(crate) struct FourBit;
 
-pub(super) type Iq4Xs = k_quant::Of<FourBit>;
+pub(crate) type Iq4Xs = k_quant::Of<FourBit>;
 
 impl SuperBlock for FourBit {
     const BYTES: usize = 136;

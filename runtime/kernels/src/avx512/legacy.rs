@@ -87,7 +87,7 @@ unsafe fn add_fifth_bits_of_four(row: *const u8, at: [usize; 4], weights: &mut [
 }
 
 /// f16 scale, 16 bytes of two weights each; 8 is zero.
-pub(super) struct Q4_0;
+pub(crate) struct Q4_0;
 
 impl Block for Q4_0 {
     const BYTES: usize = 18;
@@ -109,7 +109,7 @@ impl Block for Q4_0 {
 }
 
 /// f16 scale, f16 minimum, 16 bytes of two weights each.
-pub(super) struct Q4_1;
+pub(crate) struct Q4_1;
 
 impl Block for Q4_1 {
     const BYTES: usize = 20;
@@ -131,7 +131,7 @@ impl Block for Q4_1 {
 }
 
 /// f16 scale, 32 fifth bits, 16 bytes of two weights each; 16 is zero.
-pub(super) struct Q5_0;
+pub(crate) struct Q5_0;
 
 impl Block for Q5_0 {
     const BYTES: usize = 22;
@@ -161,7 +161,7 @@ impl Block for Q5_0 {
 }
 
 /// f16 scale, f16 minimum, 32 fifth bits, 16 bytes of two weights each.
-pub(super) struct Q5_1;
+pub(crate) struct Q5_1;
 
 impl Block for Q5_1 {
     const BYTES: usize = 24;
@@ -191,7 +191,7 @@ impl Block for Q5_1 {
 }
 
 /// f16 scale, 32 signed bytes.
-pub(super) struct Q8_0;
+pub(crate) struct Q8_0;
 
 impl Block for Q8_0 {
     const BYTES: usize = 34;

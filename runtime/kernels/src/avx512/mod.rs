@@ -6,24 +6,25 @@
 //! rows at once. A tile is unpacked once for all columns; up to eight meet weights as these are unpacked, so that the CPU
 //! does both at once; a lone one has a [way of its own](lone).
 
-mod block_32;
-mod four_bit;
-mod iq4;
+pub(crate) mod block_32;
+pub(crate) mod four_bit;
+pub(crate) mod iq4;
 mod k_quant;
-mod legacy;
+pub(crate) mod legacy;
 mod lone;
 mod quantize;
 mod scales;
-mod six_bit;
+pub(crate) mod six_bit;
 mod tile;
-mod two_bit;
+mod totals;
+pub(crate) mod two_bit;
 
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
 
-use crate::WeightType;
 use crate::activation::Column;
 use crate::panel::Panel;
+use crate::simd::{self, Simd};
 pub(crate) use quantize::quantize;
 pub(crate) use tile::ROWS;
 use tile::{Rows, Tile, WEIGHTS};
@@ -38,30 +39,19 @@ pub(crate) fn available() -> bool {
         && is_x86_feature_detected!("f16c")
 }
 
-/// What an unpacked weight of zero stands at, of those types whose groups have as many sums of the column's values.
-pub(crate) fn zero(weight_type: WeightType) -> i32 {
-    match weight_type {
-        WeightType::Q6K => <six_bit::SixBit as k_quant::SuperBlock>::ZERO,
-        WeightType::Q3K => <two_bit::TwoBit<true> as k_quant::SuperBlock>::ZERO,
-        _ => 0,
-    }
-}
-
-/// Values of a column whose sums the kernel of this type uses.
-pub(crate) fn sums_of(weight_type: WeightType) -> usize {
-    match weight_type {
-        WeightType::Q4K | WeightType::Q5K => 32,
-        _ => 16,
-    }
-}
-
 /// How a type's blocks go into tiles, and how a tile is multiplied.
-trait Kernel {
+pub(crate) trait Kernel {
     /// Weights of a block.
     const BLOCK_LEN: usize;
 
     /// Bytes of a block.
     const BLOCK_BYTES: usize;
+
+    /// What an unpacked weight of zero stands at, if each group has a sum of its own of the column's values.
+    const ZERO: i32 = 0;
+
+    /// Values of a column whose sum is used.
+    const SUMS_OF: usize = 16;
 
     /// Unpacks `blocks` blocks, at most [`WEIGHTS`] weights, of each row into `tile`.
     ///
@@ -111,28 +101,15 @@ trait Kernel {
     );
 }
 
-/// Computes `panel`.
-///
-/// # Safety
-/// The CPU is [`available`], and `panel` keeps its promises.
-pub(crate) unsafe fn multiply(weight_type: WeightType, panel: &Panel) {
-    // SAFETY: as the caller says.
-    unsafe {
-        match weight_type {
-            WeightType::Q4_0 => multiply_with::<block_32::Of<legacy::Q4_0>>(panel),
-            WeightType::Q4_1 => multiply_with::<block_32::Of<legacy::Q4_1>>(panel),
-            WeightType::Q5_0 => multiply_with::<block_32::Of<legacy::Q5_0>>(panel),
-            WeightType::Q5_1 => multiply_with::<block_32::Of<legacy::Q5_1>>(panel),
-            WeightType::Q8_0 => multiply_with::<block_32::Of<legacy::Q8_0>>(panel),
-            WeightType::Q4K => multiply_with::<four_bit::Q4K>(panel),
-            WeightType::Q5K => multiply_with::<four_bit::Q5K>(panel),
-            WeightType::Q6K => multiply_with::<six_bit::Q6K>(panel),
-            WeightType::Q2K => multiply_with::<two_bit::Q2K>(panel),
-            WeightType::Q3K => multiply_with::<two_bit::Q3K>(panel),
-            WeightType::Iq4Nl => multiply_with::<block_32::Of<iq4::Iq4Nl>>(panel),
-            WeightType::Iq4Xs => multiply_with::<iq4::Iq4Xs>(panel),
-        }
-    }
+/// The kernel of the type that `K` is for, if it is asked for with AVX-512.
+pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
+    (simd == Simd::Avx512).then_some(simd::Kernel {
+        simd,
+        multiply: multiply::<K>,
+        zero: K::ZERO,
+        sums_of: K::SUMS_OF,
+        fours: false,
+    })
 }
 
 /// Asks memory for sixteen rows from `row` on, which will be computed soon.
@@ -152,10 +129,12 @@ const TILES: usize = 2;
 /// Columns that are multiplied with them at once.
 const TILE_COLUMNS: usize = 4;
 
+/// Computes `panel`.
+///
 /// # Safety
-/// As [`multiply`], for a panel of `K`'s type.
+/// The CPU is [`available`], and `panel`, of `K`'s type, keeps its promises.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-unsafe fn multiply_with<K: Kernel>(panel: &Panel) {
+unsafe fn multiply<K: Kernel>(panel: &Panel) {
     // SAFETY: as the caller says.
     unsafe {
         macro_rules! few {
@@ -171,7 +150,7 @@ unsafe fn multiply_with<K: Kernel>(panel: &Panel) {
 }
 
 /// # Safety
-/// As [`multiply_with`], for a panel of `C` columns.
+/// As [`multiply`], for a panel of `C` columns.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
 unsafe fn multiply_few<K: Kernel, const C: usize>(panel: &Panel) {
     let mut tile = MaybeUninit::<Tile>::uninit();
@@ -198,7 +177,7 @@ unsafe fn multiply_few<K: Kernel, const C: usize>(panel: &Panel) {
 }
 
 /// # Safety
-/// As [`multiply_with`].
+/// As [`multiply`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
 unsafe fn multiply_tiles<K: Kernel>(panel: &Panel) {
     let mut tiles = [const { MaybeUninit::<Tile>::uninit() }; TILES];

@@ -8,9 +8,9 @@ use super::scales::unpack_signed_scales;
 use super::tile::{Rows, Tile, floats};
 
 /// 128 bytes of low halves, 64 bytes of upper two bits, 16 scales, f16 scale; 32 is zero.
-pub(super) struct SixBit;
+pub(crate) struct SixBit;
 
-pub(super) type Q6K = Of<SixBit>;
+pub(crate) type Q6K = Of<SixBit>;
 
 impl SuperBlock for SixBit {
     const BYTES: usize = 210;

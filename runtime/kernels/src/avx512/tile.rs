@@ -12,7 +12,7 @@ pub(crate) const ROWS: usize = 16;
 pub(super) const WEIGHTS: usize = 512;
 
 /// In each register, lane `r` belongs to row `r`.
-pub(super) struct Tile {
+pub(crate) struct Tile {
     /// Four unsigned weights of each row, in the order of the row.
     pub weights: [__m512i; WEIGHTS / 4],
     /// The scale of each group of weights.
@@ -26,7 +26,7 @@ pub(super) struct Tile {
 }
 
 /// Where the blocks of sixteen rows begin, and what memory is to be asked for meanwhile.
-pub(super) struct Rows {
+pub(crate) struct Rows {
     starts: [*const u8; ROWS],
     ahead: Ahead,
 }

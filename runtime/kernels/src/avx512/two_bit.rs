@@ -9,10 +9,10 @@ use super::tile::{Rows, Tile, floats, low_floats};
 
 /// Q2_K: 16 scales and minimums of four bits each, 64 bytes of four weights each, f16 scale, f16 minimum. Q3_K, if
 /// `THREE`: 32 bytes of third bits, 64 bytes of four weights each, 12 bytes of six-bit scales, f16 scale; 4 is zero.
-pub(super) struct TwoBit<const THREE: bool>;
+pub(crate) struct TwoBit<const THREE: bool>;
 
-pub(super) type Q2K = Of<TwoBit<false>>;
-pub(super) type Q3K = Of<TwoBit<true>>;
+pub(crate) type Q2K = Of<TwoBit<false>>;
+pub(crate) type Q3K = Of<TwoBit<true>>;
 
 impl<const THREE: bool> TwoBit<THREE> {
     /// Where the packed weights begin.

@@ -11,7 +11,7 @@ use super::rows::{ROWS, Rows, sums_of_lanes};
 use crate::activation::{self, Column};
 
 /// How a type packs its blocks. The scale comes first, as f16.
-pub(super) trait Block {
+pub(crate) trait Block {
     /// Bytes of a block.
     const BYTES: usize;
     /// Whether an f16 to be added to each weight follows the scale.
@@ -27,12 +27,13 @@ pub(super) trait Block {
 }
 
 /// The kernel of a [`Block`].
-pub(super) struct Of<B>(PhantomData<B>);
+pub(crate) struct Of<B>(PhantomData<B>);
 
 impl<B: Block> Kernel for Of<B> {
     const BLOCK_LEN: usize = 32;
     const BLOCK_BYTES: usize = B::BYTES;
     const ROWS_BY_FOURS: usize = ROWS;
+    const ZERO: i32 = if B::MIN { 1 } else { B::ZERO };
 
     #[inline(always)]
     unsafe fn multiply_rows<I: Isa, const C: usize>(
@@ -171,19 +172,16 @@ fn signed([low, high]: [uint8x16_t; 2]) -> [int8x16_t; 2] {
 }
 
 /// f16 scale, 16 bytes of two numbers each of weights in a table.
-pub(super) struct Iq4Nl;
+pub(crate) struct Iq4Nl;
 
 impl Block for Iq4Nl {
     const BYTES: usize = 18;
 
     #[inline(always)]
     unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
-        static TABLE: [i8; 16] = [
-            -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113,
-        ];
         // SAFETY: the weights begin after the scale; there are as many in the table as there are numbers.
         unsafe {
-            let table = vld1q_s8(TABLE.as_ptr());
+            let table = vld1q_s8(crate::types::IQ4.as_ptr());
             let [low, high] = nibbles(block.add(2));
             [vqtbl1q_s8(table, low), vqtbl1q_s8(table, high)]
         }
@@ -191,7 +189,7 @@ impl Block for Iq4Nl {
 }
 
 /// f16 scale, 16 bytes of two weights each; 8 is zero.
-pub(super) struct Q4_0;
+pub(crate) struct Q4_0;
 
 impl Block for Q4_0 {
     const BYTES: usize = 18;
@@ -205,7 +203,7 @@ impl Block for Q4_0 {
 }
 
 /// f16 scale, f16 minimum, 16 bytes of two weights each.
-pub(super) struct Q4_1;
+pub(crate) struct Q4_1;
 
 impl Block for Q4_1 {
     const BYTES: usize = 20;
@@ -219,7 +217,7 @@ impl Block for Q4_1 {
 }
 
 /// f16 scale, 32 fifth bits, 16 bytes of two weights each; 16 is zero.
-pub(super) struct Q5_0;
+pub(crate) struct Q5_0;
 
 impl Block for Q5_0 {
     const BYTES: usize = 22;
@@ -240,7 +238,7 @@ impl Block for Q5_0 {
 }
 
 /// f16 scale, f16 minimum, 32 fifth bits, 16 bytes of two weights each.
-pub(super) struct Q5_1;
+pub(crate) struct Q5_1;
 
 impl Block for Q5_1 {
     const BYTES: usize = 24;
@@ -261,7 +259,7 @@ impl Block for Q5_1 {
 }
 
 /// f16 scale, 32 signed bytes.
-pub(super) struct Q8_0;
+pub(crate) struct Q8_0;
 
 impl Block for Q8_0 {
     const BYTES: usize = 34;

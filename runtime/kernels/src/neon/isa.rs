@@ -7,7 +7,7 @@ use std::arch::asm;
 ///
 /// All functions ask of the CPU what their implementation is for, and of `values` that as many may be read as
 /// there are weights.
-pub(super) trait Isa {
+pub(crate) trait Isa {
     /// Adds to `total` the products of 128 weights, each within 0 to 31, in four groups, each times its scale, of
     /// `scales` the lower four.
     unsafe fn groups_of_32(

@@ -11,7 +11,7 @@ use super::rows::{ROWS, Rows, sums_of_lanes};
 use crate::activation::Column;
 
 /// How a type packs its super-blocks.
-pub(super) trait SuperBlock {
+pub(crate) trait SuperBlock {
     /// Bytes of a super-block.
     const BYTES: usize;
     /// Weights in a group: 32, unpacked to 0 to 31, or 16, unpacked to 0 to 63, where 32 is zero.
@@ -42,13 +42,14 @@ pub(super) trait SuperBlock {
 }
 
 /// The kernel of a [`SuperBlock`].
-pub(super) struct Of<B>(PhantomData<B>);
+pub(crate) struct Of<B>(PhantomData<B>);
 
 impl<B: SuperBlock> Kernel for Of<B> {
     const BLOCK_LEN: usize = 256;
     const BLOCK_BYTES: usize = B::BYTES;
     // With eight columns, the registers hold no more.
     const ROWS_BY_FOURS: usize = 2;
+    const ZERO: i32 = if B::GROUP == 16 { 32 } else { 0 };
 
     #[inline(always)]
     unsafe fn multiply_rows<I: Isa, const C: usize>(

@@ -5,19 +5,19 @@
 //! fewer columns, each row is multiplied as it lies, and the whole sums of four rows are brought side by side: a
 //! column's product has the same bits either way. No sum can overflow, whatever the bytes of a file say.
 
-mod block_32;
+pub(crate) mod block_32;
 mod dot_product;
 mod fours;
 mod isa;
 mod k_quant;
 mod rows;
-mod super_blocks;
+pub(crate) mod super_blocks;
 
 use std::arch::aarch64::*;
 
-use crate::WeightType;
 use crate::activation::Column;
 use crate::panel::Panel;
+use crate::simd::{self, Simd};
 use dot_product::DotProduct;
 use isa::{Isa, Plain};
 pub(crate) use rows::ROWS;
@@ -26,13 +26,15 @@ use rows::{Rows, transposed};
 /// How a type's blocks are multiplied. Of two whole sums for each row, the second is for what is subtracted, if any.
 ///
 /// All functions ask that rows and columns have the block, and of the CPU what they are for.
-trait Kernel {
+pub(crate) trait Kernel {
     /// Weights of a block.
     const BLOCK_LEN: usize;
     /// Bytes of a block.
     const BLOCK_BYTES: usize;
     /// How many rows, the first ones, are multiplied with columns in fours at once.
     const ROWS_BY_FOURS: usize;
+    /// What an unpacked weight of zero stands at, for columns in fours; 1 where a minimum is added.
+    const ZERO: i32;
 
     /// The sums of a block of four rows with `C` columns' block `at`.
     unsafe fn multiply_rows<I: Isa, const C: usize>(
@@ -60,62 +62,32 @@ trait Kernel {
     );
 }
 
-/// What a weight of zero stands at, for columns in fours; 1 where a minimum is added.
-pub(crate) fn zero(weight_type: WeightType) -> i32 {
-    match weight_type {
-        WeightType::Q4_0 => 8,
-        WeightType::Q6K => 32,
-        WeightType::Q4_1 | WeightType::Q5_1 => 1,
-        _ => 0,
-    }
-}
-
 /// Whether this CPU has dot products.
 pub(crate) fn has_dot_products() -> bool {
     std::arch::is_aarch64_feature_detected!("dotprod")
 }
 
-/// Computes `panel`, on any CPU.
+/// The kernel of the type that `K` is for.
+pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
+    let fours = simd == Simd::DotProduct;
+    Some(simd::Kernel {
+        simd,
+        multiply: if fours {
+            multiply::<DotProduct, K>
+        } else {
+            multiply::<Plain, K>
+        },
+        zero: if fours { K::ZERO } else { 0 },
+        sums_of: 16,
+        fours,
+    })
+}
+
+/// Computes `panel`.
 ///
 /// # Safety
-/// `panel` keeps its promises.
-pub(crate) unsafe fn multiply(weight_type: WeightType, panel: &Panel) {
-    // SAFETY: as the caller says.
-    unsafe { multiply_with::<Plain>(weight_type, panel) }
-}
-
-/// Computes `panel` with dot products.
-///
-/// # Safety
-/// The CPU [has them](has_dot_products), and `panel` keeps its promises.
-pub(crate) unsafe fn multiply_by_dot_products(weight_type: WeightType, panel: &Panel) {
-    // SAFETY: as the caller says.
-    unsafe { multiply_with::<DotProduct>(weight_type, panel) }
-}
-
-/// # Safety
-/// The CPU has what `I` is for, and `panel` keeps its promises.
-unsafe fn multiply_with<I: Isa>(weight_type: WeightType, panel: &Panel) {
-    // SAFETY: as the caller says.
-    unsafe {
-        match weight_type {
-            WeightType::Q4_0 => multiply_panel::<I, block_32::Of<block_32::Q4_0>>(panel),
-            WeightType::Q4_1 => multiply_panel::<I, block_32::Of<block_32::Q4_1>>(panel),
-            WeightType::Q5_0 => multiply_panel::<I, block_32::Of<block_32::Q5_0>>(panel),
-            WeightType::Q5_1 => multiply_panel::<I, block_32::Of<block_32::Q5_1>>(panel),
-            WeightType::Q8_0 => multiply_panel::<I, block_32::Of<block_32::Q8_0>>(panel),
-            WeightType::Iq4Nl => multiply_panel::<I, block_32::Of<block_32::Iq4Nl>>(panel),
-            WeightType::Q4K => multiply_panel::<I, super_blocks::Q4K>(panel),
-            WeightType::Q5K => multiply_panel::<I, super_blocks::Q5K>(panel),
-            WeightType::Q6K => multiply_panel::<I, super_blocks::Q6K>(panel),
-            other => unreachable!("no kernel takes {other:?}"),
-        }
-    }
-}
-
-/// # Safety
-/// As [`multiply_with`], for a panel of `K`'s type.
-unsafe fn multiply_panel<I: Isa, K: Kernel>(panel: &Panel) {
+/// The CPU has what `I` is for, and `panel`, of `K`'s type, keeps its promises.
+unsafe fn multiply<I: Isa, K: Kernel>(panel: &Panel) {
     for row in (0..panel.rows).step_by(ROWS) {
         // SAFETY: as the caller says.
         unsafe {
@@ -143,7 +115,7 @@ unsafe fn multiply_panel<I: Isa, K: Kernel>(panel: &Panel) {
 /// Multiplies the rows from `row` on with `C` columns from `column` on.
 ///
 /// # Safety
-/// As [`multiply_with`]; the panel has the row and the columns.
+/// As [`multiply`]; the panel has the row and the columns.
 unsafe fn multiply_rows<I: Isa, K: Kernel, const C: usize>(
     panel: &Panel,
     row: usize,
@@ -234,7 +206,7 @@ pub(crate) fn multiply_in_registers(rounds: usize) -> usize {
     unsafe { repeat::<Plain>(rounds) }
 }
 
-/// The same as [`multiply_by_dot_products`] does.
+/// The same as the kernels does.
 ///
 /// # Safety
 /// The CPU [has them](has_dot_products).

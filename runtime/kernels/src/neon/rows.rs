@@ -9,7 +9,7 @@ pub(crate) const ROWS: usize = 4;
 
 /// Where the next blocks of four rows begin.
 #[derive(Clone, Copy)]
-pub(super) struct Rows(pub [*const u8; ROWS]);
+pub(crate) struct Rows(pub [*const u8; ROWS]);
 
 impl Rows {
     /// The panel's rows from `row` on. Beyond the panel's end, its last row again.

@@ -6,10 +6,10 @@ use super::k_quant::{Of, SuperBlock, wide};
 
 /// Q4_K, and Q5_K if `FIVE`: f16 scale, f16 minimum, 12 bytes of scales and minimums of six bits, of Q5_K 32 bytes of
 /// fifth bits, bit `g` for group `g`, then 128 bytes of two weights each.
-pub(super) struct FourBit<const FIVE: bool>;
+pub(crate) struct FourBit<const FIVE: bool>;
 
-pub(super) type Q4K = Of<FourBit<false>>;
-pub(super) type Q5K = Of<FourBit<true>>;
+pub(crate) type Q4K = Of<FourBit<false>>;
+pub(crate) type Q5K = Of<FourBit<true>>;
 
 impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
     const BYTES: usize = if FIVE { 176 } else { 144 };
@@ -82,9 +82,9 @@ fn bytes(low: u32, high: u32) -> uint8x8_t {
 }
 
 /// 128 bytes of low halves, 64 bytes of upper two bits, 16 scales, f16 scale; 32 is zero.
-pub(super) struct SixBit;
+pub(crate) struct SixBit;
 
-pub(super) type Q6K = Of<SixBit>;
+pub(crate) type Q6K = Of<SixBit>;
 
 impl SuperBlock for SixBit {
     const BYTES: usize = 210;
