@@ -81,9 +81,9 @@ fn refuse_connections() -> Result<(), Error> {
     }
     rules.insert(libc::SYS_socket, sockets);
     let refused = SeccompAction::Errno(libc::EPERM as u32);
-    let mut program = program(rules, SeccompAction::Allow, refused)?;
+    let program = program(rules, SeccompAction::Allow, refused)?;
     #[cfg(target_arch = "x86_64")]
-    program.splice(..0, no_x32());
+    let program: Vec<_> = no_x32().into_iter().chain(program).collect();
     apply(&program).map(drop)
 }
 

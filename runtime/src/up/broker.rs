@@ -1,7 +1,7 @@
 //! `cloister broker`: the Mosquitto that `up` starts, alone, where systemd starts the parts.
 //!
 //! In: a state folder, the name of the box, maybe the certificate of `serve`. Out: nothing: this process becomes Mosquitto.
-//! Its ports are the usual ones. Must never make the certificate, which `serve` could not read if another user had made it.
+//! Its ports are the usual ones; the house's is not open while there is no certificate. Must never make the certificate, which `serve` could not read if another user had made it.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -54,12 +54,24 @@ pub fn run(args: BrokerArgs) -> Result<()> {
     };
     let state = settings::state_folder(args.state)?;
     let rights = Rights::gather(&node, config)?;
-    let house = args.serve_state.filter(|_| args.lan_broker).map(|serve| {
-        HouseBroker::prepare(&state, &serve.join("tls"), house_broker::USUAL_PORT)
-            .context("`serve` makes the certificate when it first starts")
-    });
+    let certificate = args.serve_state.filter(|_| args.lan_broker);
+    let certificate = certificate.map(|serve| serve.join("tls"));
+    let house = match &certificate {
+        // The box's own bridge needs the broker all the same.
+        Some(folder) if !folder.join("cert.pem").exists() => {
+            eprintln!(
+                "cloister: the broker is for this machine alone: `serve` makes the certificate for the home network when it \
+                 first starts; then start the broker again"
+            );
+            None
+        }
+        folder => folder
+            .as_deref()
+            .map(|folder| HouseBroker::prepare(&state, folder, house_broker::USUAL_PORT))
+            .transpose()?,
+    };
     let port = mosquitto::USUAL_PORTS[0];
-    let mut command = OwnBroker::prepare(&state, &rights, house.transpose()?, port)?.command()?;
+    let mut command = OwnBroker::prepare(&state, &rights, house, port)?.command()?;
     Readiness::prepare()
         .and_then(|ready| ready.tell())
         .context("cannot tell systemd")?;
