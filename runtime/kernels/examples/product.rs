@@ -8,7 +8,7 @@ fn main() {
     let number = |i: usize| arguments.get(i).and_then(|n: &String| n.parse().ok());
     let named = |t: &WeightType| Some(format!("{t:?}")) == arguments.first().cloned();
     let (Some(weight_type), Some(rows), Some(k), Some(columns)) = (
-        WeightType::ALL.into_iter().find(named),
+        WeightType::ALL.iter().copied().find(named),
         number(1),
         number(2),
         number(3),

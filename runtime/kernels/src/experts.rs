@@ -60,6 +60,14 @@ impl Experts {
         column / inputs * self.input_token_stride as usize + column % inputs * stride
     }
 
+    /// How many columns go to an expert on average, or without experts, all of `columns`.
+    pub fn columns_of_each(&self, columns: usize) -> usize {
+        match self.count {
+            0 => columns,
+            count => (self.used * self.tokens).div_ceil(count) as usize,
+        }
+    }
+
     /// Bytes that [`Experts::group`] writes at most.
     pub fn groups_bytes(&self) -> usize {
         if self.count == 0 {

@@ -58,7 +58,8 @@ pub(crate) fn enabled() -> bool {
 fn accepted(product: &Product) -> Option<(WeightType, Kernel)> {
     let weight_type = WeightType::from_ggml(product.weight_type as sys::ggml_type)?;
     let kernel = weight_type.kernel()?;
-    enabled().then_some((weight_type, kernel))
+    let columns = product.experts.columns_of_each(product.columns as usize);
+    (enabled() && kernel.columns.contains(&columns)).then_some((weight_type, kernel))
 }
 
 #[unsafe(no_mangle)]

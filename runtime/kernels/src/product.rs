@@ -42,6 +42,12 @@ impl Columns {
     }
 }
 
+/// Whether a product of so many columns is computed here, and not ggml's own way.
+pub fn takes(weight_type: WeightType, columns: usize) -> bool {
+    let kernel = weight_type.kernel();
+    kernel.is_some_and(|kernel| kernel.columns.contains(&columns))
+}
+
 /// For measuring: from now on the instruction set of this name computes, though the CPU may have a faster one. Gives
 /// whether the CPU has it, and nothing was computed before.
 pub fn choose(instruction_set: &str) -> bool {

@@ -1,5 +1,6 @@
 //! Which of this CPU's instruction sets computes, and how much of a product it takes at once.
 
+use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
 #[cfg(target_arch = "aarch64")]
@@ -24,7 +25,7 @@ pub(crate) enum Simd {
 }
 
 /// How products of a type are computed with an instruction set.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Kernel {
     pub simd: Simd,
     /// Computes a panel of the type.
@@ -37,6 +38,8 @@ pub(crate) struct Kernel {
     pub sums_of: usize,
     /// Whether columns may lie side by side in fours.
     pub fours: bool,
+    /// For which numbers of columns it is faster than ggml: others go ggml's way.
+    pub columns: RangeInclusive<usize>,
 }
 
 static BEST: OnceLock<Option<Simd>> = OnceLock::new();

@@ -151,7 +151,7 @@ proptest! {
             state ^= state << 17;
             (state >> 32) as u32
         };
-        for weight_type in WeightType::ALL {
+        for weight_type in WeightType::ALL.iter().copied() {
             let k = blocks * weight_type.block_len();
             let rows: Vec<_> = (0..rows).map(|_| row(weight_type, k, &mut || next() as u8)).collect();
             let inputs: Vec<Vec<f32>> = (0..columns)
@@ -168,7 +168,7 @@ proptest! {
 
 #[test]
 fn extreme_blocks_and_activations_overflow_nowhere() {
-    for weight_type in WeightType::ALL {
+    for weight_type in WeightType::ALL.iter().copied() {
         let k = 3 * weight_type.block_len();
         for byte in [0x00, 0xff, 0x7f, 0x80, 0x88, 0xf0, 0x0f] {
             let rows = [row(weight_type, k, &mut || byte)];
@@ -201,7 +201,7 @@ fn the_reference_reads_blocks_as_ggml_does() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     };
-    for weight_type in WeightType::ALL {
+    for weight_type in WeightType::ALL.iter().copied() {
         let n = weight_type.block_len();
         for _ in 0..50 {
             let block = row(weight_type, n, &mut next);
@@ -253,7 +253,8 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
         state
     };
     for (kernel, weight_type) in WeightType::ALL
-        .into_iter()
+        .iter()
+        .copied()
         .flat_map(|weight_type| kernels(weight_type).map(move |kernel| (kernel, weight_type)))
     {
         let kernel = &kernel;

@@ -3,7 +3,7 @@
 
 use std::ptr::null_mut;
 
-use cloister_kernels::product::Columns;
+use cloister_kernels::product::takes;
 use cloister_kernels::{WeightType, enable};
 use llama_cpp_sys_2 as sys;
 
@@ -28,20 +28,11 @@ struct Weights {
 
 impl Weights {
     fn new(weight_type: WeightType, k: usize, rows: usize, experts: usize) -> Self {
-        let values = floats(1, k * rows * experts);
-        let mut bytes = vec![0; weight_type.row_bytes(k) * rows * experts];
-        // SAFETY: as many floats in, and bytes out, as the rows have.
-        unsafe {
-            sys::ggml_quantize_chunk(
-                weight_type.ggml_type(),
-                values.as_ptr(),
-                bytes.as_mut_ptr().cast(),
-                0,
-                (rows * experts) as i64,
-                k as i64,
-                std::ptr::null(),
-            );
-        }
+        // Noise that is no infinite scale.
+        let bytes = floats(1, weight_type.row_bytes(k) * rows * experts)
+            .iter()
+            .map(|x| (x.abs() * 60.0) as u8 % 61)
+            .collect();
         Self {
             weight_type,
             k,
@@ -126,8 +117,7 @@ struct Shape {
 #[test]
 fn experts_multiply_as_plain_products_do_and_as_ggml_does() {
     const USED: usize = 3;
-    let taken = |weight_type: &WeightType| Columns::quantize(*weight_type, 256, &[]).is_some();
-    for weight_type in WeightType::ALL.into_iter().filter(taken) {
+    for weight_type in WeightType::ALL.iter().copied() {
         let weights = Weights::new(weight_type, 512, 83, 5);
         for (tokens, inputs) in [(1, 1), (1, USED), (7, 1), (40, USED), (40, 1)] {
             let shape = Shape { tokens, inputs };
@@ -152,6 +142,11 @@ fn experts_multiply_as_plain_products_do_and_as_ggml_does() {
             let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             let alone = weights.multiply(&input, shape, &ids, 1);
             assert_eq!(bits(&alone), bits(&ours), "{weight_type:?}, of one thread");
+            // ggml's own way gives other bits.
+            let of_each = (tokens * USED).div_ceil(weights.experts);
+            if !takes(weight_type, 1) || !takes(weight_type, of_each) {
+                continue;
+            }
             for (i, id) in ids.iter().enumerate().step_by(tokens) {
                 let column = (i / USED * inputs + i % USED % inputs) * weights.k;
                 let lone = Shape {

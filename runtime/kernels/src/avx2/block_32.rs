@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
 use super::isa::Isa;
 use super::{Kernel, prefetch};
@@ -30,6 +31,8 @@ pub(crate) trait Block {
 pub(crate) struct Of<B>(PhantomData<B>);
 
 impl<B: Block> Kernel for Of<B> {
+    const COLUMNS: RangeInclusive<usize> = 1..=usize::MAX;
+
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn dot<I: Isa, const N: usize>(

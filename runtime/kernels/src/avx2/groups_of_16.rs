@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
+use std::ops::RangeInclusive;
 
 use super::isa::Isa;
 use super::{Kernel, broadcast_half, prefetch};
@@ -16,10 +17,14 @@ pub(crate) trait SuperBlock {
     const SCALE: usize;
     /// Where the f16 scale of the groups' minimums is, if they have these.
     const MIN: Option<usize> = None;
+    /// As [`Kernel::COLUMNS`].
+    const COLUMNS: RangeInclusive<usize> = 1..=16;
+    /// What the f16 scale is divided by.
+    const DIVISOR: f32 = 1.0;
     /// What an unpacked weight of zero stands at.
     const ZERO: i16 = 0;
 
-    /// The 128 weights of a half, below 64, two groups in each register.
+    /// The 128 weights of a half, below 128, two groups in each register.
     ///
     /// # Safety
     /// The CPU has AVX2; `block` is valid for reading `BYTES`.
@@ -46,6 +51,8 @@ pub(crate) trait SuperBlock {
 pub(crate) struct Of<B>(PhantomData<B>);
 
 impl<B: SuperBlock> Kernel for Of<B> {
+    const COLUMNS: RangeInclusive<usize> = B::COLUMNS;
+
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn dot<I: Isa, const N: usize>(
@@ -61,21 +68,29 @@ impl<B: SuperBlock> Kernel for Of<B> {
                 prefetch::<N>(block, B::BYTES);
                 let scales = B::scales(block);
                 let mut totals = [_mm256_setzero_si256(); N];
-                for half in 0..2 {
-                    for (quarter, weights) in B::unpack(block, half).into_iter().enumerate() {
-                        let group = (half * 8 + quarter * 2) as i64;
-                        let repeat = 0x0101_0101_0101_0101;
-                        let which = _mm_set_epi64x((group + 1) * repeat, group * repeat);
-                        let scale = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales, which));
-                        let at = index * 256 + half * 128 + quarter * 32;
-                        for (n, column) in columns.iter().enumerate() {
-                            let values = _mm256_loadu_si256(column.values.add(at).cast());
-                            let pairs = _mm256_maddubs_epi16(weights, values);
-                            totals[n] = I::add_scaled(totals[n], pairs, scale);
+                // Not a loop: which groups these are has to be known when this is compiled.
+                macro_rules! half {
+                    ($half:literal) => {
+                        for (quarter, weights) in B::unpack(block, $half).into_iter().enumerate() {
+                            let group = ($half * 8 + quarter * 2) as i64;
+                            let repeat = 0x0101_0101_0101_0101;
+                            let which = _mm_set_epi64x((group + 1) * repeat, group * repeat);
+                            let scale = _mm256_cvtepi8_epi16(_mm_shuffle_epi8(scales, which));
+                            let at = index * 256 + $half * 128 + quarter * 32;
+                            for (n, column) in columns.iter().enumerate() {
+                                let values = _mm256_loadu_si256(column.values.add(at).cast());
+                                let pairs = _mm256_maddubs_epi16(weights, values);
+                                totals[n] = I::add_scaled(totals[n], pairs, scale);
+                            }
                         }
-                    }
+                    };
                 }
-                let d = broadcast_half(block.add(B::SCALE));
+                half!(0);
+                half!(1);
+                let mut d = broadcast_half(block.add(B::SCALE));
+                if B::DIVISOR != 1.0 {
+                    d = _mm256_mul_ps(d, _mm256_set1_ps(1.0 / B::DIVISOR));
+                }
                 let scales = _mm256_cvtepi8_epi16(scales);
                 let zeros = _mm256_mullo_epi16(scales, _mm256_set1_epi16(B::ZERO));
                 let mins = _mm256_cvtepi8_epi16(B::mins(block));

@@ -10,6 +10,7 @@ pub(crate) mod iq4;
 mod isa;
 
 use std::arch::x86_64::*;
+use std::ops::RangeInclusive;
 
 use crate::activation::Column;
 use crate::panel::Panel;
@@ -25,6 +26,9 @@ pub(crate) fn available() -> bool {
 
 /// A type's kernel.
 pub(crate) trait Kernel {
+    /// For which numbers of columns it is faster than ggml, which unpacks tiles of rows for many.
+    const COLUMNS: RangeInclusive<usize> = 1..=16;
+
     /// The dot products of one row of `blocks` blocks with `N` columns, before the eight lanes of each
     /// are added up.
     ///
@@ -62,6 +66,7 @@ pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
         zero: 0,
         sums_of: 16,
         fours: false,
+        columns: K::COLUMNS,
     })
 }
 

@@ -109,6 +109,7 @@ pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
         zero: K::ZERO,
         sums_of: K::SUMS_OF,
         fours: false,
+        columns: 1..=usize::MAX,
     })
 }
 

@@ -80,6 +80,7 @@ pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
         zero: if fours { K::ZERO } else { 0 },
         sums_of: 16,
         fours,
+        columns: 1..=usize::MAX,
     })
 }
 

@@ -1,6 +1,8 @@
 //! The weight types that have kernels. A type is a file here, or a part of one: how its blocks are packed, spelled out once
 //! for the tests, and with which instruction sets it has kernels; and a line in the list below.
 
+#[cfg(feature = "ggml")]
+mod grid;
 mod iq4;
 mod k_quant;
 mod legacy;
@@ -67,21 +69,21 @@ pub(crate) static IQ4: [i8; 16] = [
 ];
 
 macro_rules! types {
-    ($($name:ident = $format:path,)*) => {
+    ($($(#[$condition:meta])? $name:ident = $format:path,)*) => {
         /// A ggml tensor type with kernels. Names are llama.cpp's.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[allow(missing_docs)]
         pub enum WeightType {
-            $($name,)*
+            $($(#[$condition])? $name,)*
         }
 
         impl WeightType {
             /// All of them.
-            pub const ALL: [Self; [$(stringify!($name)),*].len()] = [$(Self::$name),*];
+            pub const ALL: &[Self] = &[$($(#[$condition])? Self::$name),*];
 
             pub(crate) fn format(self) -> &'static Format {
                 match self {
-                    $(Self::$name => &$format,)*
+                    $($(#[$condition])? Self::$name => &$format,)*
                 }
             }
         }
@@ -101,6 +103,14 @@ types! {
     Q3K = k_quant::Q3K,
     Iq4Nl = iq4::IQ4_NL,
     Iq4Xs = iq4::IQ4_XS,
+    #[cfg(feature = "ggml")]
+    Iq2Xxs = grid::IQ2_XXS,
+    #[cfg(feature = "ggml")]
+    Iq2Xs = grid::IQ2_XS,
+    #[cfg(feature = "ggml")]
+    Iq2S = grid::IQ2_S,
+    #[cfg(feature = "ggml")]
+    Iq3Xxs = grid::IQ3_XXS,
 }
 
 impl WeightType {
@@ -113,7 +123,7 @@ impl WeightType {
     /// The type of that number, if it has kernels.
     #[cfg(feature = "ggml")]
     pub fn from_ggml(number: sys::ggml_type) -> Option<Self> {
-        Self::ALL.into_iter().find(|t| t.ggml_type() == number)
+        Self::ALL.iter().copied().find(|t| t.ggml_type() == number)
     }
 
     /// Weights in a block: 32, or 256 for the K-quants' super-blocks.
