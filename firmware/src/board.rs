@@ -4,6 +4,7 @@
 //! found or may still come, and a [`Finding`] for all that was looked for. A new board is one file here and one table in `boards/`.
 //! Must never pretend: what is not there is a finding that says so, and a [`Fault`] of what was wired. Must never decide anything.
 
+pub mod aside;
 mod bind;
 mod buses;
 pub mod devices;
@@ -14,6 +15,7 @@ mod late;
 mod panel;
 mod raspberry_pi;
 mod table;
+mod thermometers;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -26,11 +28,11 @@ use cloister_control::thermal::Limits;
 use cloister_control::units::Celsius;
 use serde::Serialize;
 
-pub use bind::Sought;
 pub use cloister_sysfs::Machine;
 use devices::Devices;
 pub use late::Late;
 pub use table::{Table, TableError};
+pub use thermometers::Sought;
 
 /// A board: what it can bear, and drivers for what it has.
 pub struct Board {
@@ -131,7 +133,7 @@ pub trait Display {
     /// How many characters a line has, and how many lines there are.
     fn size(&self) -> (usize, usize);
 
-    /// Shows this from now on, or is dark.
+    /// Shows this from now on, or is dark. May be told the same again and again.
     ///
     /// # Errors
     /// The device does not answer.

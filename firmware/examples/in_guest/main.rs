@@ -9,6 +9,7 @@
 mod simulations;
 mod sockets;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -71,7 +72,8 @@ fn main() {
     leds();
     bus();
     rights();
-    let mut board = find_wired(&Machine::this(), None, devices).expect("there is a board");
+    let find = || find_wired(&Machine::this(), None, devices.clone()).expect("there is a board");
+    let mut board = find();
     for finding in &board.findings {
         println!(
             "     {}: {}: {:?}",
@@ -83,8 +85,12 @@ fn main() {
     look_and_watchdog(&mut board);
     let lines = Lines::of_the_simulation();
     runtime.block_on(all(&mut board, &lines, "open"));
+    // Its threads end: who has some cannot be sealed.
+    let folders = std::mem::take(&mut board.folders);
+    drop(board);
     let mut serve = sockets::serve();
-    seal(&board);
+    seal(&folders);
+    let mut board = find();
     sockets::reach();
     serve.wait().expect("it ends by itself");
     runtime.block_on(all(&mut board, &lines, "sealed"));
@@ -237,37 +243,45 @@ async fn all(board: &mut Board, lines: &Lines, how: &str) {
 
     let sensor = &mut board.thermometers.last_mut().expect("the LM75").device;
     let mut reads = || sensor.ask(|sensor| sensor.read());
-    is(
-        reads(),
-        Some(Ok(Celsius(25.0))),
-        &what("hwmon's LM75 is read"),
-    );
+    let warm = Some(Ok(Celsius(25.0)));
+    becomes(&mut reads, warm, &what("hwmon's LM75 is read")).await;
     write(adapter().join("delete_device"), "0x48");
-    is(
-        reads(),
-        Some(Err(Fault::Absent)),
-        &what("a sensor that goes away is absent"),
-    );
+    let absent = Some(Err(Fault::Absent));
+    let goes_away = what("a sensor that goes away is absent");
+    becomes(&mut reads, absent, &goes_away).await;
     write(adapter().join("new_device"), "lm75 0x48");
-    again().await;
-    is(
-        reads(),
-        Some(Ok(Celsius(25.0))),
-        &what("and is read again when it is back"),
-    );
+    let is_back = what("and is read again when it is back");
+    becomes(&mut reads, warm, &is_back).await;
     let fan = board.fan.as_mut().expect("a fan");
     for duty in [Duty::FULL, Duty::OFF] {
         is(fan.ask(|fan| fan.set(duty)), Some(Ok(())), &what("a duty"));
-        let driven = (read(fan_file("pwm1")), read(fan_file("pwm1_enable")));
+        let driven = || (read(fan_file("pwm1")), read(fan_file("pwm1_enable")));
         let wanted = (duty.0.to_string(), "1".to_owned());
-        is(driven, wanted, &what("the fan is driven, by us"));
+        becomes(driven, wanted, &what("the fan is driven, by us")).await;
     }
     let speed = board.tachometer.as_mut().expect("its speed");
-    let speed = speed.ask(|speed| speed.read());
-    is(speed, Some(Ok(Rpm(2000))), &what("and its speed is read"));
+    let turns = || speed.ask(|speed| speed.read());
+    becomes(turns, Some(Ok(Rpm(2000))), &what("and its speed is read")).await;
     let dog = board.watchdog.as_mut().expect("a watchdog");
     let fed = dog.ask(|dog| dog.feed());
     is(fed, Some(Ok(())), &what("the watchdog is fed"));
+}
+
+/// Waits until it is so, as what is on a bus is asked by a thread of its own.
+async fn becomes<T: PartialEq + std::fmt::Debug>(
+    mut look: impl FnMut() -> T,
+    wanted: T,
+    what: &str,
+) {
+    let mut found = look();
+    for _ in 0..100 {
+        if found == wanted {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        found = look();
+    }
+    is(found, wanted, what);
 }
 
 /// A device that was lost is opened again a second later at the earliest.
@@ -324,14 +338,14 @@ async fn unplugged(board: &mut Board) {
     presses(button, &lines, (3, "pull-down", "pull-up"), "free again").await;
 }
 
-fn seal(board: &Board) {
+fn seal(folders: &BTreeSet<&str>) {
     let mut policy = cloister_sandbox::processes::panel(Path::new(sockets::SOCKET));
     // What this program itself does: pulling lines, and looking at what came of it.
     policy = policy
         .write(adapter().join("new_device"))
         .write(adapter().join("delete_device"))
         .write("/sys/kernel/config");
-    for folder in &board.folders {
+    for folder in folders {
         policy = policy.devices(folder);
     }
     let seal = policy.seal().expect("it can be sealed");

@@ -3,17 +3,17 @@
 //! In: the devices of a table. Out: drivers and findings of a [`Board`]. What is there and does not answer keeps its
 //! driver, which tries again; what is not there is opened when it comes.
 
-use cloister_control::device::{self, Fault, PowerMeter, SocThrottle, Tachometer};
-use cloister_control::thermal::Sample;
-use cloister_control::units::Celsius;
+use cloister_control::device::{self, FanDrive, Fault, PowerMeter, SocThrottle, Tachometer};
 use cloister_sysfs::class::{Class, Device};
-use cloister_sysfs::thermal::{CoolingFan, SlowedProcessor, Zone};
+use cloister_sysfs::thermal::{CoolingFan, SlowedProcessor};
 use cloister_sysfs::{hwmon, thermal};
 
+use super::aside::Aside;
 use super::buses::Buses;
-use super::devices::{Devices, Fan, Name, Named, Power, Thermometer, Watchdog};
-use super::findings::NONE;
-use super::{Board, Late, Machine, Sensor, Table, panel};
+use super::devices::{Devices, Fan, Name, Power, Thermometer, Watchdog};
+use super::findings::{NONE, SEES_IT_TURN};
+use super::thermometers::Sought;
+use super::{Board, Late, Machine, Table, panel};
 use crate::drivers::advice;
 use crate::drivers::bus_thermometer::{Lm75, Tmp102, Tmp117};
 use crate::drivers::emc::{Emc230x, Emc2101};
@@ -111,94 +111,6 @@ pub fn slowed_processor(machine: &Machine, board: &mut Board) {
     board.soc = Some(processor);
 }
 
-impl Board {
-    /// What all thermometers say, each at its place. Those that the owner has wired and that are not there say nothing.
-    pub fn temperatures(&mut self) -> impl Iterator<Item = Sample> {
-        let limit = self.limits.limit;
-        let there = self.thermometers.iter_mut().filter_map(|of| {
-            Some(Sample {
-                reading: of.device.ask(|device| device.read())?,
-                limit: of.limit,
-                on_die: of.on_die,
-            })
-        });
-        let sought = self.sought.iter();
-        there.chain(sought.filter_map(move |sought| silent(sought, limit)))
-    }
-
-    /// Looks again for thermometers that are named and were not there.
-    pub fn look_again(&mut self) {
-        let before = self.findings.len();
-        for sought in std::mem::take(&mut self.sought) {
-            sought.look(self);
-        }
-        // Findings are of the start.
-        self.findings.truncate(before);
-    }
-}
-
-/// Thermometers that the kernel has names for.
-pub struct Sought {
-    kind: &'static str,
-    class: Class,
-    named: Named,
-    /// Whether the owner has wired them.
-    pub wired: bool,
-}
-
-/// What it says as long as it is not there, and the owner has wired it.
-fn silent(sought: &Sought, limit: Celsius) -> Option<Sample> {
-    sought.wired.then_some(Sample {
-        reading: Err(Fault::Absent),
-        limit,
-        on_die: sought.named.on_die,
-    })
-}
-
-impl Sought {
-    fn new(kind: &'static str, class: Class, named: &Named, wired: bool) -> Self {
-        Self {
-            kind,
-            class,
-            named: named.clone(),
-            wired,
-        }
-    }
-
-    /// Binds all that are there now; if none is, they are sought again later.
-    pub fn look(self, board: &mut Board) {
-        let found = all(&self.class, &self.named.names);
-        if found.is_empty() {
-            board.missing("temperature", &place(self.kind, &self.named.names), NONE);
-            return board.sought.push(self);
-        }
-        for device in found {
-            let name = device.name().to_owned();
-            let place = format!("{} {name}", self.kind);
-            let kind = self.kind;
-            let mut device = Late::new(true, move || {
-                let device = device.clone();
-                Ok(match kind {
-                    "zone" => Box::new(Zone(device)) as Box<dyn device::Thermometer>,
-                    _ => Box::new(hwmon::Temperature {
-                        chip: device,
-                        channel: 1,
-                    }),
-                })
-            });
-            board.asks("temperature", &place, &mut device, NONE, |device| {
-                Ok(format!("cools by it; now {}", device.read()?))
-            });
-            board.thermometers.push(Sensor {
-                name,
-                limit: self.named.limit.map_or(board.limits.limit, Celsius),
-                on_die: self.named.on_die,
-                device,
-            });
-        }
-    }
-}
-
 fn power(
     machine: &Machine,
     devices: &Devices,
@@ -209,21 +121,25 @@ fn power(
     let place = place("chip", names);
     let (class, named) = (hwmon::chips(machine), names.to_vec());
     let label = channel.map(str::to_owned);
-    let mut meter = Late::new(devices.is_wired("power"), move || {
+    let find = move || {
         let chips = all(&class, &named).into_iter();
-        let meters = chips.filter_map(|chip| hwmon::Power::of(chip, label.as_deref()));
-        Ok(Box::new(only(meters)?) as Box<dyn PowerMeter>)
-    });
+        only(chips.filter_map(|chip| hwmon::Power::of(chip, label.as_deref())))
+    };
     let why = match (all(&hwmon::chips(machine), names).is_empty(), channel) {
         (true, _) => NONE.into(),
         (false, Some(label)) => format!("it has no channel that is called {label}"),
         (false, None) => "it does not measure power".into(),
     };
-    board.asks("power", &place, &mut meter, &why, |meter| {
-        let now = meter.read()?;
-        Ok(format!("accounts for energy; now {now}"))
-    });
-    board.power = Some(meter);
+    let open = find.clone();
+    let meter = board.reads(
+        "power",
+        "accounts for energy",
+        (&place, &why),
+        move || open().map(Box::new),
+        PowerMeter::read,
+    );
+    let (wired, there) = (devices.is_wired("power"), move || find().map(drop));
+    board.power = Some(meter.late(wired, there, |meter| Box::new(meter)));
 }
 
 fn hwmon_fan(machine: &Machine, devices: &Devices, name: &Name, channel: u8, board: &mut Board) {
@@ -234,14 +150,12 @@ fn hwmon_fan(machine: &Machine, devices: &Devices, name: &Name, channel: u8, boa
         Err(_) => NONE,
     };
     let (class, name) = (hwmon::chips(machine), name.clone());
-    let fan = Late::new(devices.is_wired("fan"), move || {
+    let find = move || {
         let chip = one(&class, &name)?;
-        match chip.has(&pwm) {
-            true => Ok(Box::new(hwmon::Fan::of(chip, channel)) as Box<dyn device::FanDrive>),
-            false => Err(Fault::Absent),
-        }
-    });
-    bind_fan(board, &place, fan, why);
+        chip.has(&pwm).then_some(chip).ok_or(Fault::Absent)
+    };
+    let fan = move |chip| hwmon::Fan::of(chip, channel);
+    bind_fan(devices, board, (&place, why), find, fan);
 }
 
 fn hwmon_fan_speed(machine: &Machine, name: &Name, channel: u8, board: &mut Board) {
@@ -251,30 +165,43 @@ fn hwmon_fan_speed(machine: &Machine, name: &Name, channel: u8, board: &mut Boar
         Err(_) => NONE,
     };
     let (class, name) = (hwmon::chips(machine), name.clone());
-    let mut speed = Late::new(false, move || {
-        let speed = hwmon::FanSpeed::of(one(&class, &name)?, channel);
-        Ok(Box::new(speed.ok_or(Fault::Absent)?) as Box<dyn Tachometer>)
-    });
-    board.asks("fan speed", &place, &mut speed, why, |speed| {
-        Ok(format!("sees whether it turns; now {}", speed.read()?))
-    });
-    board.tachometer = Some(speed);
+    let find = move || hwmon::FanSpeed::of(one(&class, &name)?, channel).ok_or(Fault::Absent);
+    let open = find.clone();
+    let speed = board.reads(
+        "fan speed",
+        SEES_IT_TURN,
+        (&place, why),
+        move || open().map(Box::new),
+        Tachometer::read,
+    );
+    let there = move || find().map(drop);
+    board.tachometer = Some(speed.late(false, there, |speed| Box::new(speed)));
 }
 
 fn cooling_fan(machine: &Machine, devices: &Devices, name: &Name, board: &mut Board) {
     let place = format!("cooling device {name}");
     let (class, name) = (thermal::cooling_devices(machine), name.clone());
-    let fan = Late::new(devices.is_wired("fan"), move || {
-        Ok(Box::new(CoolingFan::of(one(&class, &name)?)) as Box<dyn device::FanDrive>)
-    });
-    bind_fan(board, &place, fan, NONE);
+    let find = move || one(&class, &name);
+    bind_fan(devices, board, (&place, NONE), find, CoolingFan::of);
 }
 
 /// Gives a board its fan. It is not tried: whether it turns is what the law looks at.
-fn bind_fan(board: &mut Board, place: &str, mut fan: Late<dyn device::FanDrive>, why: &str) {
-    board.asks("fan", place, &mut fan, why, |_| Ok("cools with it".into()));
+fn bind_fan<F: FanDrive + 'static>(
+    devices: &Devices,
+    board: &mut Board,
+    (place, why): (&str, &str),
+    find: impl Fn() -> Result<Device, Fault> + Clone + Send + 'static,
+    fan: impl Fn(Device) -> F + Send + 'static,
+) {
+    let does = find().map(|_| "cools with it".into());
+    board.looked("fan", place, does, why);
     board.folders.insert("/sys/devices");
-    board.fan = Some(fan);
+    let there = find.clone();
+    let open = move || Ok(Box::new(fan(find()?)));
+    // That it is there says that it can be driven, until it has answered.
+    let fan = Aside::new(open, |fan: &mut F, duty| fan.set(duty), Ok(()));
+    let there = move || there().map(drop);
+    board.fan = Some(fan.late(devices.is_wired("fan"), there, |fan| Box::new(fan)));
 }
 
 /// Only looks at it: opening it would start it.
@@ -306,13 +233,13 @@ fn watchdog(machine: &Machine, wanted: &Watchdog, wired: bool, board: &mut Board
 const NOT_NAMED: &str = "this board";
 const NOBODY: &str = "neither its table nor the owner names one";
 
-fn place(kind: &str, names: &[Name]) -> String {
+pub(super) fn place(kind: &str, names: &[Name]) -> String {
     let names: Vec<_> = names.iter().map(Name::to_string).collect();
     format!("{kind} {}", names.join(" or "))
 }
 
 /// The devices of any of these names.
-fn all(class: &Class, names: &[Name]) -> Vec<Device> {
+pub(super) fn all(class: &Class, names: &[Name]) -> Vec<Device> {
     class.devices(|name| names.iter().any(|wanted| wanted.is(name)))
 }
 

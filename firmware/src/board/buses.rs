@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use cloister_control::device::{FanDrive, Fault, PowerMeter, Tachometer, Thermometer};
 use cloister_control::units::Celsius;
 use embedded_hal::i2c::I2c;
-use ssd1306::size::{DisplaySize128x32, DisplaySize128x64};
+use ssd1306::size::{DisplaySize, DisplaySize128x32, DisplaySize128x64};
 
+use super::aside::{Aside, AsideDisplay};
 use super::devices::{self, OnBus, Shunted, Size};
-use super::{Board, Display, Late, Machine, Sensor};
+use super::findings::SEES_IT_TURN;
+use super::{Board, Display, Late, Machine, Screen, Sensor};
 use crate::drivers::emc::{self, Controller};
 use crate::drivers::i2c::{self, Bus};
 use crate::drivers::ina::Shunt;
@@ -33,8 +35,28 @@ struct At {
     place: String,
     /// Why it does not answer, if it is absent.
     why: String,
-    /// Opens its bus.
-    open: Box<dyn Fn() -> Result<Bus, Fault>>,
+    machine: Machine,
+    bus: String,
+    address: u8,
+}
+
+impl At {
+    /// Where it is, and why it would be absent.
+    fn place(&self) -> (&str, &str) {
+        (&self.place, &self.why)
+    }
+
+    /// Opens its bus, and it.
+    fn opens<D, F: Fn(Bus) -> Result<D, Fault> + Send + 'static>(
+        &self,
+        driver: F,
+    ) -> impl Fn() -> Result<Box<D>, Fault> + Send + use<D, F> {
+        let (machine, bus, address) = (self.machine.clone(), self.bus.clone(), self.address);
+        move || {
+            let bus = Bus::open(&i2c::node(&machine, &bus)?, address)?;
+            driver(bus).map(Box::new)
+        }
+    }
 }
 
 /// A device that cannot be where it is said to be.
@@ -85,12 +107,12 @@ impl<'a> Buses<'a> {
             return Err(Refused { place, why, fault });
         }
         self.taken.push((node, address, chip));
-        let (machine, bus) = (self.machine.clone(), bus.to_owned());
-        let open = move || Bus::open(&i2c::node(&machine, &bus)?, address);
         Ok(At {
             place,
             why,
-            open: Box::new(open),
+            machine: self.machine.clone(),
+            bus: bus.to_owned(),
+            address,
         })
     }
 
@@ -100,19 +122,19 @@ impl<'a> Buses<'a> {
         chip: &'static str,
         at: &OnBus,
         board: &mut Board,
-        driver: impl Fn(Bus, u8) -> T + 'static,
+        driver: fn(Bus, u8) -> T,
     ) {
-        let (address, name) = (at.address, format!("{chip}_{:02x}", at.address));
-        let place = self.take(chip, &at.bus, address, ADDRESSES);
-        let driver = move |bus| Ok(Box::new(driver(bus, address)) as Box<dyn Thermometer>);
-        let device = bind(board, "temperature", place, driver, |device| {
-            Ok(format!("cools by it; now {}", device.read()?))
+        let (what, address) = ("temperature", at.address);
+        let place = board.place(what, self.take(chip, &at.bus, address, ADDRESSES));
+        let device = place.map(|at| {
+            let open = at.opens(move |bus| Ok(driver(bus, address)));
+            board.reads(what, "cools by it", at.place(), open, T::read)
         });
         board.thermometers.push(Sensor {
-            name,
+            name: format!("{chip}_{address:02x}"),
             limit: at.limit.map_or(board.limits.limit, Celsius),
             on_die: false,
-            device,
+            device: late(device, |device| Box::new(device)),
         });
     }
 
@@ -122,38 +144,53 @@ impl<'a> Buses<'a> {
         chip: &'static str,
         at: &Shunted,
         board: &mut Board,
-        driver: impl Fn(Bus, u8, Shunt) -> M + 'static,
+        driver: fn(Bus, u8, Shunt) -> M,
     ) {
         let (address, shunt) = (at.address, Shunt(at.shunt_milliohms));
-        let place = self.take(chip, &at.bus, address, 0x40..=0x4F);
-        let driver = move |bus| Ok(Box::new(driver(bus, address, shunt)) as Box<dyn PowerMeter>);
-        board.power = Some(bind(board, "power", place, driver, |meter| {
-            Ok(format!("accounts for energy; now {}", meter.read()?))
-        }));
+        let place = board.place("power", self.take(chip, &at.bus, address, 0x40..=0x4F));
+        let meter = place.map(|at| {
+            let open = at.opens(move |bus| Ok(driver(bus, address, shunt)));
+            board.reads("power", "accounts for energy", at.place(), open, M::read)
+        });
+        board.power = Some(late(meter, |meter| Box::new(meter)));
     }
 
     /// Binds the display.
     pub fn display(&mut self, display: &devices::Display, board: &mut Board) {
         let devices::Display::Ssd1306 { bus, address, size } = display;
-        let (address, size) = (*address, *size);
-        let place = self.take("SSD1306", bus, address, ADDRESSES);
-        let driver = move |mut bus: Bus| {
-            // A command that does nothing: who only looks leaves the screen of a running panel as it is.
-            let answers = bus.write(address, &[0x00, 0xE3]);
-            answers.map_err(|error| i2c::meaning(&error))?;
-            let display: Box<dyn Display> = match size {
-                Size::S128x64 => Box::new(Ssd1306::new(bus, address, DisplaySize128x64)),
-                Size::S128x32 => Box::new(Ssd1306::new(bus, address, DisplaySize128x32)),
+        match size {
+            Size::S128x64 => self.ssd1306(bus, *address, DisplaySize128x64, board),
+            Size::S128x32 => self.ssd1306(bus, *address, DisplaySize128x32, board),
+        }
+    }
+
+    fn ssd1306<S: DisplaySize + Copy + Send + 'static>(
+        &mut self,
+        bus: &str,
+        address: u8,
+        size: S,
+        board: &mut Board,
+    ) {
+        let place = board.place("display", self.take("SSD1306", bus, address, ADDRESSES));
+        let display = place.map(|at| {
+            let open = at.opens(move |mut bus| {
+                // A command that does nothing: who only looks leaves the screen of a running panel as it is.
+                let answers = bus.write(address, &[0x00, 0xE3]);
+                answers.map_err(|error| i2c::meaning(&error))?;
+                Ok(Ssd1306::new(bus, address, size))
+            });
+            let show = |display: &mut Ssd1306<Bus, S>, screen: Option<Screen>| {
+                display.show(screen.as_ref())
             };
-            Ok(display)
-        };
-        board.display = Some(bind(board, "display", place, driver, |_| {
-            Ok("shows the figures".into())
+            board.tells("display", "shows the figures", at.place(), open, show)
+        });
+        board.display = Some(late(display, |display| {
+            Box::new(AsideDisplay::new(display, Ssd1306::<Bus, S>::CHARACTERS))
         }));
     }
 
     /// Binds a fan, and what measures its speed.
-    pub fn fan<C: Controller + 'static>(
+    pub fn fan<C: Controller + Send + 'static>(
         &mut self,
         chip: &'static str,
         bus: &str,
@@ -161,43 +198,43 @@ impl<'a> Buses<'a> {
         board: &mut Board,
         controller: C,
     ) {
-        let place = self.take(chip, bus, address, ADDRESSES);
-        let (machine, bus) = (self.machine.clone(), bus.to_owned());
-        board.tachometer = Some(Late::new(false, move || {
-            let bus = Bus::open(&i2c::node(&machine, &bus)?, address)?;
-            let speed = emc::FanSpeed::new(bus, address, controller);
-            Ok(Box::new(speed) as Box<dyn Tachometer>)
-        }));
-        let driver = move |bus| {
-            let mut fan = emc::Fan::new(bus, address, controller);
-            // Who only looks does not drive it, and asks who it is.
-            fan.identify()?;
-            Ok(Box::new(fan) as Box<dyn FanDrive>)
-        };
-        board.fan = Some(bind(board, "fan", place, driver, |_| {
-            Ok("cools, and sees whether it turns".into())
-        }));
+        let place = board.place("fan", self.take(chip, bus, address, ADDRESSES));
+        let fan = place.as_ref().map_err(|fault| *fault).map(|at| {
+            let open = at.opens(move |bus| {
+                let mut fan = emc::Fan::new(bus, address, controller);
+                // Who only looks does not drive it, and asks who it is.
+                fan.identify()?;
+                Ok(fan)
+            });
+            board.tells("fan", "cools with it", at.place(), open, emc::Fan::set)
+        });
+        board.fan = Some(late(fan, |fan| Box::new(fan)));
+        let speed = place.map(|at| {
+            let open = at.opens(move |bus| Ok(emc::FanSpeed::new(bus, address, controller)));
+            let read = emc::FanSpeed::read;
+            board.reads("fan speed", SEES_IT_TURN, at.place(), open, read)
+        });
+        board.tachometer = Some(late(speed, |speed| Box::new(speed)));
     }
 }
 
-/// Binds a device: asks it what it is for, or says why it cannot be there.
-fn bind<D: ?Sized + 'static>(
-    board: &mut Board,
-    what: &'static str,
-    at: Result<At, Refused>,
-    driver: impl Fn(Bus) -> Result<Box<D>, Fault> + 'static,
-    act: impl FnOnce(&mut D) -> Result<String, Fault>,
+impl Board {
+    /// Where a device is; what cannot be where it is said to be is told.
+    fn place(&mut self, what: &'static str, at: Result<At, Refused>) -> Result<At, Fault> {
+        at.map_err(|Refused { place, why, fault }| {
+            self.missing(what, &place, &why);
+            fault
+        })
+    }
+}
+
+/// As a device of a board, where the owner has wired it.
+fn late<D: ?Sized + 'static, Q: Send + 'static, A: Clone + Send + 'static>(
+    device: Result<Aside<Q, A>, Fault>,
+    as_what: fn(Aside<Q, A>) -> Box<D>,
 ) -> Late<D> {
-    board.folders.insert("/dev");
-    match at {
-        Ok(At { place, why, open }) => {
-            let mut device = Late::new(true, move || driver(open()?));
-            board.asks(what, &place, &mut device, &why, act);
-            device
-        }
-        Err(Refused { place, why, fault }) => {
-            board.missing(what, &place, &why);
-            Late::never(fault)
-        }
+    match device {
+        Ok(device) => device.late(true, || Ok(()), as_what),
+        Err(fault) => Late::never(fault),
     }
 }

@@ -7,6 +7,8 @@ use crate::drivers::advice;
 
 /// Why there is no device.
 pub(super) const NONE: &str = "there is none";
+/// What a tachometer is for.
+pub(super) const SEES_IT_TURN: &str = "sees whether it turns";
 
 impl Board {
     fn finds(&mut self, what: &'static str, place: &str, outcome: Outcome) {
@@ -39,10 +41,22 @@ impl Board {
         act: impl FnOnce(&mut D) -> Result<String, Fault>,
     ) {
         let does = device.ask(act).and_then(Result::ok);
-        match (does, device.fault()) {
-            (Some(does), _) => self.found(what, place, &does),
-            (None, Some(Fault::Absent) | None) => self.missing(what, place, why),
-            (None, Some(fault)) => self.missing(what, place, advice(fault)),
+        let fault = device.fault().unwrap_or(Fault::Absent);
+        self.looked(what, place, does.ok_or(fault), why);
+    }
+
+    /// Something was looked at: what it is for, or the fault of what does not answer; if it is absent, that is `why`.
+    pub(super) fn looked(
+        &mut self,
+        what: &'static str,
+        place: &str,
+        does: Result<String, Fault>,
+        why: &str,
+    ) {
+        match does {
+            Ok(does) => self.found(what, place, &does),
+            Err(Fault::Absent) => self.missing(what, place, why),
+            Err(fault) => self.missing(what, place, advice(fault)),
         }
     }
 }

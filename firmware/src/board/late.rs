@@ -15,10 +15,6 @@ use super::Contact;
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The same, while nobody expects it.
 const LOOKS_EVERY: Duration = Duration::from_secs(10);
-/// What fails after so long, as on a bus that is stuck, has kept the button and the privacy switch waiting.
-const SLOW: Duration = Duration::from_millis(100);
-/// By so much longer it is left alone than it took.
-const PATIENCE: u32 = 30;
 
 type Open<D> = Box<dyn FnMut() -> Result<Box<D>, Fault>>;
 
@@ -55,8 +51,7 @@ impl<D: ?Sized> Late<D> {
         &mut self,
         act: impl FnOnce(&mut D) -> Result<T, Fault>,
     ) -> Option<Result<T, Fault>> {
-        let began = Instant::now();
-        if self.device.is_err() && began >= self.again_at {
+        if self.device.is_err() && Instant::now() >= self.again_at {
             self.device = (self.open)();
             self.expected |= self.device.is_ok();
         }
@@ -69,7 +64,12 @@ impl<D: ?Sized> Late<D> {
             && (was_open || Instant::now() >= self.again_at)
         {
             self.device = Err(*fault);
-            self.again_at = Instant::now() + rest(self.expected, began.elapsed());
+            let rest = if self.expected {
+                AGAIN_AFTER
+            } else {
+                LOOKS_EVERY
+            };
+            self.again_at = Instant::now() + rest;
         }
         self.expected.then_some(done)
     }
@@ -77,15 +77,6 @@ impl<D: ?Sized> Late<D> {
     /// Why it is not open, if it is not.
     pub fn fault(&self) -> Option<Fault> {
         self.device.as_ref().err().copied()
-    }
-}
-
-/// How long to wait after a failure that took so long.
-fn rest(expected: bool, took: Duration) -> Duration {
-    let usual = if expected { AGAIN_AFTER } else { LOOKS_EVERY };
-    match took < SLOW {
-        true => usual,
-        false => usual.max(took * PATIENCE),
     }
 }
 
@@ -136,19 +127,6 @@ mod tests {
         there.set(Ok(()));
         advance(AGAIN_AFTER).await;
         assert_eq!(read(&mut late), Some(Ok(7)));
-    }
-
-    #[test]
-    fn what_fails_slowly_takes_a_small_share_of_the_time_that_others_wait() {
-        let millis = Duration::from_millis;
-        for (expected, took, waits) in [
-            (true, 5, 1000),
-            (false, 5, 10_000),
-            (true, 1000, 30_000),
-            (false, 150, 10_000),
-        ] {
-            assert_eq!(rest(expected, millis(took)), millis(waits));
-        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,8 +13,6 @@ use crate::board::{Board, Screen};
 #[derive(Default)]
 pub struct Hands {
     light: Option<(Rgb, Option<Fault>)>,
-    /// What the display shows, if that is known.
-    shown: Option<Option<Screen>>,
     display: Option<Fault>,
     fan: Option<Result<(), Fault>>,
     watchdog: Option<Fault>,
@@ -46,19 +44,8 @@ impl Hands {
             self.light = Some((outputs.light, done.and_then(Result::err)));
         }
         if let Some(display) = &mut board.display {
-            let before = self.shown.take();
-            let done = display.ask(|display| {
-                let screen = draw(display.size());
-                if before.as_ref() != Some(&screen) {
-                    display.show(screen.as_ref())?;
-                }
-                Ok(screen)
-            });
-            (self.shown, self.display) = match done {
-                Some(Ok(screen)) => (Some(screen), None),
-                Some(Err(fault)) => (None, Some(fault)),
-                None => (None, None),
-            };
+            let done = display.ask(|display| display.show(draw(display.size()).as_ref()));
+            self.display = done.and_then(Result::err);
         }
     }
 

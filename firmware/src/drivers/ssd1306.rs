@@ -69,6 +69,12 @@ enum State {
 }
 
 impl<B: I2c, S: DisplaySize> Ssd1306<B, S> {
+    /// Its [`Display::size`].
+    pub const CHARACTERS: (usize, usize) = (
+        (S::WIDTH as usize - MOVES) / LETTER,
+        (S::HEIGHT as usize - MOVES) / LINE,
+    );
+
     /// At this address: 0x3C or 0x3D.
     pub fn new(bus: B, address: u8, size: S) -> Self {
         let fault = Rc::new(Cell::new(Fault::Bus));
@@ -126,8 +132,7 @@ impl<B: I2c, S: DisplaySize> Ssd1306<B, S> {
 
 impl<B: I2c, S: DisplaySize> Display for Ssd1306<B, S> {
     fn size(&self) -> (usize, usize) {
-        let (width, height) = (usize::from(S::WIDTH), usize::from(S::HEIGHT));
-        ((width - MOVES) / LETTER, (height - MOVES) / LINE)
+        Self::CHARACTERS
     }
 
     fn show(&mut self, screen: Option<&Screen>) -> Result<(), Fault> {
