@@ -44,6 +44,8 @@ pub struct Board {
     pub limits: Limits,
     /// Its thermometers, which keep their places.
     pub thermometers: Vec<Sensor>,
+    /// Whether there are more that the owner has wired than the laws follow.
+    pub wired_beyond: bool,
     /// What measures the power of the whole board.
     pub power: Option<Late<dyn PowerMeter>>,
     /// What drives its fan.
@@ -78,6 +80,7 @@ impl Board {
             is_simulated: false,
             limits,
             thermometers: Vec::new(),
+            wired_beyond: false,
             power: None,
             fan: None,
             tachometer: None,

@@ -149,6 +149,9 @@ impl Desk {
     /// What is wrong that the laws do not see by themselves.
     fn faults(&self) -> Vec<(&'static str, &'static str)> {
         let mut faults = self.hands.faults();
+        if self.board.wired_beyond {
+            faults.push(("temperature", "too_many"));
+        }
         let mut sought = self.board.sought.iter();
         if sought.any(|sought| sought.wired) {
             faults.push(("temperature", Fault::Absent.name()));
@@ -184,6 +187,7 @@ impl Desk {
                 tests,
                 button: is_closed(&mut board.button),
                 privacy_switch: is_closed(&mut board.privacy_switch),
+                display: board.display.is_some() && self.hands.shows(),
                 measured: measured.map(|of| Measured {
                     sensors: &self.samples,
                     ..of
@@ -214,7 +218,7 @@ impl Desk {
             self.look_at = Instant::now() + LOOKS_EVERY;
         }
         self.samples.clear();
-        self.samples.extend(board.temperatures().take(MAX_SENSORS));
+        self.samples.extend(board.temperatures());
         let tachometer = board.tachometer.as_mut();
         let tachometer = tachometer.and_then(|of| of.ask(|of| of.read()));
         let soc = board.soc.as_mut().and_then(|soc| soc.ask(|soc| soc.read()));

@@ -16,12 +16,14 @@ use cloister_sandbox::Seal;
 use cloister_sandbox::report::{Name, Report};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 /// Events come at least as comments, every 15 s.
 const SILENT: Duration = Duration::from_secs(40);
+/// What is told it takes at once: a `serve` that has not by then hangs.
+const HANGS_AFTER: Duration = Duration::from_secs(10);
 /// Before it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// A request over a Unix socket takes milliseconds.
@@ -51,6 +53,9 @@ pub struct Door {
 pub struct Heard {
     /// The loaded model.
     pub model: Option<String>,
+    /// Whether it is there, and answers nothing.
+    #[serde(skip)]
+    hangs: bool,
     status: String,
     phase: String,
     private: bool,
@@ -88,6 +93,7 @@ impl Heard {
             _ => Phase::Idle,
         };
         match self.status.as_str() {
+            _ if self.hangs => Engine::Silent,
             "ok" => Engine::Serving {
                 phase,
                 private: self.private,
@@ -123,6 +129,8 @@ pub struct Link {
     socket: Socket,
     /// Of this panel.
     number: u64,
+    /// Comes when a `serve` that is there does not take what it is told.
+    hangs: Notify,
 }
 
 impl Link {
@@ -131,6 +139,7 @@ impl Link {
         Self {
             socket: Socket::at(socket),
             number: RandomState::new().build_hasher().finish(),
+            hangs: Notify::new(),
         }
     }
 
@@ -138,7 +147,12 @@ impl Link {
     pub async fn listen(&self, heard: watch::Sender<Option<Heard>>) {
         let mut told = false;
         loop {
-            if let Err(error) = self.hear(&heard).await
+            let left = tokio::select! {
+                left = self.hear(&heard) => left,
+                // Asked anew it tells how it is once it goes on, whether that has changed or not.
+                () = self.hangs(&heard) => continue,
+            };
+            if let Err(error) = left
                 && !std::mem::replace(&mut told, true)
             {
                 warn!("{error}");
@@ -151,6 +165,20 @@ impl Link {
         }
     }
 
+    /// Comes when it hangs, and that is not known yet.
+    async fn hangs(&self, heard: &watch::Sender<Option<Heard>>) {
+        let is_known = || heard.borrow().as_ref().is_some_and(|of| of.hangs);
+        self.hangs.notified().await;
+        while is_known() {
+            self.hangs.notified().await;
+        }
+        warn!("serve is there, and does not answer");
+        heard.send_replace(Some(Heard {
+            hangs: true,
+            ..Heard::default()
+        }));
+    }
+
     async fn hear(&self, heard: &watch::Sender<Option<Heard>>) -> Result<(), Error> {
         let asked = self.send(Method::GET, "/api/events", String::new());
         let mut events = asked.await?.events();
@@ -159,7 +187,7 @@ impl Link {
             // Only the last counts.
             let last = events.iter().rev().find(|event| event.name == "state");
             if let Some(state) = last.and_then(|event| serde_json::from_str(&event.data).ok())
-                && heard.send_replace(Some(state)).is_none()
+                && heard.send_replace(Some(state)).is_none_or(|of| of.hangs)
             {
                 info!("serve is there");
             }
@@ -213,7 +241,11 @@ impl Link {
             ..wish
         };
         let body = serde_json::to_string(&report).expect("a report serializes");
-        self.ask(Method::PUT, "/api/panel", body).await
+        let asked = self.ask_within(SILENT, Method::PUT, "/api/panel", body);
+        timeout(HANGS_AFTER, asked).await.unwrap_or_else(|_| {
+            self.hangs.notify_one();
+            Err(Error::Closed)
+        })
     }
 
     /// Has every running answer stopped.

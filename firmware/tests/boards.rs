@@ -387,6 +387,31 @@ async fn a_thermometer_that_comes_later_is_found_by_its_name() {
 }
 
 #[test]
+fn thermometers_that_are_too_many_are_told_and_what_the_owner_has_wired_comes_first() {
+    let (_root, machine) = machine(&[]);
+    for n in 0..10 {
+        let zone = format!("/sys/class/thermal/thermal_zone{n}");
+        machine.put(&format!("{zone}/type"), &format!("cpu{n}-thermal"));
+        machine.put(&format!("{zone}/temp"), "40000");
+    }
+    let too_many = |board: &Board| {
+        let said = said(board, "temperature");
+        said.iter().filter(|of| of.contains("8 others")).count()
+    };
+    let board = find(&machine, None).unwrap();
+    assert_eq!((too_many(&board), board.wired_beyond), (2, false));
+    let one = "[[temperature]]\ndriver = \"hwmon\"\nnames = [\"lm75\"]\n";
+    let mut board = wired(&machine, one);
+    assert_eq!((too_many(&board), board.wired_beyond), (3, false));
+    machine.put("/sys/class/hwmon/hwmon0/name", "lm75");
+    machine.put("/sys/class/hwmon/hwmon0/temp1_input", "31500");
+    board.look_again();
+    assert_eq!(board.thermometers.last().unwrap().name, "lm75");
+    let all = "[[temperature]]\ndriver = \"thermal-zone\"\nnames = [\"cpu*\"]\n";
+    assert!(wired(&machine, all).wired_beyond);
+}
+
+#[test]
 fn nobody_takes_a_switch_that_cannot_be_read_for_one_that_is_off() {
     let (_root, machine) = machine(&[]);
     let mut board = wired(

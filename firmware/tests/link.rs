@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use cloister_panel::link::Link;
+use cloister_control::{Engine, Phase};
+use cloister_panel::link::{Heard, Link};
 use cloister_program::panel::PanelReport;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
 /// Takes one request; gives its body.
@@ -51,5 +52,58 @@ async fn a_serve_that_was_gone_is_told_all_again_though_nothing_has_changed() {
     tokio::select! {
         () = link.tell(wishes, heard) => unreachable!("it has no end"),
         () = told => {}
+    }
+}
+
+/// Takes the request for events, and tells one.
+async fn tell_state(listener: &UnixListener) -> UnixStream {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let event = "event: state\ndata: {\"status\": \"ok\"}\n\n";
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+    // Who gave up is in the queue all the same.
+    let _ = stream.write_all(format!("{head}{event}").as_bytes()).await;
+    stream
+}
+
+#[tokio::test]
+async fn a_serve_that_hangs_is_told_from_one_that_is_away_and_heard_anew_when_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let link = Link::to(socket);
+    let (_wishes_by, wishes) = watch::channel(PanelReport::default());
+    let (heard_by, mut heard) = watch::channel(None);
+    let heard_too = heard.clone();
+    let ready = Engine::Serving {
+        phase: Phase::Idle,
+        private: false,
+    };
+    let mut until = async |wanted: Engine| {
+        let is = |of: &Option<Heard>| of.as_ref().map(Heard::engine) == Some(wanted);
+        heard.wait_for(is).await.unwrap();
+    };
+    let checks = async {
+        let _open = tell_state(&listener).await;
+        until(ready).await;
+        // What it is told now it takes from nobody, for as long as that may take.
+        tokio::time::pause();
+        tokio::select! {
+            () = link.tell(wishes, heard_too) => unreachable!("it has no end"),
+            () = until(Engine::Silent) => {}
+        }
+        tokio::time::resume();
+        loop {
+            let _stream = tell_state(&listener).await;
+            if tokio::time::timeout(Duration::from_millis(200), until(ready))
+                .await
+                .is_ok()
+            {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = link.listen(heard_by) => unreachable!("it has no end"),
+        () = checks => {}
     }
 }

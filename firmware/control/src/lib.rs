@@ -18,5 +18,6 @@ pub mod units;
 pub mod watchdog;
 
 pub use panel::{
-    Engine, Inputs, Outputs, Panel, Phase, Problems, SHUTS_DOWN_WITHIN, STARTS_WITHIN, Shown,
+    Engine, Inputs, LOADS_WITHIN, Outputs, Panel, Phase, Problems, SHUTS_DOWN_WITHIN,
+    STARTS_WITHIN, Shown,
 };

@@ -16,6 +16,8 @@ use crate::watchdog::{Pulse, Signs};
 
 /// How long `serve` may be away until that is a fault: it starts, or is started again.
 pub const STARTS_WITHIN: Millis = Millis::seconds(90);
+/// How long it may not serve, be it that it loads a model; systemd gives it as much.
+pub const LOADS_WITHIN: Millis = Millis::seconds(900);
 /// How long a shutdown may take until it has failed.
 pub const SHUTS_DOWN_WITHIN: Millis = Millis::seconds(120);
 /// How often is measured: while it works, and while it rests.
@@ -39,9 +41,11 @@ pub enum Phase {
 /// What `serve` says of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Engine {
-    /// Nothing: it is not there, or has not been heard for too long.
+    /// Nothing: it is not there.
     #[default]
     Away,
+    /// Nothing, though it is there: it hangs.
+    Silent,
     /// It loads a model.
     Loading,
     /// It has failed, and says so.
@@ -115,6 +119,8 @@ pub struct Inputs<'a> {
     pub button: Option<Result<bool, Fault>>,
     /// The privacy switch, closed for private; none on a board that has none.
     pub privacy_switch: Option<Result<bool, Fault>>,
+    /// Whether there is a display that shows what it is told.
+    pub display: bool,
     /// What was measured just now; none between measurements.
     pub measured: Option<Measured<'a>>,
     /// The power that was measured with it.
@@ -128,7 +134,7 @@ pub struct Inputs<'a> {
 /// What is wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Problems {
-    /// `serve` is away for too long, or has failed.
+    /// `serve` is away or not ready for too long, hangs, or has failed.
     pub engine: bool,
     /// `serve` does not do as the privacy switch says.
     pub privacy_ignored: bool,
@@ -214,6 +220,8 @@ pub struct Panel {
     power_fault: Option<Fault>,
     measure_at: Millis,
     away_since: Option<Millis>,
+    /// Since when `serve` does not serve, for whatever reason.
+    unready_since: Option<Millis>,
     /// What became of the last wish to shut down, and since when.
     shutdown: Option<(Millis, Shutdown)>,
     shown: (Shown, Millis),
@@ -240,6 +248,7 @@ impl Panel {
             power_fault: None,
             measure_at: Millis(0),
             away_since: None,
+            unready_since: None,
             shutdown: None,
             shown: (Shown::Starting, Millis(0)),
         }
@@ -249,7 +258,7 @@ impl Panel {
     pub fn step(&mut self, now: Millis, inputs: &Inputs) -> Outputs {
         let (phase, serve_private) = match inputs.engine {
             Engine::Serving { phase, private } => (phase, Some(private)),
-            Engine::Away | Engine::Loading | Engine::Failed => (Phase::Idle, None),
+            _ => (Phase::Idle, None),
         };
         let working = phase != Phase::Idle;
         self.measure(now, inputs, working);
@@ -292,7 +301,8 @@ impl Panel {
         }
         let (light, changes) = pattern(shown).at(now.since(self.shown.1));
         let pressed = heard.press == Some(Press::Short);
-        let (view, turns) = self.pages.update(now, pressed, working);
+        let (view, turns, turned) = self.pages.update(now, pressed, inputs.display, working);
+        let idle = serve_private.is_some() && !working;
         let again = earliest([
             Some(self.measure_at),
             Some(turns),
@@ -307,12 +317,12 @@ impl Panel {
             fan: self.cooling.duty,
             throttle: self.cooling.throttle,
             private: decided.map(|decided| decided.private),
-            stop_answers: pressed,
+            stop_answers: pressed && !idle && !(working && turned),
             shut_down: heard.press == Some(Press::Long),
             feed: self.pulse.update(
                 now,
                 Signs {
-                    answers: inputs.engine != Engine::Away,
+                    answers: !matches!(inputs.engine, Engine::Away | Engine::Silent),
                     working,
                     steps: inputs.steps,
                     tests: inputs.tests,
@@ -358,17 +368,21 @@ impl Panel {
     }
 
     fn engine_fails(&mut self, now: Millis, engine: Engine) -> bool {
-        match engine {
-            Engine::Away => {
-                let since = *self.away_since.get_or_insert(now);
-                now.since(since) >= STARTS_WITHIN
-            }
-            Engine::Failed => true,
-            Engine::Loading | Engine::Serving { .. } => {
-                self.away_since = None;
-                false
-            }
+        if matches!(engine, Engine::Serving { .. }) {
+            (self.away_since, self.unready_since) = (None, None);
+            return false;
         }
+        let unready_since = *self.unready_since.get_or_insert(now);
+        let away_since = match engine {
+            Engine::Away => *self.away_since.get_or_insert(now),
+            _ => now,
+        };
+        if engine != Engine::Away {
+            self.away_since = None;
+        }
+        matches!(engine, Engine::Failed | Engine::Silent)
+            || now.since(away_since) >= STARTS_WITHIN
+            || now.since(unready_since) >= LOADS_WITHIN
     }
 
     fn choose(&self, engine: Engine, problems: &Problems) -> Shown {
@@ -386,7 +400,7 @@ impl Panel {
             return Shown::Broken;
         }
         match engine {
-            Engine::Away | Engine::Loading | Engine::Failed => Shown::Starting,
+            Engine::Away | Engine::Silent | Engine::Loading | Engine::Failed => Shown::Starting,
             Engine::Serving { phase, .. } => match phase {
                 Phase::Idle => Shown::Ready,
                 Phase::Reading => Shown::Reading,

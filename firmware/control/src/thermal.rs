@@ -185,7 +185,10 @@ impl Law {
         });
         let (duty, fan_fault) = self.fan.update(now, level, &limits, measured);
         let cooled = measured.fan.is_some() && fan_fault.is_none_or(FanFault::still_turns);
+        let tried = self.tracks.iter().any(Track::is_to_be_tried);
         let least = match () {
+            // For as long as a step takes to be taken back: one that rises with the work then is believed.
+            () if blind && cooled && tried => Throttle::Quarter,
             () if blind && cooled => Throttle::Half,
             () if blind && measured.fan.is_none() && self.may_be_cool(measured, &doubts) => {
                 Throttle::Quarter

@@ -481,6 +481,31 @@ fn a_sensor_that_falls_as_work_begins_for_another_reason_is_believed_with_the_ne
 }
 
 #[test]
+fn a_sensor_that_fell_is_believed_again_on_a_box_that_never_rests_unless_it_is_the_wrong_way_round()
+{
+    for lies in [false, true] {
+        let mut board = a_board();
+        board.run(60.0, false);
+        if lies {
+            board.fails(Failure::Falls);
+        } else {
+            board.others = 7.5;
+            board.run(400.0, false);
+            board.others = 0.0;
+        }
+        board.run(30.0, true);
+        assert_eq!(board.cooling().doubts[0], Some(Doubt::Falls));
+        board.run(900.0, true);
+        assert_eq!(board.cooling().doubts[0], lies.then_some(Doubt::Falls));
+        if lies {
+            board.run(3600.0, true);
+            assert_eq!(board.cooling().doubts[0], Some(Doubt::Falls));
+        }
+        assert!(board.hottest <= 80.0, "{:.1}", board.hottest);
+    }
+}
+
+#[test]
 fn a_board_that_has_cooled_below_where_it_is_slowed_answers_again() {
     let mut law = Law::new(LIMITS);
     let first = at_rest(&mut law, 0, &[die(Ok(78.5))], false);

@@ -6,7 +6,7 @@ use cloister_control::light::{Rgb, pattern};
 use cloister_control::privacy;
 use cloister_control::thermal::{Limits, Measured, Sample, Throttle};
 use cloister_control::units::{Celsius, Duty, Millis, Rpm, Watts};
-use cloister_control::{Engine, Inputs, Outputs, Panel, Phase, STARTS_WITHIN, Shown};
+use cloister_control::{Engine, Inputs, LOADS_WITHIN, Outputs, Panel, Phase, STARTS_WITHIN, Shown};
 use proptest::prelude::*;
 
 const LIMITS: Limits = Limits {
@@ -52,6 +52,7 @@ struct Desk {
     /// What becomes of the next wish to shut down, and what did of the last one.
     shutdown: Result<(), Fault>,
     shutdown_asked: Option<Result<(), Fault>>,
+    has_display: bool,
 }
 
 impl Desk {
@@ -70,6 +71,7 @@ impl Desk {
             computes: true,
             shutdown: Ok(()),
             shutdown_asked: None,
+            has_display: true,
         }
     }
 
@@ -88,6 +90,7 @@ impl Desk {
                 tests: if self.computes { self.now.0 / 60_000 } else { 0 },
                 button: self.button,
                 privacy_switch: self.switch,
+                display: self.has_display,
                 measured: Some(Measured {
                     sensors: &sensors,
                     fan: Some(Ok(())),
@@ -136,6 +139,7 @@ fn every_state_is_reached() {
     assert_eq!(shown(working(Phase::Thinking)), Shown::Thinking);
     assert_eq!(shown(working(Phase::Answering)), Shown::Answering);
     assert_eq!(shown(Engine::Failed), Shown::Broken);
+    assert_eq!(shown(Engine::Silent), Shown::Broken);
     let mut desk = Desk::new();
     (desk.engine, desk.switch) = (PRIVATE, Some(Ok(true)));
     assert_eq!(desk.after(Millis::seconds(5)).shown, Shown::Private);
@@ -161,6 +165,25 @@ fn a_serve_that_stays_away_is_a_fault_and_one_that_comes_back_is_none() {
     assert_eq!(desk.after(STARTS_WITHIN).shown, Shown::Broken);
     desk.engine = READY;
     assert_eq!(desk.step().shown, Shown::Ready);
+}
+
+#[test]
+fn a_serve_that_loads_for_too_long_or_begins_again_and_again_is_a_fault() {
+    for others in [Engine::Loading, Engine::Away] {
+        let mut desk = Desk::new();
+        desk.step();
+        let end = desk.now + LOADS_WITHIN;
+        while desk.now < end {
+            for engine in [Engine::Loading, others] {
+                desk.engine = engine;
+                assert_eq!(desk.step().shown, Shown::Starting);
+                desk.now = desk.now + Millis::seconds(30);
+            }
+        }
+        assert_eq!(desk.step().shown, Shown::Broken);
+        desk.engine = READY;
+        assert_eq!(desk.step().shown, Shown::Ready);
+    }
 }
 
 #[test]
@@ -239,6 +262,7 @@ fn a_switch_that_never_answered_is_on_and_a_board_without_one_says_nothing() {
 #[test]
 fn a_short_press_stops_once_and_a_long_one_shuts_down_once() {
     let mut desk = Desk::new();
+    desk.engine = working(Phase::Thinking);
     desk.after(Millis(100));
     // It bounces.
     for closed in [true, false, true, false, true] {
@@ -253,7 +277,7 @@ fn a_short_press_stops_once_and_a_long_one_shuts_down_once() {
     desk.now = before.again;
     let outputs = desk.step();
     assert!(outputs.stop_answers && !outputs.shut_down);
-    assert_eq!(outputs.view.page, Page::Address);
+    assert_eq!(outputs.view.page, Page::Figures);
     assert!(!desk.step().stop_answers);
 
     desk.button = Some(Ok(true));
@@ -442,28 +466,32 @@ fn a_clock_that_jumps_leaves_nothing_lying_and_starts_nothing() {
                 .is_none_or(|joules| joules.0 < 1000.0)
         );
         // And goes on: what is pressed then is pressed.
-        desk.engine = READY;
         desk.button = Some(Ok(true));
         desk.after(Millis(200));
         desk.button = Some(Ok(false));
         desk.step();
         desk.now = desk.now + Millis(30);
         assert!(desk.step().stop_answers);
-        desk.engine = working(Phase::Answering);
     }
+}
+
+/// What follows as the button is let go.
+fn press(desk: &mut Desk) -> Outputs {
+    desk.button = Some(Ok(true));
+    desk.after(Millis(100));
+    desk.button = Some(Ok(false));
+    let let_go = desk.step();
+    desk.now = let_go.again;
+    desk.step()
 }
 
 #[test]
 fn presses_ask_for_address_code_and_fingerprint_one_after_the_other() {
-    fn press(desk: &mut Desk) -> Page {
-        desk.button = Some(Ok(true));
-        desk.after(Millis(100));
-        desk.button = Some(Ok(false));
-        desk.after(Millis(100)).view.page
-    }
     let mut desk = Desk::new();
     desk.after(Millis::seconds(1));
-    let pages = [(); 5].map(|()| press(&mut desk));
+    let pressed = [(); 5].map(|()| press(&mut desk));
+    assert!(pressed.iter().all(|of| !of.stop_answers));
+    let pages = pressed.map(|of| of.view.page);
     let round = [
         Page::Address,
         Page::Code,
@@ -475,13 +503,38 @@ fn presses_ask_for_address_code_and_fingerprint_one_after_the_other() {
     // Who has looked away begins anew.
     press(&mut desk);
     assert_eq!(desk.after(Millis::seconds(61)).view.page, Page::Dark);
-    assert_eq!(press(&mut desk), Page::Address);
+    assert_eq!(press(&mut desk).view.page, Page::Address);
     // Who stops an answer asks for nothing.
+    desk.after(Millis::seconds(61));
     desk.engine = working(Phase::Answering);
-    assert_eq!(press(&mut desk), Page::Figures);
+    let stops = press(&mut desk);
+    assert_eq!((stops.view.page, stops.stop_answers), (Page::Figures, true));
     desk.engine = READY;
     assert_eq!(desk.after(Millis(100)).view.page, Page::Figures);
-    assert_eq!(press(&mut desk), Page::Address);
+    assert_eq!(press(&mut desk).view.page, Page::Address);
+}
+
+#[test]
+fn a_prompt_takes_no_code_off_the_display_and_who_turns_its_pages_stops_no_answer() {
+    let mut desk = Desk::new();
+    desk.after(Millis::seconds(1));
+    press(&mut desk);
+    desk.engine = working(Phase::Reading);
+    desk.tokens += 1;
+    assert_eq!(desk.after(Millis::seconds(5)).view.page, Page::Address);
+    let turns = press(&mut desk);
+    assert_eq!((turns.view.page, turns.stop_answers), (Page::Code, false));
+    // Who has read it for a while has something else in mind.
+    assert_eq!(desk.after(Millis::seconds(20)).view.page, Page::Code);
+    let stops = press(&mut desk);
+    assert_eq!((stops.view.page, stops.stop_answers), (Page::Figures, true));
+
+    // Nobody turns pages that nobody sees.
+    desk.has_display = false;
+    desk.engine = READY;
+    press(&mut desk);
+    desk.engine = working(Phase::Reading);
+    assert!(press(&mut desk).stop_answers);
 }
 
 #[test]
@@ -554,6 +607,7 @@ fn engines() -> impl Strategy<Value = Engine> {
     ]);
     prop_oneof![
         Just(Engine::Away),
+        Just(Engine::Silent),
         Just(Engine::Loading),
         Just(Engine::Failed),
         (phases, any::<bool>()).prop_map(|(phase, private)| Engine::Serving { phase, private }),

@@ -33,9 +33,9 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
             Thermometer::Hwmon(named) => {
                 Sought::new("chip", hwmon::chips(machine), named, wired).look(board);
             }
-            Thermometer::Lm75(at) => buses.thermometer("LM75", at, board, Lm75::new),
-            Thermometer::Tmp102(at) => buses.thermometer("TMP102", at, board, Tmp102::new),
-            Thermometer::Tmp117(at) => buses.thermometer("TMP117", at, board, Tmp117::new),
+            Thermometer::Lm75(at) => buses.thermometer("LM75", (at, wired), board, Lm75::new),
+            Thermometer::Tmp102(at) => buses.thermometer("TMP102", (at, wired), board, Tmp102::new),
+            Thermometer::Tmp117(at) => buses.thermometer("TMP117", (at, wired), board, Tmp117::new),
         }
     }
     match &devices.power {

@@ -120,11 +120,14 @@ impl<'a> Buses<'a> {
     pub fn thermometer<T: Thermometer + 'static>(
         &mut self,
         chip: &'static str,
-        at: &OnBus,
+        (at, wired): (&OnBus, bool),
         board: &mut Board,
         driver: fn(Bus, u8) -> T,
     ) {
         let (what, address) = ("temperature", at.address);
+        if !board.has_place(&format!("{chip} on {}", at.bus), wired) {
+            return;
+        }
         let place = board.place(what, self.take(chip, &at.bus, address, ADDRESSES));
         let device = place.map(|at| {
             let open = at.opens(move |bus| Ok(driver(bus, address)));

@@ -3,7 +3,7 @@
 //! In: names. Out: thermometers of a [`Board`], what all of them say, also those that are not there.
 
 use cloister_control::device::{Fault, Thermometer};
-use cloister_control::thermal::Sample;
+use cloister_control::thermal::{MAX_SENSORS, Sample};
 use cloister_control::units::Celsius;
 use cloister_sysfs::class::Class;
 use cloister_sysfs::hwmon;
@@ -27,6 +27,22 @@ impl Board {
         });
         let sought = self.sought.iter();
         there.chain(sought.filter_map(move |sought| silent(sought, limit)))
+    }
+
+    /// Whether one more can be followed, which is told where it cannot. Those that the owner has wired and that are to come keep theirs.
+    pub(super) fn has_place(&mut self, place: &str, wired: bool) -> bool {
+        let waits = self.sought.iter().filter(|sought| sought.wired);
+        let taken = self.thermometers.len() + if wired { 0 } else { waits.count() };
+        if taken < MAX_SENSORS {
+            return true;
+        }
+        self.missing(
+            "temperature",
+            place,
+            &format!("{MAX_SENSORS} others are followed: no more can be"),
+        );
+        self.wired_beyond |= wired;
+        false
     }
 
     /// Looks again for thermometers that are named and were not there.
@@ -78,6 +94,9 @@ impl Sought {
         for device in found {
             let name = device.name().to_owned();
             let place = format!("{} {name}", self.kind);
+            if !board.has_place(&place, self.wired) {
+                continue;
+            }
             let kind = self.kind;
             let open = move || {
                 let device = device.clone();

@@ -38,19 +38,25 @@ impl Class {
 
     /// The devices whose name meets a condition, in the order of where they are connected.
     pub fn devices(&self, wanted: impl Fn(&str) -> bool) -> Vec<Device> {
-        let mut devices: Vec<Device> = Vec::new();
-        for (name, at) in self.places() {
-            if wanted(&name) {
-                let nth = devices.iter().filter(|other| other.name == name).count();
-                devices.push(Device {
-                    class: self.clone(),
-                    name,
-                    nth,
-                    at,
-                });
-            }
-        }
-        devices
+        let places = self.places();
+        let wanted = places.iter().filter(|(name, _)| wanted(name));
+        let device = |(name, at): &(String, PathBuf)| {
+            let others = places.iter().filter(|(other, _)| other == name);
+            let home = (others.count() > 1).then(|| home(at));
+            let mut device = Device {
+                class: self.clone(),
+                name: name.clone(),
+                home,
+                nth: 0,
+                of: 0,
+                at: at.clone(),
+            };
+            let same = device.same(&places);
+            device.of = same.len();
+            device.nth = same.iter().take_while(|place| **place != at).count();
+            device
+        };
+        wanted.map(device).collect()
     }
 
     /// Of all devices the name and the folder. Numbers go by who came first; where something is connected stays.
@@ -75,9 +81,18 @@ impl Class {
 pub struct Device {
     class: Class,
     name: String,
-    /// Which one of those that have its name.
+    /// Where it is connected, if there is another one of its name.
+    home: Option<PathBuf>,
+    /// Which one of those that have its name and its home, and how many these are.
     nth: usize,
+    of: usize,
     at: PathBuf,
+}
+
+/// Where something is connected, without its number.
+fn home(at: &Path) -> PathBuf {
+    let at = fs::canonicalize(at).unwrap_or_else(|_| at.to_owned());
+    at.parent().unwrap_or(&at).to_owned()
 }
 
 impl Device {
@@ -120,12 +135,29 @@ impl Device {
         self.with(file, |file| write(file, &number.to_string()))
     }
 
+    fn is_home(&self, at: &Path) -> bool {
+        self.home.as_ref().is_none_or(|own| home(at) == *own)
+    }
+
+    /// Those of these places that are as good as its own.
+    fn same<'a>(&self, places: &'a [(String, PathBuf)]) -> Vec<&'a PathBuf> {
+        let same = places
+            .iter()
+            .filter(|(name, at)| *name == self.name && self.is_home(at));
+        same.map(|(_, at)| at).collect()
+    }
+
     fn with<T>(&mut self, file: &str, act: impl Fn(&Path) -> io::Result<T>) -> Result<T, Fault> {
         // Its number may be another device's by now.
-        if text(&self.at.join(self.class.key)).ok().as_ref() != Some(&self.name) {
+        let called = text(&self.at.join(self.class.key));
+        if called.ok().as_ref() != Some(&self.name) || !self.is_home(&self.at) {
             let places = self.class.places();
-            let mut same = places.into_iter().filter(|(name, _)| *name == self.name);
-            (_, self.at) = same.nth(self.nth).ok_or(Fault::Absent)?;
+            let same = self.same(&places);
+            // With fewer than there were nobody can tell which is missing.
+            if same.len() < self.of {
+                return Err(Fault::Absent);
+            }
+            self.at = same[self.nth].clone();
         }
         act(&self.at.join(file)).map_err(|error| fault(&error))
     }
@@ -209,6 +241,42 @@ pub(crate) mod tests {
             .map(|device| device.read("temp1_input"))
             .collect();
         assert_eq!(said, [Ok(2), Ok(4)]);
+        fs::remove_dir_all(machine.path("/sys/class/hwmon/hwmon2")).unwrap();
+        assert_eq!(devices[0].read("temp1_input"), Err(Fault::Absent));
+        assert_eq!(devices[1].read("temp1_input"), Ok(4));
+    }
+
+    #[test]
+    fn of_two_with_one_name_each_is_known_by_where_it_is_connected_whatever_their_numbers() {
+        let (_root, machine) = machine(&[]);
+        let plug_in = |at: &str, number: u8| {
+            let own = format!("/sys/devices/{at}/hwmon/hwmon{number}");
+            machine.put(&format!("{own}/name"), "lm75");
+            machine.put(&format!("{own}/temp1_input"), &at.len().to_string());
+            let link = machine.path(&format!("/sys/class/hwmon/hwmon{number}"));
+            fs::create_dir_all(link.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(machine.path(&own), link).unwrap();
+        };
+        let pull_out = |at: &str, number: u8| {
+            fs::remove_file(machine.path(&format!("/sys/class/hwmon/hwmon{number}"))).unwrap();
+            fs::remove_dir_all(machine.path(&format!("/sys/devices/{at}"))).unwrap();
+        };
+        plug_in("a", 3);
+        plug_in("bb", 1);
+        let mut devices = chips(&machine).devices(|_| true);
+        let mut say = || -> Vec<_> {
+            let devices = devices.iter_mut();
+            devices.map(|device| device.read("temp1_input")).collect()
+        };
+        assert_eq!(say(), [Ok(1), Ok(2)]);
+        pull_out("a", 3);
+        assert_eq!(say(), [Err(Fault::Absent), Ok(2)]);
+        // The other one has its number then.
+        pull_out("bb", 1);
+        plug_in("bb", 3);
+        assert_eq!(say(), [Err(Fault::Absent), Ok(2)]);
+        plug_in("a", 1);
+        assert_eq!(say(), [Ok(1), Ok(2)]);
     }
 
     #[test]

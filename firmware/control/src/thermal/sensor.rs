@@ -33,8 +33,11 @@ const WORK_MOVES: Millis = Millis::seconds(20);
 const NOISE_MOVES: Millis = Millis::seconds(90);
 /// In a rest of so long a die cools, and rises when work begins.
 const COOLED: Millis = Millis::seconds(10);
-/// One that fell under work rises with it again by so much, which no noise does.
+/// One that fell under work rises with it again by so much, which no noise does, within so much work.
 const RISEN: f32 = 1.0;
+const RISES_WITHIN: Millis = Millis::seconds(60);
+/// So much work without a rest, and the engine is slowed for a moment, so that one that fell can rise with it.
+const TRIED_AFTER: Millis = Millis::seconds(600);
 /// With the engine slowed to a quarter or less, because of heat, it falls within this time.
 const COOLING_MOVES: Millis = Millis::seconds(180);
 /// A box that has worked for a while may well stay at one temperature.
@@ -97,6 +100,7 @@ struct Work {
     at: Millis,
     load: Load,
     rests_since: Millis,
+    slowed_since: Millis,
     /// The reading that has not been left since, and the work that was done meanwhile.
     unmoved: Option<Celsius>,
     worked: Millis,
@@ -113,10 +117,10 @@ struct Work {
     /// The reading when work began after a long rest, and the work since.
     from: Option<(Celsius, Millis)>,
     /// Whether it was lower under work than at rest, when that was looked at last, as it is whenever work begins after a
-    /// rest; nothing else tells.
-    falls: bool,
-    /// The reading when work began after a short rest, from where one that falls has to rise.
-    rises_from: Option<Celsius>,
+    /// rest; nothing else tells. With the work since it could have risen.
+    falls: Option<Millis>,
+    /// The reading when work began or became more after a while, from where one that falls has to rise, and the work since.
+    rises_from: Option<(Celsius, Millis)>,
 }
 
 /// How much the engine computes.
@@ -143,6 +147,7 @@ impl Track {
                 at: Millis(0),
                 load: Load::Rest,
                 rests_since: Millis(0),
+                slowed_since: Millis(0),
                 unmoved: None,
                 worked: Millis(0),
                 same: None,
@@ -152,7 +157,7 @@ impl Track {
                 stays: false,
                 began: false,
                 from: None,
-                falls: false,
+                falls: None,
                 rises_from: None,
             },
         }
@@ -185,6 +190,12 @@ impl Track {
             None => {}
         }
         doubt
+    }
+
+    /// Whether less work for a moment would show that it can be believed.
+    pub(super) fn is_to_be_tried(&self) -> bool {
+        let falls = self.work.falls;
+        falls.is_some_and(|worked| worked >= TRIED_AFTER)
     }
 
     /// The last reading, and how fast it rises in °C a second.
@@ -272,7 +283,7 @@ impl Work {
                 let rested = now.since(self.rests_since);
                 if rested >= COOLED {
                     self.began = true;
-                    self.rises_from = Some(reading);
+                    self.may_rise(reading);
                 }
                 if rested >= RESTED {
                     self.from = Some((reading, Millis(0)));
@@ -282,9 +293,22 @@ impl Work {
             (Load::Full, _) => {
                 self.worked = self.worked + span;
                 self.worked_at_same = self.worked_at_same + span;
-                if let Some((_, worked)) = &mut self.from {
+                let since = [
+                    self.from.as_mut().map(|(_, worked)| worked),
+                    self.rises_from.as_mut().map(|(_, worked)| worked),
+                    self.falls.as_mut(),
+                ];
+                for worked in since.into_iter().flatten() {
                     *worked = *worked + span;
                 }
+                if load == Load::Slowed {
+                    self.slowed_since = now;
+                    self.falls = self.falls.map(|_| Millis(0));
+                }
+            }
+            (Load::Slowed, Load::Full) if now.since(self.slowed_since) >= COOLED => {
+                self.may_rise(reading);
+                self.from = None;
             }
             (Load::Slowed, _) => self.from = None,
         }
@@ -293,20 +317,33 @@ impl Work {
             && load == Load::Full
             && worked >= WORK_MOVES
         {
-            self.falls = reading.0 < from.0 - MOVED;
+            self.falls = (reading.0 < from.0 - MOVED).then_some(Millis(0));
             // What it does from here on is the fan's doing, too.
             (self.from, self.rises_from) = (None, None);
         }
-        let rises = |from: Celsius| reading.0 >= from.0 + RISEN;
-        self.falls &= load == Load::Rest || !self.rises_from.is_some_and(rises);
+        if let Some((from, worked)) = self.rises_from
+            && load != Load::Rest
+        {
+            if reading.0 >= from.0 + RISEN {
+                self.falls = None;
+            }
+            if self.falls.is_none() || worked >= RISES_WITHIN {
+                self.rises_from = None;
+            }
+        }
         let stuck = self.stays
             || (self.began && self.worked >= WORK_MOVES)
             || (self.fine && self.worked_at_same >= NOISE_MOVES);
-        match (self.falls, stuck) {
+        match (self.falls.is_some(), stuck) {
             (_, true) => Some(Doubt::Stuck),
             (true, _) => Some(Doubt::Falls),
             (false, false) => None,
         }
+    }
+
+    fn may_rise(&mut self, reading: Celsius) {
+        self.rises_from = Some((reading, Millis(0)));
+        self.falls = self.falls.map(|_| Millis(0));
     }
 
     /// There is no reading: what it follows from then on is not known.
