@@ -11,6 +11,7 @@ extern crate self as cloister_engine;
 #[path = "../engine/src"]
 mod engine {
     pub mod chat;
+    pub mod deep;
     pub mod error;
     pub mod grammar;
     pub mod hostile;
@@ -21,7 +22,7 @@ mod engine {
     pub mod shape;
     pub mod tools;
 }
-use engine::{chat, error, grammar, reasoning, sampling, shape, tools};
+use engine::{chat, deep, error, grammar, reasoning, sampling, shape, tools};
 
 pub use chat::{Conversation, Message};
 pub use engine::error::{GenerateError, LoadError, PromptError, QueueFull, StoreError};

@@ -144,6 +144,21 @@ fn in_a_folder_the_one_who_asks_gets_an_error_and_the_running_model_goes_on() {
     }
 }
 
+/// In most vocabularies words are looked for by an expression that recurses for each character.
+#[test]
+fn the_longest_word_ends_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let value = [6_u64.to_le_bytes().as_slice(), b"gpt-4o"].concat();
+    let file = with_value(folder.path(), "words", "tokenizer.ggml.pre", &value);
+    let serve = Serve::start(&file, &["--state", folder.path().to_str().unwrap()]);
+    for word in ["a", " ", "漢", ","] {
+        let answer = serve.chat(&question(&word.repeat(300_000 / word.len()), 2));
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        assert_eq!(answer.json()["error"]["code"], "context_length_exceeded");
+    }
+    assert_eq!(serve.chat(&question(&"a".repeat(5000), 2)).status, 200);
+}
+
 #[test]
 fn a_template_that_makes_nothing_of_the_messages_is_an_error_and_no_endless_wait() {
     let folder = tempfile::tempdir().unwrap();

@@ -157,8 +157,14 @@ impl Engine {
             .compiling
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let make = || Grammars::new(self.model.clone());
-        self.grammars.get_or_init(make).compile(shape)
+        let grammars = match self.grammars.get() {
+            Some(grammars) => grammars,
+            None => {
+                let made = Grammars::new(self.model.clone())?;
+                self.grammars.get_or_init(|| made)
+            }
+        };
+        grammars.compile(shape)
     }
 
     /// What holds an answer that may call `tools`, and beside them has `shape`, and from where on.

@@ -7,12 +7,14 @@ mod endless;
 mod gbnf;
 mod refusal;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::toktrie::{InferenceCapabilities, TokRxInfo, TokTrie, TokenId, TokenizerEnv};
 use llguidance::{Logger, Matcher, ParserFactory};
 
+use crate::deep::on_stack_of;
 use crate::llama::{Model, Token};
 use crate::shape::{Shape, spaced};
 use gbnf::Converted;
@@ -30,6 +32,9 @@ const MAX_GRAMMAR: usize = 1 << 16;
 /// Stack on which a shape is compiled: rules and references may lead into each other for as long as the shape is, which took up
 /// to a tenth of this. The kernel gives as much of it as is used.
 const STACK: usize = 1 << 30;
+
+/// Longest token that may be drawn where a shape holds, in bytes: the tree of all tokens takes none that is much longer.
+const MAX_TOKEN: usize = 1000;
 
 /// Longest reason that is told, in characters: some hold the whole grammar.
 const MAX_REASON: usize = 400;
@@ -60,7 +65,15 @@ pub struct Grammars(ParserFactory);
 
 impl Grammars {
     /// For `model`'s vocabulary.
-    pub fn new(model: Arc<Model>) -> Self {
+    ///
+    /// # Errors
+    /// There is no room for its tree, or it is none that could be in one.
+    pub fn new(model: Arc<Model>) -> Result<Self, ShapeError> {
+        deep(|| Self::new_deep(model))
+    }
+
+    /// As [`Grammars::new`]; it recurses as deep as the longest token has bytes.
+    fn new_deep(model: Arc<Model>) -> Self {
         let vocabulary = Arc::new(Vocabulary::new(model));
         let slices = llguidance::earley::SlicedBiasComputer::general_slices();
         let factory = ParserFactory::new(&(vocabulary as _), capabilities(), &slices);
@@ -88,17 +101,7 @@ impl Grammars {
                 "it has {bytes} bytes, and may have {most}: say less"
             )));
         }
-        std::thread::scope(|scope| {
-            let deep = std::thread::Builder::new().stack_size(STACK);
-            let compiling = deep.spawn_scoped(scope, || self.compile_deep(shape));
-            let compiled = compiling.map(|compiling| compiling.join());
-            // It catches its own panics from here on; compiling does not.
-            match compiled {
-                Ok(Ok(compiled)) => compiled,
-                Ok(Err(_)) => Err(ShapeError::new("it cannot be compiled")),
-                Err(error) => Err(ShapeError(format!("no room to compile it: {error}"))),
-            }
-        })
+        deep(|| self.compile_deep(shape))?
     }
 
     /// As [`Grammars::compile`]; it may recurse as deep as the shape is long.
@@ -134,6 +137,17 @@ impl Grammars {
             Next::Broken(reason) => Err(ShapeError(reason)),
             Next::End | Next::OneOf(_) => Ok(grammar),
         }
+    }
+}
+
+/// Has `work` done that may recurse for long, and may panic.
+fn deep<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, ShapeError> {
+    // llguidance catches its own panics once a shape is compiled, not before.
+    let caught = on_stack_of(STACK, || catch_unwind(AssertUnwindSafe(work)));
+    match caught {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_)) => Err(ShapeError::new("it cannot be compiled")),
+        Err(error) => Err(ShapeError(format!("no room to compile it: {error}"))),
     }
 }
 
@@ -246,11 +260,16 @@ impl Vocabulary {
         let words: Vec<Vec<u8>> = (0..n)
             .map(|token| {
                 let text = model.piece(token, false);
+                if text.len() > MAX_TOKEN {
+                    // It is then no token at all.
+                    return Vec::new();
+                }
                 if !text.is_empty() && !model.is_control(token) {
                     return text;
                 }
                 let mut special = vec![TokTrie::SPECIAL_TOKEN_MARKER];
                 special.extend(model.piece(token, true));
+                special.truncate(MAX_TOKEN);
                 special
             })
             .collect();
@@ -288,6 +307,23 @@ impl TokenizerEnv for Vocabulary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::llama::vocabulary::vocabulary;
+
+    #[test]
+    fn tokens_of_any_length_are_no_harm_and_long_ones_are_never_drawn() {
+        let longest = ["a".repeat(1000), "a".repeat(1001), "a".repeat(60_000)];
+        let branches = (1..60).map(|i| format!("{}b", "a".repeat(i * 1000)));
+        let others: Vec<String> = longest.into_iter().chain(branches).collect();
+        let model = Arc::new(vocabulary("gpt-2", &others));
+        let grammars = Grammars::new(model).unwrap();
+        let mut grammar = grammars.compile(&Shape::Regex("a+".to_owned())).unwrap();
+        let Next::OneOf(words) = grammar.allowed() else {
+            panic!("nothing may come");
+        };
+        let may_come = |token: usize| words[token / 32] >> (token % 32) & 1 == 1;
+        assert!(may_come(usize::from(b'a')));
+        assert_eq!([259, 260, 261].map(may_come), [true, false, false]);
+    }
 
     #[test]
     fn json_that_has_begun_is_spaced_as_schemas_are() {

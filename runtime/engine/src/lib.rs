@@ -10,6 +10,7 @@ mod card;
 mod chat;
 mod cores;
 mod decoder;
+mod deep;
 mod draft_model;
 mod embedder;
 mod engine;

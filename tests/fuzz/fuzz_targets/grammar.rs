@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 use serve_readers::{Grammars, Model, Next, Shape};
 
-static GRAMMARS: LazyLock<Grammars> = LazyLock::new(|| Grammars::new(Arc::new(Model)));
+static GRAMMARS: LazyLock<Grammars> = LazyLock::new(|| Grammars::new(Arc::new(Model)).expect("it is a vocabulary"));
 
 /// Longest answer that is drawn, in tokens, which are bytes here.
 const DRAWN: usize = 64;

@@ -72,6 +72,12 @@ impl Engine {
         };
         let trained = model.n_ctx_train().max(1);
         let n_ctx = params.n_ctx_seq;
+        if options.n_ctx.is_some_and(|wanted| wanted > n_ctx) {
+            tracing::warn!(
+                "{}: slots of {n_ctx} tokens: the model has no weights for later positions",
+                path.display()
+            );
+        }
         if n_ctx > trained {
             tracing::warn!(
                 "{}: slots of {n_ctx} tokens, and the model was trained for {trained}: beyond these its answers get worse",
@@ -173,9 +179,15 @@ fn context_params(file: &Gguf, options: &Options) -> ContextParams {
     let key = format!("{}.context_length", architecture.unwrap_or_default());
     let trained = file.metadata.u64(&key);
     let trained = trained.map_or(u32::MAX, |n| u32::try_from(n).unwrap_or(u32::MAX));
-    let n_ctx = options
-        .n_ctx
-        .unwrap_or_else(|| trained.clamp(1, Options::DEFAULT_CTX));
+    // Where each position has weights of its own, there are no more.
+    let most = match file.tensor("position_embd.weight") {
+        Some(_) => trained.max(1),
+        None => u32::MAX,
+    };
+    let n_ctx = options.n_ctx.map_or_else(
+        || trained.clamp(1, Options::DEFAULT_CTX),
+        |n_ctx| n_ctx.min(most),
+    );
     ContextParams {
         n_ctx_seq: n_ctx,
         n_seq: options.n_slots,

@@ -11,6 +11,9 @@ mod model;
 mod repack;
 mod sampler;
 mod threads;
+mod tokenize;
+#[cfg(test)]
+pub mod vocabulary;
 
 pub use batch::Batch;
 pub use context::{Context, ContextParams, DecodeError, KvType};

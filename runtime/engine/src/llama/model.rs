@@ -57,11 +57,25 @@ impl Model {
         NonNull::new(raw).map(|raw| Self { raw })
     }
 
+    /// Loads what `path` has besides its weights.
+    #[cfg(test)]
+    pub(super) fn vocabulary(path: &Path) -> Option<Self> {
+        super::route_logs();
+        let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+        // SAFETY: path, which is NUL-terminated, outlives the call; the params are llama.cpp's own.
+        let raw = unsafe {
+            let mut params = sys::llama_model_default_params();
+            params.vocab_only = true;
+            sys::llama_model_load_from_file(path.as_ptr(), params)
+        };
+        NonNull::new(raw).map(|raw| Self { raw })
+    }
+
     pub(super) fn as_ptr(&self) -> *mut sys::llama_model {
         self.raw.as_ptr()
     }
 
-    fn vocab(&self) -> *const sys::llama_vocab {
+    pub(super) fn vocab(&self) -> *const sys::llama_vocab {
         // SAFETY: the model lives; its vocabulary lives as long.
         unsafe { sys::llama_model_get_vocab(self.as_ptr()) }
     }
@@ -209,44 +223,6 @@ impl Model {
             })
             .max()
             .unwrap_or(0)
-    }
-
-    /// Tokenizes `text`. `add_special` puts the model's own begin-of-sequence in front; special
-    /// tokens written out in `text` become those tokens, as a rendered template needs.
-    pub fn tokenize(&self, text: &str, add_special: bool) -> Vec<Token> {
-        self.tokenize_with(text, add_special, true)
-    }
-
-    /// As [`Model::tokenize`], but special tokens written out in `text` are text like any other.
-    pub fn tokenize_plain(&self, text: &str, add_special: bool) -> Vec<Token> {
-        self.tokenize_with(text, add_special, false)
-    }
-
-    fn tokenize_with(&self, text: &str, add_special: bool, parse_special: bool) -> Vec<Token> {
-        let Ok(len) = i32::try_from(text.len()) else {
-            return Vec::new();
-        };
-        let mut tokens = vec![0; text.len() / 3 + 16];
-        loop {
-            // SAFETY: text and buffer are passed with their own lengths.
-            let n = unsafe {
-                sys::llama_tokenize(
-                    self.vocab(),
-                    text.as_ptr().cast::<c_char>(),
-                    len,
-                    tokens.as_mut_ptr(),
-                    tokens.len() as i32,
-                    add_special,
-                    parse_special,
-                )
-            };
-            if n >= 0 {
-                tokens.truncate(n as usize);
-                return tokens;
-            }
-            // llama.cpp answers the negated length when the buffer is too short.
-            tokens.resize(n.unsigned_abs() as usize, 0);
-        }
     }
 
     /// How each control token is written.
