@@ -19,6 +19,8 @@ pub(crate) trait Block {
     const ZERO: f32 = 0.0;
     /// Whether unpacked weights are signed.
     const SIGNED: bool = false;
+    /// As [`Kernel::COLUMNS`].
+    const COLUMNS: RangeInclusive<usize> = 1..=usize::MAX;
 
     /// The 32 weights: unsigned below 32, or signed.
     ///
@@ -31,7 +33,7 @@ pub(crate) trait Block {
 pub(crate) struct Of<B>(PhantomData<B>);
 
 impl<B: Block> Kernel for Of<B> {
-    const COLUMNS: RangeInclusive<usize> = 1..=usize::MAX;
+    const COLUMNS: RangeInclusive<usize> = B::COLUMNS;
 
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]

@@ -18,7 +18,7 @@ pub(crate) trait SuperBlock {
     /// Where the f16 scale of the groups' minimums is, if they have these.
     const MIN: Option<usize> = None;
     /// As [`Kernel::COLUMNS`].
-    const COLUMNS: RangeInclusive<usize> = 1..=16;
+    const COLUMNS: RangeInclusive<usize> = 1..=32;
     /// What the f16 scale is divided by.
     const DIVISOR: f32 = 1.0;
     /// What an unpacked weight of zero stands at.

@@ -1,6 +1,7 @@
 //! IQ4_NL and IQ4_XS: four bits are the number of a weight in a table.
 
 use std::arch::x86_64::*;
+use std::ops::RangeInclusive;
 
 use super::block_32::{Block, nibbles};
 use super::isa::Isa;
@@ -28,6 +29,7 @@ pub(crate) struct Iq4Nl;
 impl Block for Iq4Nl {
     const BYTES: usize = 18;
     const SIGNED: bool = true;
+    const COLUMNS: RangeInclusive<usize> = 1..=32;
 
     #[target_feature(enable = "avx2")]
     #[inline]

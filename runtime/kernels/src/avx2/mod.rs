@@ -27,7 +27,7 @@ pub(crate) fn available() -> bool {
 /// A type's kernel.
 pub(crate) trait Kernel {
     /// For which numbers of columns it is faster than ggml, which unpacks tiles of rows for many.
-    const COLUMNS: RangeInclusive<usize> = 1..=16;
+    const COLUMNS: RangeInclusive<usize> = 1..=32;
 
     /// The dot products of one row of `blocks` blocks with `N` columns, before the eight lanes of each
     /// are added up.

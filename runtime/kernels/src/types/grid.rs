@@ -6,7 +6,9 @@
 //! The grids are ggml's own: it is asked for them once, by having it unpack blocks of all points. Without ggml there are no
 //! such types.
 
-use std::marker::PhantomData;
+// Other CPUs go ggml's way.
+#![cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
@@ -112,9 +114,10 @@ fn dequantize<P: Packing>(block: &[u8]) -> Vec<f64> {
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
     use std::arch::x86_64::*;
+    use std::marker::PhantomData;
     use std::ops::RangeInclusive;
 
-    use super::{Packing, PhantomData, grid};
+    use super::{Packing, grid};
     use crate::avx2::groups_of_16::SuperBlock;
 
     pub struct Points<P>(PhantomData<P>);
