@@ -27,3 +27,5 @@ pub const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 pub const PAGE_PORT: u16 = 8080;
 /// Where the broker listens.
 pub const BROKER_PORT: u16 = 1883;
+/// Where the box's own broker listens for the house.
+pub const HOUSE_PORT: u16 = 8883;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::namespaces::Inside;
-use super::{BOX, BROKER_PORT, ELSEWHERE, OUTSIDE, PAGE_PORT};
+use super::{BOX, BROKER_PORT, ELSEWHERE, HOUSE_PORT, OUTSIDE, PAGE_PORT};
 use crate::page::Page;
 use crate::parts::{SMOLLM2, program, smollm2};
 use crate::process::{Process, until};
@@ -61,8 +61,10 @@ impl Leak {
 pub fn live(inside: &Inside, leak: Option<Leak>) {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let mut broker = broker(folder.path());
+    models(folder.path());
     told("the box starts");
-    let mut up = start(inside, folder.path());
+    let elsewhere = format!("mqtt://{OUTSIDE}:{BROKER_PORT}");
+    let up = start(inside, folder.path(), &["--broker", &elsewhere]);
     let page = format!("https://{BOX}:{PAGE_PORT}");
     let state = folder.path().join("state");
     let mut panel = Command::new(program("cloister-panel"));
@@ -117,11 +119,24 @@ pub fn live(inside: &Inside, leak: Option<Leak>) {
 
     assert!(panel.runs(), "the panel has ended");
     told("the box is stopped");
+    end(up);
+    drop(broker);
+
+    if leak.is_none() {
+        told("the box has a broker of its own, which the house asks");
+        let up = start(inside, folder.path(), &["--lan-broker"]);
+        let answer = ask_as_the_house(&state);
+        assert!(answer["text"].is_string(), "{answer}");
+        told("the box is stopped");
+        end(up);
+    }
+}
+
+fn end(mut up: Process) {
     up.signal(libc::SIGTERM);
     assert_eq!(up.0.wait().expect("it can be waited for").code(), Some(0));
     // What a process leaves to the kernel to send is sent by now or never.
     std::thread::sleep(Duration::from_secs(1));
-    drop(broker);
 }
 
 /// `cloister` with these words, as the owner types it on the box: what it prints.
@@ -164,23 +179,26 @@ fn broker(folder: &Path) -> Process {
     broker
 }
 
-/// `cloister up` inside, with SmolLM2 and a file that is no model.
-fn start(inside: &Inside, folder: &Path) -> Process {
+/// SmolLM2, and a file that is no model.
+fn models(folder: &Path) {
     let models = folder.join("models");
     std::fs::create_dir(&models).expect("the folder can be written");
     let file: PathBuf = models.join(format!("{SMOLLM2}.gguf"));
     std::os::unix::fs::symlink(smollm2(), file).expect("the folder can be written");
     std::fs::write(models.join("unreadable.gguf"), "no model").expect("the folder can be written");
+}
+
+/// `cloister up` inside, with the models of this folder, and with what it is told of its broker.
+fn start(inside: &Inside, folder: &Path, broker: &[&str]) -> Process {
     let mut command = Command::new(program("cloister"));
     command
         .args(["up", "--json", "--node", "test", "--listen"])
         .arg(format!("{BOX}:{PAGE_PORT}"))
         .arg("--models")
-        .arg(&models)
+        .arg(folder.join("models"))
         .arg("--state")
         .arg(folder.join("state"))
-        .arg("--broker")
-        .arg(format!("mqtt://{OUTSIDE}:{BROKER_PORT}"))
+        .args(broker)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
     // SAFETY: prctl is async-signal-safe, as what runs between fork and exec must be.
@@ -216,4 +234,36 @@ fn wait_for_the_bridge() {
 fn ask_over_mqtt(id: &str) -> Value {
     let ask = json!({"id": id, "prompt": "Name a bird.", "max_tokens": 12});
     up::ask_over_mqtt(&OUTSIDE.to_string(), &BROKER_PORT.to_string(), id, &ask)
+}
+
+/// Asks the box's own broker, as its README says.
+fn ask_as_the_house(state: &Path) -> Value {
+    let login = std::fs::read_to_string(state.join("mqtt-login")).expect("there is a login");
+    let (user, password) = login.trim().split_once(':').expect("it is a login");
+    let ask = json!({"id": "3", "prompt": "Name a bird.", "max_tokens": 12}).to_string();
+    let answer = Command::new("mosquitto_rr")
+        .args([
+            "-h",
+            &BOX.to_string(),
+            "-p",
+            &HOUSE_PORT.to_string(),
+            "-V",
+            "5",
+            "-q",
+            "1",
+        ])
+        .arg("--cafile")
+        .arg(state.join("tls/cert.pem"))
+        .args(["-u", user, "-P", password, "-W", "60"])
+        .args([
+            "-t",
+            "cloister/test/ask",
+            "-e",
+            "cloister/test/answer/3",
+            "-m",
+            &ask,
+        ])
+        .output()
+        .expect("mosquitto-clients are installed");
+    serde_json::from_slice(&answer.stdout).unwrap_or_else(|_| panic!("the answer was {answer:?}"))
 }

@@ -7,7 +7,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{BOX, BOX_6, BROKER_PORT, OUTSIDE, OUTSIDE_6, PAGE_PORT};
+use super::{BOX, BOX_6, BROKER_PORT, HOUSE_PORT, OUTSIDE, OUTSIDE_6, PAGE_PORT};
 
 /// Whose a packet is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,9 +43,21 @@ pub fn judge(interface: Interface, frame: &[u8]) -> (Whose, String) {
     };
     match interface {
         Interface::Cable => (whose, line),
-        // Nothing in the box has a reason to use loopback: the broker and all clients are outside.
+        Interface::Loopback if is_of_own_broker(read) => {
+            (Whose::Broker, format!("{line} on loopback"))
+        }
+        // Nothing else in the box has a reason to use loopback: all clients are outside.
         Interface::Loopback => (Whose::Leak, format!("{line} on loopback")),
     }
+}
+
+/// Whether it is TCP between this host and the broker that the box has of its own.
+fn is_of_own_broker(read: Reader<'_>) -> bool {
+    let is_tcp =
+        read.u16(12) == Some(0x0800) && read.u8(14) == Some(0x45) && read.u8(23) == Some(6);
+    let here = Some(Ipv4Addr::LOCALHOST);
+    let ports = [read.u16(34), read.u16(36)];
+    is_tcp && read.v4(26) == here && read.v4(30) == here && ports.contains(&Some(BROKER_PORT))
 }
 
 fn arp(read: Reader<'_>) -> (Whose, String) {
@@ -113,7 +125,7 @@ fn transport(
                 Whose::Leak
             } else if target == Some(BROKER_PORT) {
                 Whose::Broker
-            } else if source == Some(PAGE_PORT) && !opens {
+            } else if [Some(PAGE_PORT), Some(HOUSE_PORT)].contains(&source) && !opens {
                 Whose::Client
             } else {
                 Whose::Leak
@@ -175,11 +187,21 @@ mod tests {
     const ACK: u8 = 16;
 
     fn packet(protocol: u8, to: Ipv4Addr, ports: (u16, u16), flags: u8) -> Vec<u8> {
+        packet_of(BOX, protocol, to, ports, flags)
+    }
+
+    fn packet_of(
+        from: Ipv4Addr,
+        protocol: u8,
+        to: Ipv4Addr,
+        ports: (u16, u16),
+        flags: u8,
+    ) -> Vec<u8> {
         let mut frame = vec![0; 12];
         frame.extend([0x08, 0x00, 0x45]);
         frame.resize(23, 0);
         frame.extend([protocol, 0, 0]);
-        frame.extend(BOX.octets());
+        frame.extend(from.octets());
         frame.extend(to.octets());
         frame.extend(ports.0.to_be_bytes());
         frame.extend(ports.1.to_be_bytes());
@@ -220,7 +242,34 @@ mod tests {
         assert_eq!(whose(&accepted), Whose::Client);
         let dialled = packet(6, OUTSIDE, (40_000, BROKER_PORT), SYN);
         assert_eq!(whose(&dialled), Whose::Broker);
+        let asked = packet(6, OUTSIDE, (HOUSE_PORT, 50_000), ACK);
+        assert_eq!(whose(&asked), Whose::Client);
         assert_eq!(judge(Interface::Loopback, &answer).0, Whose::Leak);
+    }
+
+    #[test]
+    fn on_loopback_only_the_broker_of_its_own_is_spoken_to() {
+        let here = Ipv4Addr::LOCALHOST;
+        let on_loopback = |frame: &[u8]| judge(Interface::Loopback, frame).0;
+        for ports in [(40_000, BROKER_PORT), (BROKER_PORT, 40_000)] {
+            assert_eq!(
+                on_loopback(&packet_of(here, 6, here, ports, SYN)),
+                Whose::Broker
+            );
+            assert_eq!(
+                on_loopback(&packet_of(here, 17, here, ports, 0)),
+                Whose::Leak
+            );
+            assert_eq!(
+                on_loopback(&packet_of(here, 6, BOX, ports, SYN)),
+                Whose::Leak
+            );
+            assert_eq!(whose(&packet_of(here, 6, here, ports, SYN)), Whose::Leak);
+        }
+        assert_eq!(
+            on_loopback(&packet_of(here, 6, here, (40_000, 53), SYN)),
+            Whose::Leak
+        );
     }
 
     #[test]
