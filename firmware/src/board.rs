@@ -1,7 +1,8 @@
 //! A board: its devices, bound to the traits that the laws know.
 //!
 //! In: the machine's trees of files, and a table in TOML that says what is where. Out: a [`Board`]: drivers for what was
-//! found or may still come, and a [`Finding`] for all that was looked for. A new board is one file here and one table in `boards/`.
+//! found or may still come, and a [`Finding`] for all that was looked for. A new board is one table in `boards/`, and one file
+//! here if it has something of its own.
 //! Must never pretend: what is not there is a finding that says so, and a [`Fault`] of what was wired. Must never decide anything.
 
 pub mod aside;
@@ -10,7 +11,6 @@ mod buses;
 pub mod devices;
 mod findings;
 mod generic;
-mod jetson_orin;
 mod late;
 mod panel;
 mod raspberry_pi;

@@ -27,18 +27,3 @@ pub fn advice(fault: Fault) -> &'static str {
         Fault::Ambiguous => "there are several, and nothing says which",
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use cloister_sysfs::Machine;
-
-    /// A machine with these files.
-    pub fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, Machine) {
-        let root = tempfile::tempdir().unwrap();
-        let machine = Machine::below(root.path());
-        files
-            .iter()
-            .for_each(|(path, text)| machine.put(path, text));
-        (root, machine)
-    }
-}

@@ -4,21 +4,22 @@
 //! `POST /api/panel/stop`; answers to what the display is to show, and whether the engine computes.
 //! Must never take an old word for a new one: a `serve` that is silent for too long is not there.
 
+mod heard;
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cloister_client::{Error, Method, Socket};
-use cloister_control::units::TokensPerSecond;
-use cloister_control::{Engine, Phase};
 use cloister_program::panel::PanelReport;
 use cloister_sandbox::Seal;
 use cloister_sandbox::report::{Name, Report};
-use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
+
+pub use heard::{Door, Heard};
 
 /// Events come at least as comments, every 15 s.
 const SILENT: Duration = Duration::from_secs(40);
@@ -37,92 +38,6 @@ const AT_LEAST_EVERY: Duration = Duration::from_secs(10);
 const TESTS_EVERY: Duration = Duration::from_secs(60);
 /// A slice of a prompt may be before it.
 const COMPUTES_WITHIN: Duration = Duration::from_secs(120);
-
-/// How one gets in.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Door {
-    /// The page's address.
-    pub url: String,
-    /// Of the certificate there, in pairs of digits; none where it is not encrypted.
-    pub fingerprint: Option<String>,
-}
-
-/// What `serve` says of itself, as far as the panel cares.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct Heard {
-    /// The loaded model.
-    pub model: Option<String>,
-    /// Whether it is there, and answers nothing.
-    #[serde(skip)]
-    hangs: bool,
-    status: String,
-    phase: String,
-    private: bool,
-    tokens: Tokens,
-    tokens_per_second: Speeds,
-    queue: Queue,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-struct Tokens {
-    prompt: u64,
-    generated: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-struct Speeds {
-    decode: f32,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
-#[serde(default)]
-struct Queue {
-    waiting: u64,
-}
-
-impl Heard {
-    /// As the laws see it.
-    pub fn engine(&self) -> Engine {
-        let phase = match self.phase.as_str() {
-            "reading" => Phase::Reading,
-            "thinking" => Phase::Thinking,
-            "answering" => Phase::Answering,
-            _ => Phase::Idle,
-        };
-        match self.status.as_str() {
-            _ if self.hangs => Engine::Silent,
-            "ok" => Engine::Serving {
-                phase,
-                private: self.private,
-            },
-            "loading" => Engine::Loading,
-            _ => Engine::Failed,
-        }
-    }
-
-    /// Tokens generated since its start.
-    pub fn generated(&self) -> u64 {
-        self.tokens.generated
-    }
-
-    /// What moves whenever it computes.
-    pub fn steps(&self) -> u64 {
-        self.tokens.generated + self.tokens.prompt
-    }
-
-    /// Tokens of answers in a second, lately.
-    pub fn speed(&self) -> TokensPerSecond {
-        TokensPerSecond(self.tokens_per_second.decode)
-    }
-
-    /// Requests that wait.
-    pub fn waiting(&self) -> u64 {
-        self.queue.waiting
-    }
-}
 
 /// The way to `serve`.
 pub struct Link {
@@ -173,10 +88,7 @@ impl Link {
             self.hangs.notified().await;
         }
         warn!("serve is there, and does not answer");
-        heard.send_replace(Some(Heard {
-            hangs: true,
-            ..Heard::default()
-        }));
+        heard.send_replace(Some(Heard::hanging()));
     }
 
     async fn hear(&self, heard: &watch::Sender<Option<Heard>>) -> Result<(), Error> {

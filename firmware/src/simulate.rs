@@ -119,15 +119,15 @@ impl Thermometer for Device {
         match (state.failures.sensor_silent, state.failures.sensor_stuck) {
             (true, _) => Err(Fault::Bus),
             (false, Some(tenths)) => Ok(Celsius(tenths as f32 / 10.0)),
-            (false, None) if state.failures.sensor_lies => Ok(Celsius(state.physics.reads() - LIE)),
-            (false, None) => Ok(Celsius(state.physics.reads())),
+            (false, None) if state.failures.sensor_lies => Ok(state.physics.reads() - Celsius(LIE)),
+            (false, None) => Ok(state.physics.reads()),
         }
     }
 }
 
 impl PowerMeter for Device {
     fn read(&mut self) -> Result<Watts, Fault> {
-        Ok(Watts(self.0.borrow().physics.power()))
+        Ok(self.0.borrow().physics.power())
     }
 }
 
@@ -145,7 +145,7 @@ impl FanDrive for Device {
 
 impl Tachometer for Device {
     fn read(&mut self) -> Result<Rpm, Fault> {
-        Ok(Rpm(self.0.borrow().physics.rpm()))
+        Ok(self.0.borrow().physics.plant.rpm())
     }
 }
 

@@ -10,14 +10,16 @@ pub mod button;
 pub mod device;
 pub mod display;
 pub mod energy;
+mod inputs;
 pub mod light;
+mod outputs;
 mod panel;
+pub mod plant;
 pub mod privacy;
 pub mod thermal;
 pub mod units;
 pub mod watchdog;
 
-pub use panel::{
-    Engine, Inputs, LOADS_WITHIN, Outputs, Panel, Phase, Problems, SHUTS_DOWN_WITHIN,
-    STARTS_WITHIN, Shown,
-};
+pub use inputs::{Engine, Inputs, Phase};
+pub use outputs::{Outputs, Problems, Shown};
+pub use panel::{LOADS_WITHIN, Panel, SHUTS_DOWN_WITHIN, STARTS_WITHIN};

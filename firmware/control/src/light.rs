@@ -3,7 +3,7 @@
 //! Rhythms alone tell the states apart, for who sees no colours or has a light of one. None has more than three flashes
 //! in a second (WCAG 2.2, 2.3.1). Each is a repeated list of times, so that the light needs no work in between.
 
-use crate::panel::Shown;
+use crate::outputs::Shown;
 use crate::units::Millis;
 
 /// A colour, 0 to 255 each.

@@ -6,12 +6,14 @@
 
 use crate::button::{Button, Press, earliest};
 use crate::device::Fault;
-use crate::display::{Pages, View};
+use crate::display::Pages;
 use crate::energy::Account;
-use crate::light::{Rgb, pattern};
+use crate::inputs::{Engine, Inputs, Phase};
+use crate::light::pattern;
+use crate::outputs::{Outputs, Problems, Shown};
 use crate::privacy::PrivacySwitch;
-use crate::thermal::{Cooling, Doubt, FanFault, Law, Limits, MAX_SENSORS, Measured, Throttle};
-use crate::units::{Celsius, Duty, JoulesPerToken, Millis, WattHours, Watts};
+use crate::thermal::{Cooling, Law, Limits, MAX_SENSORS, Throttle};
+use crate::units::{Duty, Millis};
 use crate::watchdog::{Pulse, Signs};
 
 /// How long `serve` may be away until that is a fault: it starts, or is started again.
@@ -23,182 +25,6 @@ pub const SHUTS_DOWN_WITHIN: Millis = Millis::seconds(120);
 /// How often is measured: while it works, and while it rests.
 const MEASURE_WORKING: Millis = Millis::seconds(1);
 const MEASURE_RESTING: Millis = Millis::seconds(2);
-
-/// How far the running answer is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Phase {
-    /// There is none.
-    #[default]
-    Idle,
-    /// Its prompt is read.
-    Reading,
-    /// Its thought is written.
-    Thinking,
-    /// Its text is written.
-    Answering,
-}
-
-/// What `serve` says of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Engine {
-    /// Nothing: it is not there.
-    #[default]
-    Away,
-    /// Nothing, though it is there: it hangs.
-    Silent,
-    /// It loads a model.
-    Loading,
-    /// It has failed, and says so.
-    Failed,
-    /// It answers, or would.
-    Serving {
-        /// How far it is.
-        phase: Phase,
-        /// Whether it takes no prompts, because of the privacy switch.
-        private: bool,
-    },
-}
-
-/// What the status light says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Shown {
-    Starting,
-    Ready,
-    Reading,
-    Thinking,
-    Answering,
-    TooHot,
-    Broken,
-    Private,
-    ShuttingDown,
-}
-
-impl Shown {
-    /// Every one.
-    pub const ALL: [Self; 9] = [
-        Self::Starting,
-        Self::Ready,
-        Self::Reading,
-        Self::Thinking,
-        Self::Answering,
-        Self::TooHot,
-        Self::Broken,
-        Self::Private,
-        Self::ShuttingDown,
-    ];
-
-    /// One word, for `/api/events`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Reading => "reading",
-            Self::Thinking => "thinking",
-            Self::Answering => "answering",
-            Self::TooHot => "too_hot",
-            Self::Broken => "broken",
-            Self::Private => "private",
-            Self::ShuttingDown => "shutting_down",
-        }
-    }
-}
-
-/// All of what is known now.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Inputs<'a> {
-    /// What `serve` says.
-    pub engine: Engine,
-    /// Tokens that it has generated since its start, if it says so.
-    pub tokens: Option<u64>,
-    /// Steps that it has computed since its start, if it says so.
-    pub steps: Option<u64>,
-    /// How many of its self-tests have passed since the panel's start.
-    pub tests: u64,
-    /// The button, closed when pressed; none on a board that has none.
-    pub button: Option<Result<bool, Fault>>,
-    /// The privacy switch, closed for private; none on a board that has none.
-    pub privacy_switch: Option<Result<bool, Fault>>,
-    /// Whether there is a display that shows what it is told.
-    pub display: bool,
-    /// What was measured just now; none between measurements.
-    pub measured: Option<Measured<'a>>,
-    /// The power that was measured with it.
-    pub power: Option<Result<Watts, Fault>>,
-    /// Whether another device (display, watchdog) does not do what it should.
-    pub other_fault: bool,
-    /// At this moment: whether the shutdown that was wished for could be asked for.
-    pub shutdown_asked: Option<Result<(), Fault>>,
-}
-
-/// What is wrong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Problems {
-    /// `serve` is away or not ready for too long, hangs, or has failed.
-    pub engine: bool,
-    /// `serve` does not do as the privacy switch says.
-    pub privacy_ignored: bool,
-    /// The privacy switch does not answer.
-    pub privacy_switch: Option<Fault>,
-    /// The button does not answer.
-    pub button: Option<Fault>,
-    /// The button is held for longer than anybody means.
-    pub button_stuck: bool,
-    /// A shutdown could not be asked for.
-    pub shutdown: Option<Fault>,
-    /// It was asked for, and the machine is still here.
-    pub shutdown_ignored: bool,
-    /// The sensors, each at its place.
-    pub sensors: [Option<Doubt>; MAX_SENSORS],
-    /// The fan.
-    pub fan: Option<FanFault>,
-    /// The meter of power.
-    pub power: Option<Fault>,
-    /// Another device.
-    pub other: bool,
-}
-
-impl Problems {
-    /// Whether there is any.
-    pub fn any(&self) -> bool {
-        *self != Self::default()
-    }
-}
-
-/// All of what is to be so now.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outputs {
-    /// What the light says.
-    pub shown: Shown,
-    /// How the light looks at this moment.
-    pub light: Rgb,
-    /// What the display shows.
-    pub view: View,
-    /// How strongly the fan is driven.
-    pub fan: Duty,
-    /// How far `serve` has to slow down.
-    pub throttle: Throttle,
-    /// Whether `serve` has to take no prompts; none without a switch, as then it is not the panel's to say.
-    pub private: Option<bool>,
-    /// At this moment: running answers are to stop.
-    pub stop_answers: bool,
-    /// At this moment: the machine is to shut down.
-    pub shut_down: bool,
-    /// Whether the watchdogs are to be fed.
-    pub feed: bool,
-    /// The temperature, of the sensor with the least margin.
-    pub temperature: Option<Celsius>,
-    /// What a token takes.
-    pub joules_per_token: Option<JoulesPerToken>,
-    /// What the last day took.
-    pub last_day: Option<WattHours>,
-    /// What is wrong.
-    pub problems: Problems,
-    /// When to measure again.
-    pub measure_at: Millis,
-    /// When to call again even if nothing happens; never later than `measure_at`.
-    pub again: Millis,
-}
 
 #[derive(Clone, Copy, Debug)]
 enum Shutdown {

@@ -15,7 +15,7 @@ mod sensor;
 
 pub use fan::FanFault;
 pub use limits::{HYSTERESIS, Limits};
-pub use sensor::Doubt;
+pub use sensor::{Doubt, PLAUSIBLE};
 
 use crate::device::Fault;
 use crate::units::{Celsius, Duty, Millis, Rpm};

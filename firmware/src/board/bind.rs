@@ -5,7 +5,7 @@
 
 use cloister_control::device::{self, FanDrive, Fault, PowerMeter, SocThrottle, Tachometer};
 use cloister_sysfs::class::{Class, Device};
-use cloister_sysfs::thermal::{CoolingFan, SlowedProcessor};
+use cloister_sysfs::thermal::CoolingFan;
 use cloister_sysfs::{hwmon, thermal};
 
 use super::aside::Aside;
@@ -28,10 +28,12 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
         let wired = n < devices.wired_thermometers;
         match thermometer {
             Thermometer::ThermalZone(named) => {
-                Sought::new("zone", thermal::zones(machine), named, wired).look(board);
+                let zones = (thermal::zones(machine), thermal::PROCESSORS);
+                Sought::new("zone", zones, named, wired).look(board);
             }
             Thermometer::Hwmon(named) => {
-                Sought::new("chip", hwmon::chips(machine), named, wired).look(board);
+                let chips = (hwmon::chips(machine), hwmon::PROCESSORS);
+                Sought::new("chip", chips, named, wired).look(board);
             }
             Thermometer::Lm75(at) => buses.thermometer("LM75", (at, wired), board, Lm75::new),
             Thermometer::Tmp102(at) => buses.thermometer("TMP102", (at, wired), board, Tmp102::new),
@@ -40,7 +42,8 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
     }
     match &devices.power {
         Some(Power::Hwmon { names, channel }) => {
-            power(machine, devices, names, channel.as_deref(), board);
+            let names = Name::or(names, hwmon::SUPPLIES);
+            power(machine, devices, &names, channel.as_deref(), board);
         }
         Some(Power::Ina219(at)) => buses.power("INA219", at, board, Ina219::new),
         Some(Power::Ina226(at)) => buses.power("INA226", at, board, Ina226::new),
@@ -95,20 +98,24 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
     }
 }
 
-/// Binds what the kernel tells about slowing the processor down.
-pub fn slowed_processor(machine: &Machine, board: &mut Board) {
-    let place = "cooling device cpufreq-* or Processor";
+/// Binds what tells that the processor is slowed because of heat, by `whom`.
+pub fn slowed<S: SocThrottle + 'static>(
+    machine: &Machine,
+    board: &mut Board,
+    (place, why): (&str, &str),
+    whom: &str,
+    find: fn(&Machine) -> Option<S>,
+) {
     let machine = machine.clone();
-    let mut processor = Late::new(false, move || {
-        let processor = SlowedProcessor::of(&machine).ok_or(Fault::Absent)?;
-        Ok(Box::new(processor) as Box<dyn SocThrottle>)
+    let mut slowed = Late::new(false, move || {
+        let found = find(&machine).ok_or(Fault::Absent)?;
+        Ok(Box::new(found) as Box<dyn SocThrottle>)
     });
-    let does = "tells when the kernel slows the processor because of heat";
-    let why = "the kernel has none";
-    board.asks("throttling", place, &mut processor, why, |processor| {
-        processor.read().map(|_| does.into())
+    let does = format!("tells when the {whom} slows the processor because of heat");
+    board.asks("throttling", place, &mut slowed, why, |slowed| {
+        slowed.read().map(|_| does)
     });
-    board.soc = Some(processor);
+    board.soc = Some(slowed);
 }
 
 fn power(

@@ -2,8 +2,13 @@
 //!
 //! In: TOML. Out: what to look for; each by what the kernel calls it.
 
+mod panel;
+
+use cloister_sysfs::class::is_called;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+
+pub use panel::{Display, Light, Line, Size};
 
 /// What is to be looked for. What is not named here is not used.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -66,8 +71,7 @@ impl Devices {
     }
 }
 
-/// A name that the kernel gives; with `*` at its end, all that begin so. Capitals are as good as small letters: one and
-/// the same zone is `CPU-therm` to one version of NVIDIA's kernel and `cpu-thermal` to the next.
+/// A name that the kernel gives, as [`is_called`] takes it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
 pub struct Name(String);
@@ -75,11 +79,14 @@ pub struct Name(String);
 impl Name {
     /// Whether the kernel means this by it.
     pub fn is(&self, name: &str) -> bool {
-        let name = name.to_ascii_lowercase();
-        let wanted = self.0.to_ascii_lowercase();
-        match wanted.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => name == wanted,
+        is_called(name, &self.0)
+    }
+
+    /// These, where the owner names none.
+    pub fn or(names: &[Self], known: &[&str]) -> Vec<Self> {
+        match names.is_empty() {
+            true => known.iter().map(|name| Self((*name).to_owned())).collect(),
+            false => names.to_vec(),
         }
     }
 }
@@ -123,7 +130,8 @@ pub struct OnBus {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Named {
-    /// Any of these.
+    /// Any of these; without one those that processors have.
+    #[serde(default)]
     pub names: Vec<Name>,
     /// Whether they are on the processor's die.
     #[serde(default)]
@@ -139,7 +147,8 @@ pub struct Named {
 pub enum Power {
     /// A chip of the kernel's hwmon.
     Hwmon {
-        /// Any of these.
+        /// Any of these; without one those that measure a board's supply.
+        #[serde(default)]
         names: Vec<Name>,
         /// The label of the channel that carries all; without one, the chip's only one.
         channel: Option<String>,
@@ -224,74 +233,6 @@ pub enum Fan {
 
 fn first() -> u8 {
     1
-}
-
-/// A status light.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, tag = "driver", rename_all = "kebab-case")]
-pub enum Light {
-    /// An LED that the kernel drives.
-    Led {
-        /// Its name in `/sys/class/leds`.
-        name: String,
-    },
-    /// One LED on a line, or three on three.
-    Gpio {
-        /// The label of the chip.
-        chip: Name,
-        /// One line, or red, green and blue.
-        lines: Vec<u32>,
-        /// Whether they shine when their line is low.
-        #[serde(default, rename = "active-low")]
-        active_low: bool,
-    },
-    /// An LED that understands WS2812, on the data line of an SPI bus.
-    Ws2812 {
-        /// The device in `/dev`; its numbers are those of the bus in the device tree and of its chip select.
-        device: String,
-    },
-}
-
-/// A button or a switch on a line.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Line {
-    /// The label of the chip: `pinctrl-rp1`.
-    pub chip: Name,
-    /// The offset of the line on it; on a Raspberry Pi the number of the GPIO.
-    pub line: u32,
-    /// Whether it closes to ground; else it closes to the supply.
-    #[serde(default = "yes")]
-    pub to_ground: bool,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// A display.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, tag = "driver", rename_all = "kebab-case")]
-pub enum Display {
-    /// An SSD1306 on an I2C bus.
-    Ssd1306 {
-        /// The bus, by its alias in the device tree or as its adapter is called.
-        bus: String,
-        /// The address, 7 bits: 0x3C, or 0x3D.
-        address: u8,
-        /// How many pixels it has.
-        size: Size,
-    },
-}
-
-/// Width and height in pixels.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[allow(missing_docs)]
-pub enum Size {
-    #[serde(rename = "128x64")]
-    S128x64,
-    #[serde(rename = "128x32")]
-    S128x32,
 }
 
 /// A hardware watchdog.

@@ -5,9 +5,10 @@ use cloister_control::units::{Celsius, Duty};
 use serde::Deserialize;
 
 use super::devices::Devices;
-use super::{Bind, generic, jetson_orin, raspberry_pi};
+use super::{Bind, generic, raspberry_pi};
 
-/// The tables, and what binds them; the last one is for every machine.
+/// The tables, and what binds them, where that is more than what the kernel offers by itself; the last one is for every
+/// machine.
 const BOARDS: [(&str, Bind); 4] = [
     (
         include_str!("../../boards/raspberry-pi-5.toml"),
@@ -17,10 +18,7 @@ const BOARDS: [(&str, Bind); 4] = [
         include_str!("../../boards/raspberry-pi.toml"),
         raspberry_pi::bind,
     ),
-    (
-        include_str!("../../boards/jetson-orin.toml"),
-        jetson_orin::bind,
-    ),
+    (include_str!("../../boards/jetson-orin.toml"), generic::bind),
     (include_str!("../../boards/generic.toml"), generic::bind),
 ];
 

@@ -10,7 +10,7 @@ use cloister_sysfs::hwmon;
 use cloister_sysfs::thermal::Zone;
 
 use super::bind::{all, place};
-use super::devices::Named;
+use super::devices::{Name, Named};
 use super::findings::NONE;
 use super::{Board, Late, Sensor};
 
@@ -75,11 +75,20 @@ fn silent(sought: &Sought, limit: Celsius) -> Option<Sample> {
 }
 
 impl Sought {
-    pub(super) fn new(kind: &'static str, class: Class, named: &Named, wired: bool) -> Self {
+    /// Of this class, those of the names or of those that are known.
+    pub(super) fn new(
+        kind: &'static str,
+        (class, known): (Class, &[&str]),
+        named: &Named,
+        wired: bool,
+    ) -> Self {
         Self {
             kind,
             class,
-            named: named.clone(),
+            named: Named {
+                names: Name::or(&named.names, known),
+                ..named.clone()
+            },
             wired,
         }
     }

@@ -205,8 +205,8 @@ fn on_or_off(colour: Rgb) -> [bool; 3] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::machine;
     use super::*;
+    use cloister_sysfs::made::machine;
 
     #[test]
     fn colours_stay_apart_on_lights_that_are_on_or_off() {

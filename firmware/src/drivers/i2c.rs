@@ -156,8 +156,8 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::machine;
     use super::*;
+    use cloister_sysfs::made::machine;
 
     #[test]
     fn a_bus_is_found_by_its_alias_or_its_name_and_never_guessed() {

@@ -89,8 +89,8 @@ impl Drop for Led {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::machine;
     use super::*;
+    use cloister_sysfs::made::machine;
 
     fn says(machine: &Machine, path: &str) -> String {
         class::text(&machine.path(path)).unwrap()

@@ -51,8 +51,8 @@ impl SocThrottle for Throttled {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::machine;
     use super::*;
+    use cloister_sysfs::made::machine;
 
     #[test]
     fn heat_is_told_from_too_little_voltage_and_from_what_was_before() {

@@ -116,8 +116,8 @@ impl Drop for Started {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::machine;
     use super::*;
+    use cloister_sysfs::made::machine;
     use std::fs;
 
     fn dog(machine: &Machine) -> Result<Dog, Fault> {

@@ -117,16 +117,17 @@ impl Simulation {
 
     fn turn(&self, key: u8) {
         let state = &mut *self.state.borrow_mut();
-        let failures = &mut state.failures;
+        let (failures, plant) = (&mut state.failures, &mut state.physics.plant);
+        let ambient = &mut plant.figures.ambient;
         match key {
             b'p' => self.switch.send_modify(|on| *on = !*on),
-            b'+' => state.physics.ambient = (state.physics.ambient + 5.0).min(60.0),
-            b'-' => state.physics.ambient = (state.physics.ambient - 5.0).max(-10.0),
+            b'+' => *ambient = (*ambient + 5.0).min(60.0),
+            b'-' => *ambient = (*ambient - 5.0).max(-10.0),
             b'b' => failures.fan_blocked ^= true,
             b's' => failures.sensor_silent ^= true,
             b't' => {
                 failures.sensor_stuck = match failures.sensor_stuck {
-                    None => Some((state.physics.die() * 10.0) as i32),
+                    None => Some((plant.die().0 * 10.0) as i32),
                     Some(_) => None,
                 }
             }
@@ -187,8 +188,8 @@ fn picture(simulation: &Simulation, report: &PanelReport, rows: u16) -> String {
             "temperature  {} of {:.0}; really {:.1}, in air of {:.0}   + - warmer, colder",
             figure(board.temperature, "°C"),
             simulation.limits.limit.0,
-            state.physics.die(),
-            state.physics.ambient
+            state.physics.plant.die().0,
+            state.physics.plant.figures.ambient
         ),
         format!(
             "fan          {}, {}",

@@ -15,6 +15,19 @@ pub fn chips(machine: &Machine) -> Class {
     Class::new(machine.path("/sys/class/hwmon"), "name")
 }
 
+/// Chips that measure a processor, by their drivers' names.
+pub const PROCESSORS: &[&str] = &["coretemp", "k10temp", "zenpower", "cpu_thermal"];
+
+/// Chips that measure one supply, which is the board's, by their drivers' names.
+pub const SUPPLIES: &[&str] = &[
+    "power_meter",
+    "ina219",
+    "ina226",
+    "ina230",
+    "ina231",
+    "ina260",
+];
+
 /// Reads `tempN_input`, in thousandths of a degree.
 pub struct Temperature {
     /// The chip.
@@ -155,7 +168,7 @@ impl Tachometer for FanSpeed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::class::tests::machine;
+    use crate::made::machine;
 
     const CHIP: &str = "/sys/class/hwmon/hwmon3";
 

@@ -5,6 +5,8 @@
 
 pub mod class;
 pub mod hwmon;
+#[cfg(any(test, feature = "made"))]
+pub mod made;
 pub mod thermal;
 
 use std::fs;
@@ -35,10 +37,11 @@ impl Machine {
         self.root.join(absolute.trim_start_matches('/'))
     }
 
-    /// Makes a file as the kernel shows one, with a line's end: for the machines of tests.
+    /// Makes a file as the kernel shows one, with a line's end.
     ///
     /// # Panics
     /// It cannot be made.
+    #[cfg(any(test, feature = "made"))]
     pub fn put(&self, absolute: &str, text: &str) {
         let path = self.path(absolute);
         let folder = path.parent().expect("a file is in a folder");

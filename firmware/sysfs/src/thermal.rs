@@ -10,6 +10,9 @@ use cloister_control::units::{Celsius, Duty};
 use crate::Machine;
 use crate::class::{Class, Device};
 
+/// What zones of processors are called, as [`is_called`](crate::class::is_called) takes it.
+pub const PROCESSORS: &[&str] = &["cpu*", "soc*", "package-thermal", "x86_pkg_temp"];
+
 /// Zones of this machine. They lie in one folder with what cools, which may be called like them: `cpufreq-cpu0`.
 pub fn zones(machine: &Machine) -> Class {
     both(machine).only("thermal_zone")
@@ -99,7 +102,7 @@ impl SocThrottle for SlowedProcessor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::class::tests::machine;
+    use crate::made::machine;
 
     const DEVICE: &str = "/sys/class/thermal/cooling_device1";
 

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use cloister_control::device::{PowerMeter, Thermometer};
+use cloister_control::thermal::PLAUSIBLE;
 use cloister_sysfs::Machine;
 use cloister_sysfs::hwmon::{self, Power, Temperature};
 use cloister_sysfs::thermal::{self, Zone};
@@ -13,22 +14,6 @@ use serde_json::{Map, Value};
 
 /// How often they are read. A sensor on a slow bus takes milliseconds, and who draws a curve needs no more.
 const EVERY: Duration = Duration::from_secs(10);
-
-/// What is no temperature of a running chip, in °C: a sensor that is off or broken.
-const PLAUSIBLE_DEGREES: std::ops::Range<f32> = -40.0..150.0;
-
-/// Chips that measure a processor, by their drivers' names.
-const PROCESSORS: [&str; 4] = ["coretemp", "k10temp", "zenpower", "cpu_thermal"];
-
-/// Chips that measure one supply, which is the board's, by their drivers' names.
-const SUPPLIES: [&str; 6] = [
-    "power_meter",
-    "ina219",
-    "ina226",
-    "ina230",
-    "ina231",
-    "ina260",
-];
 
 /// The chip of a Jetson, and the channel of it that carries all that the module takes.
 const MODULE: &str = "ina3221";
@@ -85,21 +70,15 @@ fn read(machine: &Machine) -> Map<String, Value> {
 
 /// The hottest of the processor's zones, else of the chips that measure one.
 fn temperature(machine: &Machine) -> Option<f32> {
-    let of_processor = |kind: &str| {
-        let kind = kind.to_lowercase();
-        ["cpu", "soc", "x86_pkg"]
-            .iter()
-            .any(|part| kind.contains(part))
-    };
     let hottest = |sensors: &mut dyn Iterator<Item = Box<dyn Thermometer>>| {
         let degrees = sensors.filter_map(|mut sensor| Some(sensor.read().ok()?.0));
         degrees
-            .filter(|degrees| PLAUSIBLE_DEGREES.contains(degrees))
+            .filter(|degrees| PLAUSIBLE.contains(degrees))
             .reduce(f32::max)
     };
-    let zones = thermal::zones(machine).devices(of_processor);
+    let zones = thermal::zones(machine).any_of(thermal::PROCESSORS);
     hottest(&mut zones.into_iter().map(|zone| Box::new(Zone(zone)) as _)).or_else(|| {
-        let chips = hwmon::chips(machine).devices(|name| PROCESSORS.contains(&name));
+        let chips = hwmon::chips(machine).any_of(hwmon::PROCESSORS);
         let channel = 1;
         let first = |chip| Box::new(Temperature { chip, channel }) as _;
         hottest(&mut chips.into_iter().map(first))
@@ -108,8 +87,8 @@ fn temperature(machine: &Machine) -> Option<f32> {
 
 /// What the whole board takes.
 fn power(machine: &Machine) -> Option<f32> {
-    let all_of_it = |name: &str| name == MODULE || SUPPLIES.contains(&name);
-    let mut chips = hwmon::chips(machine).devices(all_of_it).into_iter();
+    let all_of_it = [&[MODULE], hwmon::SUPPLIES].concat();
+    let mut chips = hwmon::chips(machine).any_of(&all_of_it).into_iter();
     chips
         .find_map(|chip| {
             let channel = (chip.name() == MODULE).then_some(WHOLE_MODULE);
@@ -120,14 +99,14 @@ fn power(machine: &Machine) -> Option<f32> {
 
 #[cfg(test)]
 mod tests {
+    use cloister_sysfs::made::machine;
     use serde_json::json;
 
     use super::*;
 
     /// What is said of a machine with these files below `/sys/class`.
     fn figures(files: &[(&str, &str)]) -> Value {
-        let root = tempfile::tempdir().unwrap();
-        let machine = Machine::below(root.path());
+        let (_root, machine) = machine(&[]);
         for (name, text) in files {
             machine.put(&format!("/sys/class/{name}"), text);
         }

@@ -1,0 +1,168 @@
+//! What the law does on a simulated board.
+
+use cloister_control::device::Fault;
+use cloister_control::plant::Shows;
+use cloister_control::thermal::{Doubt, FanFault, Throttle};
+use cloister_control::units::Duty;
+
+use crate::board::{Failure, a_board, a_pc};
+
+#[test]
+fn a_step_in_load_is_met_by_the_fan_alone() {
+    let mut board = a_board();
+    board.run(60.0, false);
+    assert_eq!(board.cooling().throttle, Throttle::None);
+    board.run(900.0, true);
+    let cooling = board.cooling();
+    assert_eq!((cooling.throttle, cooling.hot), (Throttle::None, false));
+    assert!(
+        cooling.duty > Duty::OFF && board.hottest < 67.0,
+        "{cooling:?}, {:.1}",
+        board.hottest
+    );
+    board.run(1200.0, false);
+    assert_eq!(board.cooling().duty, Duty::OFF);
+}
+
+#[test]
+fn a_blocked_fan_is_seen_and_the_engine_slowed_until_it_turns_again() {
+    let mut board = a_board();
+    board.run(300.0, true);
+    board.fails(Failure::Blocked);
+    board.run(20.0, true);
+    let cooling = board.cooling();
+    assert_eq!(cooling.fan_fault, Some(FanFault::Blocked));
+    assert!(cooling.throttle >= Throttle::Light && cooling.duty == Duty::FULL);
+    board.run(1200.0, true);
+    assert!(
+        board.cooling().hot && board.hottest <= 80.0,
+        "{:.1}",
+        board.hottest
+    );
+    board.fails(Failure::None);
+    board.run(600.0, true);
+    let cooling = board.cooling();
+    assert_eq!(
+        (cooling.fan_fault, cooling.throttle),
+        (None, Throttle::None)
+    );
+}
+
+#[test]
+fn a_sensor_with_coarse_steps_stays_at_one_figure_and_is_believed() {
+    let shows = |noise, steps| Shows { noise, steps };
+    for (mut board, shows) in [
+        (a_pc(), shows(0.2, 1.0)),
+        (a_board(), shows(0.2, 0.55)),
+        (a_board(), shows(0.0, 1.0)),
+    ] {
+        board.shows = shows;
+        board.run(120.0, false);
+        for _ in 0..3600 {
+            board.run(1.0, true);
+            let cooling = board.cooling();
+            assert_eq!(
+                (cooling.doubts[0], cooling.throttle),
+                (None, Throttle::None)
+            );
+        }
+        // Short rests between answers, in which it hardly moves.
+        for _ in 0..100 {
+            board.run(3.0, false);
+            board.run(40.0, true);
+            assert_eq!(board.cooling().doubts[0], None);
+        }
+    }
+}
+
+#[test]
+fn a_box_without_a_fan_answers_slowly_by_a_sensor_that_is_doubted_and_not_hot() {
+    let mut board = a_pc();
+    board.run(120.0, false);
+    board.fails(Failure::Stuck);
+    board.run(60.0, true);
+    let cooling = board.cooling();
+    assert_eq!(
+        (cooling.doubts[0], cooling.throttle, cooling.hot),
+        (Some(Doubt::Stuck), Throttle::Quarter, false)
+    );
+    board.fails(Failure::Silent);
+    board.run(10.0, true);
+    assert_eq!(board.cooling().throttle, Throttle::Stop);
+}
+
+#[test]
+fn a_sensor_that_falls_as_work_begins_for_another_reason_is_believed_with_the_next_answers() {
+    let mut board = a_board();
+    board.run(60.0, false);
+    board.others = 9.5;
+    board.run(400.0, false);
+    board.others = 0.0;
+    board.run(25.0, true);
+    assert_eq!(board.cooling().doubts[0], Some(Doubt::Falls));
+    for _ in 0..3 {
+        board.run(30.0, false);
+        board.run(15.0, true);
+    }
+    assert_eq!(board.cooling().doubts[0], None);
+}
+
+#[test]
+fn a_sensor_that_fell_is_believed_again_on_a_box_that_never_rests_unless_it_is_the_wrong_way_round()
+{
+    for lies in [false, true] {
+        let mut board = a_board();
+        board.run(60.0, false);
+        if lies {
+            board.fails(Failure::Falls);
+        } else {
+            board.others = 9.5;
+            board.run(400.0, false);
+            board.others = 0.0;
+        }
+        board.run(30.0, true);
+        assert_eq!(board.cooling().doubts[0], Some(Doubt::Falls));
+        board.run(900.0, true);
+        assert_eq!(board.cooling().doubts[0], lies.then_some(Doubt::Falls));
+        if lies {
+            board.run(3600.0, true);
+            assert_eq!(board.cooling().doubts[0], Some(Doubt::Falls));
+        }
+        assert!(board.hottest <= 80.0, "{:.1}", board.hottest);
+    }
+}
+
+#[test]
+fn a_sensor_that_cannot_be_true_is_named_and_believed_again_when_it_can() {
+    for (failure, doubt) in [
+        (Failure::Silent, Doubt::Silent(Fault::Bus)),
+        (Failure::Stuck, Doubt::Stuck),
+        (Failure::Falls, Doubt::Falls),
+        (Failure::Implausible, Doubt::Implausible),
+    ] {
+        let mut board = a_board();
+        board.run(120.0, false);
+        board.fails(failure);
+        board.run(30.0, true);
+        let cooling = board.cooling();
+        assert_eq!(cooling.doubts[0], Some(doubt));
+        assert_eq!(
+            (cooling.duty, cooling.temperature),
+            (Duty::FULL, None),
+            "{failure:?}"
+        );
+        assert!(
+            cooling.throttle >= Throttle::Half && !cooling.hot,
+            "{failure:?}"
+        );
+        board.fails(Failure::None);
+        board.run(120.0, false);
+        board.run(120.0, true);
+        let cooling = board.cooling();
+        assert_eq!(
+            (cooling.doubts[0], cooling.throttle),
+            (None, Throttle::None),
+            "{failure:?}"
+        );
+    }
+}

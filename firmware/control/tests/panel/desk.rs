@@ -1,0 +1,123 @@
+//! A panel, its time, and what it is told.
+
+use cloister_control::device::Fault;
+use cloister_control::thermal::{Measured, Sample};
+use cloister_control::units::{Celsius, Millis, Rpm, Watts};
+use cloister_control::{Engine, Inputs, Outputs, Panel, Phase};
+
+use crate::limits::LIMITS;
+
+pub const READY: Engine = Engine::Serving {
+    phase: Phase::Idle,
+    private: false,
+};
+pub const PRIVATE: Engine = Engine::Serving {
+    phase: Phase::Idle,
+    private: true,
+};
+
+pub fn working(phase: Phase) -> Engine {
+    Engine::Serving {
+        phase,
+        private: false,
+    }
+}
+
+/// A panel, its time, and what it is told.
+pub struct Desk {
+    pub panel: Panel,
+    pub now: Millis,
+    pub engine: Engine,
+    pub button: Option<Result<bool, Fault>>,
+    pub switch: Option<Result<bool, Fault>>,
+    pub degrees: Result<f32, Fault>,
+    pub on_die: bool,
+    pub soc_throttles: Option<bool>,
+    pub rpm: u32,
+    pub tokens: u64,
+    /// Whether `serve` passes a self-test each minute.
+    pub computes: bool,
+    /// What becomes of the next wish to shut down, and what did of the last one.
+    pub shutdown: Result<(), Fault>,
+    pub shutdown_asked: Option<Result<(), Fault>>,
+    pub has_display: bool,
+}
+
+impl Desk {
+    pub fn new() -> Self {
+        Self {
+            panel: Panel::new(LIMITS),
+            now: Millis(5000),
+            engine: READY,
+            button: Some(Ok(false)),
+            switch: Some(Ok(false)),
+            degrees: Ok(45.0),
+            on_die: false,
+            soc_throttles: None,
+            rpm: 3000,
+            tokens: 0,
+            computes: true,
+            shutdown: Ok(()),
+            shutdown_asked: None,
+            has_display: true,
+        }
+    }
+
+    pub fn step(&mut self) -> Outputs {
+        let sensors = [Sample {
+            reading: self.degrees.map(Celsius),
+            limit: LIMITS.limit,
+            on_die: self.on_die,
+        }];
+        let outputs = self.panel.step(
+            self.now,
+            &Inputs {
+                engine: self.engine,
+                tokens: Some(self.tokens),
+                steps: Some(self.tokens),
+                tests: if self.computes { self.now.0 / 60_000 } else { 0 },
+                button: self.button,
+                privacy_switch: self.switch,
+                display: self.has_display,
+                measured: Some(Measured {
+                    sensors: &sensors,
+                    fan: Some(Ok(())),
+                    tachometer: Some(Ok(Rpm(self.rpm))),
+                    soc_throttles: self.soc_throttles,
+                    working: matches!(self.engine, Engine::Serving { phase, .. } if phase != Phase::Idle),
+                }),
+                power: Some(Ok(Watts(6.0))),
+                other_fault: false,
+                shutdown_asked: self.shutdown_asked.take(),
+            },
+        );
+        if outputs.shut_down {
+            self.shutdown_asked = Some(self.shutdown);
+        }
+        outputs
+    }
+
+    /// Goes on for so long, and is asked whenever it wants to be.
+    pub fn after(&mut self, span: Millis) -> Outputs {
+        let end = self.now + span;
+        loop {
+            let outputs = self.step();
+            assert!(outputs.again > self.now, "it would be asked for ever");
+            if outputs.again >= end {
+                self.now = end;
+                return self.step();
+            }
+            self.now = outputs.again;
+        }
+    }
+}
+
+/// What follows as the button is let go.
+pub fn press(desk: &mut Desk) -> Outputs {
+    desk.button = Some(Ok(true));
+    desk.after(Millis(100));
+    desk.button = Some(Ok(false));
+    let let_go = desk.step();
+    desk.now = let_go.again;
+    desk.step()
+}
