@@ -1,7 +1,7 @@
 //! Whether a sensor can be believed.
 //!
 //! No chip gets warmer by [`JUMP`] between two readings, nor a die by [`STEADY_JUMP`] while the engine goes on with what
-//! it did; and a die follows the engine's work: `work`. What reads wrong in any other way, or begins to fall in the middle of
+//! it did, nor colder by that while nobody saw it and the engine went on; and a die follows the engine's work: `work`. What reads wrong in any other way, or begins to fall in the middle of
 //! work, cannot be told from what is so with one sensor alone: that takes a second one, or the SoC's own word.
 
 mod work;
@@ -22,9 +22,12 @@ const STEADY_JUMP: f32 = 20.0;
 const GOOD_FOR: Millis = Millis::seconds(10);
 /// After a jump that takes readings as near as [`NEAR`] to where it began, or so long.
 const JUMP_LASTS: Millis = Millis::seconds(300);
-/// After a fall in the middle of work: the die goes on being heated, and may be as hot as it was.
+/// After a fall in the middle of work: the die goes on being heated, and may be as hot as it was. One that has truly cooled so
+/// far, as nobody saw it, is taken for a liar for as long: the box answers more slowly, and does not burn.
 const FALL_LASTS: Millis = Millis::seconds(3600);
 const NEAR: f32 = 20.0;
+/// At rest no die cools faster than this, in °C a second, once its work has ended.
+const COOLS: f32 = 1.5;
 /// Over how long a rise is measured.
 const SLOPE_OVER: Millis = Millis(2500);
 
@@ -72,9 +75,21 @@ pub(super) struct Track {
     /// Since when its readings are good, after they were not.
     good_since: Option<Millis>,
     doubted: bool,
-    /// The last reading before a jump, and until when it counts.
+    /// Until when a jump counts, and the last reading before it.
     jumped: Option<(Millis, Celsius)>,
+    /// The last reading that was not doubted.
+    believed: Option<Believed>,
+    /// Whether there was no reading since.
+    missed: bool,
     work: Work,
+}
+
+/// A reading, and what the engine has done since.
+#[derive(Clone, Copy, Debug)]
+struct Believed {
+    at: Millis,
+    reading: Celsius,
+    has_rested: bool,
 }
 
 impl Track {
@@ -86,6 +101,8 @@ impl Track {
             good_since: None,
             doubted: false,
             jumped: None,
+            believed: None,
+            missed: false,
             work: Work::NONE,
         }
     }
@@ -99,6 +116,9 @@ impl Track {
         load: Load,
         slowed: bool,
     ) -> Option<Doubt> {
+        if let Some(believed) = &mut self.believed {
+            believed.has_rested |= load == Load::Rest;
+        }
         let doubt = self.look(now, sample, load, slowed);
         match doubt {
             Some(_) => {
@@ -115,6 +135,15 @@ impl Track {
                 self.doubted = false;
             }
             None => {}
+        }
+        if doubt.is_none()
+            && let Ok(reading) = sample.reading
+        {
+            self.believed = Some(Believed {
+                at: now,
+                reading,
+                has_rested: load == Load::Rest,
+            });
         }
         doubt
     }
@@ -133,13 +162,13 @@ impl Track {
         let reading = match sample.reading {
             Ok(reading) => reading,
             Err(fault) => {
-                self.work.lose(now, load);
+                self.miss(now, load);
                 return Some(Doubt::Silent(fault));
             }
         };
         // NaN is in no range.
         if !PLAUSIBLE.contains(&reading.0) {
-            self.work.lose(now, load);
+            self.miss(now, load);
             return Some(Doubt::Implausible);
         }
         let before = self.last.replace((now, reading));
@@ -151,9 +180,18 @@ impl Track {
         {
             let falls = steady && load == Load::Full && reading < before;
             let lasts = if falls { FALL_LASTS } else { JUMP_LASTS };
-            self.jumped.get_or_insert((then + lasts, before));
-            self.work.lose(now, load);
-            return Some(Doubt::Jumps);
+            return Some(self.jump(then + lasts, before, now, load));
+        }
+        let missed = core::mem::take(&mut self.missed);
+        if let Some(believed) = self.believed
+            && missed
+            && sample.on_die
+            && self.jumped.is_none()
+            && believed.reading.0 - reading.0 > believed.may_fall(now)
+        {
+            let works = !believed.has_rested;
+            let lasts = if works { FALL_LASTS } else { JUMP_LASTS };
+            return Some(self.jump(now + lasts, believed.reading, now, load));
         }
         if let Some((until, from)) = self.jumped {
             if now < until && (reading.0 - from.0).abs() > NEAR {
@@ -170,6 +208,21 @@ impl Track {
         }
     }
 
+    /// There is no reading.
+    fn miss(&mut self, now: Millis, load: Load) {
+        self.missed = true;
+        self.work.lose(now, load);
+    }
+
+    /// It has jumped from a reading, if there is none before it that was believed; that counts so long.
+    fn jump(&mut self, until: Millis, from: Celsius, now: Millis, load: Load) -> Doubt {
+        let from = self.believed.map_or(from, |believed| believed.reading);
+        let (earlier, from) = self.jumped.unwrap_or((until, from));
+        self.jumped = Some((until.max(earlier), from));
+        self.work.lose(now, load);
+        Doubt::Jumps
+    }
+
     fn follow_slope(&mut self, now: Millis, reading: Celsius) {
         match self.slope_from {
             Some((then, from)) if now.since(then) >= SLOPE_OVER => {
@@ -178,6 +231,16 @@ impl Track {
             }
             None => self.slope_from = Some((now, reading)),
             Some(_) => {}
+        }
+    }
+}
+
+impl Believed {
+    /// By how much the die can be colder by now.
+    fn may_fall(&self, now: Millis) -> f32 {
+        match self.has_rested {
+            true => JUMP + COOLS * now.since(self.at).as_seconds(),
+            false => STEADY_JUMP,
         }
     }
 }

@@ -35,7 +35,7 @@ const FINE: Shows = Shows {
     steps: 0.1,
 };
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Board {
     pub plant: Plant,
     limits: Limits,
@@ -47,7 +47,7 @@ pub struct Board {
     law: Law,
     cooling: Option<Cooling>,
     failure: Failure,
-    stuck_at: f32,
+    pub stuck_at: f32,
     pub hottest: f32,
     due: f64,
     duties: Vec<(f64, Duty)>,

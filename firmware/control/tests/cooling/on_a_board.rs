@@ -133,6 +133,60 @@ fn a_sensor_that_fell_is_believed_again_on_a_box_that_never_rests_unless_it_is_t
 }
 
 #[test]
+fn a_sensor_that_was_silent_under_work_and_comes_back_far_lower_is_not_believed() {
+    for (failure, seconds) in [
+        (Failure::Silent, 8.0),
+        (Failure::Silent, 120.0),
+        (Failure::Implausible, 8.0),
+    ] {
+        let mut board = a_board();
+        board.run(60.0, false);
+        board.run(300.0, true);
+        board.fails(failure);
+        board.run(seconds, true);
+        let mut lies = board.clone();
+        lies.fails(Failure::Offset);
+        lies.run(1200.0, true);
+        let cooling = lies.cooling();
+        assert_eq!(cooling.doubts[0], Some(Doubt::Jumps));
+        assert_eq!((cooling.duty, cooling.temperature), (Duty::FULL, None));
+        // One that is as it was is.
+        board.fails(Failure::None);
+        board.run(12.0, true);
+        assert_eq!(board.cooling().doubts[0], None, "{failure:?}, {seconds} s");
+    }
+    // At rest it may well have cooled.
+    let mut board = a_board();
+    board.run(60.0, false);
+    board.run(300.0, true);
+    board.fails(Failure::Silent);
+    board.run(300.0, false);
+    board.fails(Failure::None);
+    board.run(14.0, false);
+    assert_eq!(board.cooling().doubts[0], None);
+}
+
+#[test]
+fn a_stuck_sensor_is_no_other_one_after_a_silence() {
+    let mut board = a_board();
+    board.shows = Shows {
+        noise: 0.0,
+        steps: 1.0,
+    };
+    board.run(120.0, false);
+    board.fails(Failure::Stuck);
+    board.run(30.0, true);
+    assert_eq!(board.cooling().doubts[0], Some(Doubt::Stuck));
+    let at = board.stuck_at;
+    board.fails(Failure::Silent);
+    board.run(3.0, true);
+    board.fails(Failure::Stuck);
+    board.stuck_at = at;
+    board.run(60.0, true);
+    assert_eq!(board.cooling().doubts[0], Some(Doubt::Stuck));
+}
+
+#[test]
 fn a_sensor_that_cannot_be_true_is_named_and_believed_again_when_it_can() {
     for (failure, doubt) in [
         (Failure::Silent, Doubt::Silent(Fault::Bus)),

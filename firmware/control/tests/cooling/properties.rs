@@ -46,8 +46,46 @@ fn failures() -> impl Strategy<Value = Failure> {
     ])
 }
 
+/// One failure comes after another.
+#[derive(Clone, Copy, Debug)]
+struct Chain {
+    first: Failure,
+    lasts: f64,
+    then: Failure,
+}
+
+fn chains() -> impl Strategy<Value = Chain> {
+    use Failure::{Implausible, Jumps, Offset, Silent, Stuck};
+    let first = prop::sample::select(vec![Silent, Stuck, Jumps, Implausible]);
+    let then = prop::sample::select(vec![Silent, Stuck, Jumps, Implausible, Offset, Offset]);
+    (first, 1.0..60.0, then).prop_map(|(first, lasts, then)| Chain { first, lasts, then })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_limit_is_never_exceeded_whatever_fails_after_something_else(
+        figures in figures(),
+        limits in prop::sample::select([shipped(), vec![LIMITS]].concat()),
+        chain in prop::collection::vec(chains(), 1..3),
+        warms in 60.0..400.0,
+        load in prop::collection::vec((1.0..400.0, any::<bool>()), 1..4),
+    ) {
+        let mut board = Board::with(figures, limits);
+        board.run(120.0, false);
+        board.run(warms, true);
+        for chain in &chain {
+            board.fails(chain.first);
+            board.run(chain.lasts, true);
+            board.fails(chain.then);
+            board.run(60.0, true);
+        }
+        for (seconds, working) in load {
+            board.run(seconds, working);
+        }
+        prop_assert!(board.hottest <= limits.limit.0, "{:.1} °C", board.hottest);
+    }
 
     #[test]
     fn the_limit_is_never_exceeded_whatever_the_load_and_whatever_fails(

@@ -186,9 +186,9 @@ impl Work {
         self.falls = self.falls.map(|_| Millis(0));
     }
 
-    /// There is no reading: what it follows from then on is not known.
+    /// There is no reading: what it follows from then on is not known. One that comes back as it was has not moved.
     pub fn lose(&mut self, now: Millis, load: Load) {
         (self.at, self.load) = (now, load);
-        (self.unmoved, self.same, self.from, self.rises_from) = (None, None, None, None);
+        (self.from, self.rises_from) = (None, None);
     }
 }
