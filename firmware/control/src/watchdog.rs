@@ -11,8 +11,9 @@ use crate::units::Millis;
 pub const AWAY: Millis = Millis::seconds(300);
 /// One step may take so long: a slice of a long prompt on a slow board.
 pub const STEP: Millis = Millis::seconds(120);
-/// While it does not work, its self-test has to pass so often; systemd starts a `serve` again before that.
-pub const TESTED: Millis = Millis::seconds(300);
+/// While it does not work, its self-test has to pass so often. One may fail after 180 s, and so may the next: only a third
+/// has no time left. systemd starts a `serve` again before that.
+pub const TESTED: Millis = Millis::seconds(600);
 
 /// What `serve` says of itself.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +31,7 @@ pub struct Signs {
 /// What the watchdog has seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pulse {
+    at: Millis,
     answered: Option<Millis>,
     moved: Option<(Millis, Option<u64>)>,
     tested: Option<(Millis, u64)>,
@@ -38,22 +40,26 @@ pub struct Pulse {
 impl Pulse {
     /// Takes what `serve` says; gives whether all is well.
     pub fn update(&mut self, now: Millis, signs: Signs) -> bool {
+        let span = now.since(self.at);
+        self.at = now;
         if signs.answers {
             self.answered = Some(now);
-        }
-        let moved = match self.moved {
-            Some((_, before)) if signs.working && signs.answers => before != signs.steps,
-            _ => true,
-        };
-        if moved {
-            self.moved = Some((now, signs.steps));
-        }
-        let tested = match self.tested {
-            Some((_, before)) if !signs.working && signs.answers => before != signs.tests,
-            _ => true,
-        };
-        if tested {
-            self.tested = Some((now, signs.tests));
+            let same_steps = self.moved.is_some_and(|(_, before)| before == signs.steps);
+            if !(signs.working && same_steps) {
+                self.moved = Some((now, signs.steps));
+            }
+            let same_tests = self.tested.is_some_and(|(_, before)| before == signs.tests);
+            if signs.working || !same_tests {
+                self.tested = Some((now, signs.tests));
+            }
+        } else {
+            // What it does while nobody hears it counts neither for nor against it: so none that is lost time and again
+            // hides that it computes nothing.
+            let moved = self.moved.as_mut().map(|(at, _)| at);
+            let tested = self.tested.as_mut().map(|(at, _)| at);
+            for at in moved.into_iter().chain(tested) {
+                *at = *at + span;
+            }
         }
         let fresh = |since: Option<Millis>, within: Millis| {
             since.is_none_or(|since| now.since(since) < within)
