@@ -1,5 +1,8 @@
 //! What other people's pages and programs try against the port: refused, and nobody else notices.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+
 use cloister_tests::process::until;
 use cloister_tests::raw::{Raw, exchange};
 use cloister_tests::serve::{Serve, question};
@@ -111,9 +114,27 @@ fn who_comes_by_a_proxy_on_the_machine_comes_from_the_network() {
         "Forwarded: for=192.168.1.66\r\n",
         "X-Real-IP: 127.0.0.1\r\n",
         "Via: 1.1 proxy\r\n",
+        "CF-Connecting-IP: 192.168.1.66\r\n",
+        "True-Client-IP: 192.168.1.66\r\n",
+        "X-Client-IP: 192.168.1.66\r\n",
+        "X-Cluster-Client-IP: 192.168.1.66\r\n",
+        "X-Forwarded: for=192.168.1.66\r\n",
     ] {
         assert_eq!(asked(header), 401, "{header}");
     }
+    // Nor over the box's Unix socket, which a proxy may reach as well.
+    let ledger = |lines: &str| {
+        let mut stream = UnixStream::connect(serve.socket()).unwrap();
+        let head = format!("GET /api/privacy HTTP/1.1\r\n{lines}Connection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        status(&answer)
+    };
+    assert_eq!(ledger(&format!("Host: {place}\r\n")), 200);
+    let from = "X-Forwarded-For: 192.168.1.66\r\n";
+    assert_eq!(ledger(&format!("Host: {place}\r\n{from}")), 401);
+    assert_eq!(ledger(&format!("Host: evil.example\r\n{from}")), 403);
 }
 
 #[test]

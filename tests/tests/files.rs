@@ -104,6 +104,26 @@ fn the_owner_brings_files_whole_or_not_at_all_and_nobody_else_does() {
 }
 
 #[test]
+fn a_file_that_a_revoked_key_was_bringing_does_not_come() {
+    let (serve, open) = Serve::start_open(&["--tls", "false", "--ctx", "256"]);
+    let inbox = serve.state().join("inbox");
+    fs::create_dir(&inbox).unwrap();
+    let key = serve.command(&["keys", "add", "b", "--scope", "admin"]);
+    let mut bringing = Raw::to(&open);
+    bringing.send(format!(
+        "PUT /api/box/files/evil.gguf HTTP/1.1\r\nHost: {open}\r\nAuthorization: Bearer {}\r\nContent-Length: 10\r\n\r\nhalf",
+        key.trim()
+    ));
+    let arriving = serve.state().join("arriving");
+    until("it begins to arrive", || arriving.exists().then_some(()));
+    serve.command(&["keys", "revoke", "b"]);
+    let said = bringing.line();
+    assert!(said.contains(" 401 "), "{said}");
+    bringing.send("whole.");
+    assert!(!arriving.exists() && names(&inbox).is_empty());
+}
+
+#[test]
 fn what_the_system_has_to_tell_is_in_the_events() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("lines");

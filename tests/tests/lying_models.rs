@@ -160,6 +160,38 @@ fn the_longest_word_ends_nothing() {
 }
 
 #[test]
+fn a_pipe_for_a_model_is_an_error_and_keeps_nobody_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = |name: &str| {
+        let path = folder.path().join(name);
+        let made = Command::new("mkfifo").arg(&path).status();
+        assert!(made.expect("coreutils are installed").success());
+        path
+    };
+    // The first of the folder is the one that is loaded first.
+    let first = pipe("a.gguf");
+    std::os::unix::fs::symlink(smollm2(), folder.path().join("b.gguf")).unwrap();
+    std::os::unix::fs::symlink(&first, folder.path().join("c.gguf")).unwrap();
+    let serve = Serve::start(folder.path(), &["--ctx", "256"]);
+    assert_eq!(serve.get("/v1/models").status, 200);
+    assert_eq!(serve.get("/api/tags").status, 200);
+    for (model, status) in [("a", 500), ("b", 200), ("c", 500)] {
+        let mut request = question("Hi", 2);
+        request["model"] = json!(model);
+        let answer = serve.chat(&request);
+        assert_eq!(answer.status, status, "{model}: {}", answer.body);
+        assert_eq!(
+            answer.body.contains("no regular file"),
+            status == 500,
+            "{}",
+            answer.body
+        );
+    }
+    let line = refusal(&pipe("alone.gguf"), &[]);
+    assert!(line.contains("no regular file"), "{line}");
+}
+
+#[test]
 fn a_template_that_makes_nothing_of_the_messages_is_an_error_and_no_endless_wait() {
     let folder = tempfile::tempdir().unwrap();
     let file = with_template(folder.path(), "comment", "");

@@ -205,6 +205,14 @@ fn every_file_comes_with_the_strict_policy() {
             Some("nosniff"),
             "{url}"
         );
+        assert_eq!(
+            answer.header("x-dns-prefetch-control"),
+            Some("off"),
+            "{url}"
+        );
+        let says_so = "<meta http-equiv=\"x-dns-prefetch-control\" content=\"off\">";
+        let is_page = answer.body.starts_with("<!doctype html>");
+        assert_eq!(answer.body.contains(says_so), is_page, "{url}");
     }
 }
 

@@ -79,6 +79,9 @@ fn it_shows_what_runs_and_what_is_kept_and_erases_it() {
     assert_eq!(processes[0]["status"]["network_interfaces"], 0);
     assert_eq!(processes[1]["outgoing_connections"], 1, "to its broker");
     assert_eq!(answer["outgoing_connections"], 1);
+    // Whose word that is.
+    assert_eq!(processes[0]["counted_by"], "kernel");
+    assert_eq!(processes[1]["counted_by"], "itself");
     // `up` seals itself last.
     until("the others are there and sealed", || {
         let told = told();
@@ -132,6 +135,7 @@ fn a_stored_template_is_told_and_erased_and_only_by_the_owner() {
         stored["rows"] == 1 && stored["bytes"].as_u64() > Some(1000),
         "{stored}"
     );
+    serve.command(&["keys", "add", "attic"]);
     // Neither by accident nor for somebody else.
     assert_eq!(serve.post("/api/privacy/erase", "{}").status, 400);
     assert_eq!(templates()["rows"], 1);
@@ -143,6 +147,8 @@ fn a_stored_template_is_told_and_erased_and_only_by_the_owner() {
         templates(),
         json!({"what": "templates", "rows": 0, "bytes": 0})
     );
+    // The owner's keys and models stay.
+    assert!(serve.command(&["keys", "list"]).contains("attic"));
     // It answers on.
     assert_eq!(
         serve

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use cloister_tests::process::{Process, own_address};
-use cloister_tests::up::{Up, failure};
+use cloister_tests::up::{Up, ask_over_mqtt, failure};
 use serde_json::{Value, json};
 
 /// What neither the house nor a program of the machine may say.
@@ -112,6 +112,29 @@ fn the_house_asks_with_its_login_and_answers_in_nobodys_name() {
     let answer = up.ask_over_mqtt(&json!({"id": "3", "prompt": "Hi.", "max_tokens": 4}));
     assert!(answer["text"].is_string(), "{answer}");
     drop(many);
+
+    // By the name that the bridge might have, whoever connects cuts nobody off: were it the bridge's, its last will would
+    // say so before the answer comes.
+    let mut listener = Process::spawn(
+        Command::new("mosquitto_sub")
+            .args(["-p", &up.broker_port, "-v", "-t", "cloister/test/status"])
+            .args(["-t", "cloister/test/answer/4"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped()),
+    );
+    let mut lines = BufReader::new(listener.0.stdout.take().unwrap()).lines();
+    let mut next = || lines.next().unwrap().unwrap();
+    assert_eq!(next(), "cloister/test/status online");
+    for _ in 0..3 {
+        let name = ["-i", "cloister-test", "-t", "house/door", "-m", "open"];
+        let said = [&house[..], &name].concat();
+        let said = client("mosquitto_pub", port, &certificate, &said);
+        assert!(said.status.success(), "{said:?}");
+    }
+    let ask = json!({"id": "4", "prompt": "Hi.", "max_tokens": 4});
+    ask_over_mqtt("127.0.0.1", &up.broker_port, "4", &ask);
+    let told = next();
+    assert!(told.starts_with("cloister/test/answer/4 "), "{told}");
 
     // What the box says the house cannot say for it; what it may say, comes through.
     let publish = |topic: &str| {

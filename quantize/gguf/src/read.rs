@@ -63,16 +63,18 @@ impl Gguf {
                 reason,
             }
         };
+        // Before it is opened, and by what is open, in case another has taken its place: who opens a pipe waits for
+        // somebody who writes into it.
+        let regular = |stat: std::io::Result<std::fs::Metadata>| {
+            let stat = stat.map_err(io("read"))?;
+            match stat.is_file() {
+                true => Ok(stat),
+                false => Err(io("read")(std::io::Error::other("it is no regular file"))),
+            }
+        };
+        regular(path.metadata())?;
         let file = File::open(path).map_err(io("open"))?;
-        let stat = file.metadata().map_err(io("read"))?;
-        if !stat.is_file() {
-            let reason = std::io::Error::other("it is no regular file");
-            return Err(Error::Io {
-                path: path.to_owned(),
-                action: "read",
-                reason,
-            });
-        }
+        let stat = regular(file.metadata())?;
         let mut gguf = Gguf::parse(BufReader::with_capacity(1 << 16, &file), path, stat.len())?;
         gguf.file = Some(file);
         Ok(gguf)

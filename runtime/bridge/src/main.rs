@@ -147,7 +147,7 @@ async fn serve(settings: Settings, readiness: Readiness, seal: Seal) -> Result<(
     let (publisher, link) = broker::prepare(
         &settings.broker,
         settings.wire,
-        format!("cloister-{}", settings.node),
+        settings.broker.client_id(&settings.node)?,
         &topics,
         filters,
     )?;

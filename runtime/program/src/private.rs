@@ -3,9 +3,9 @@
 //! In: the mask that the program was started with, folders and files that may be there already. Out: none that others
 //! can read. Must never close what is the owner's to share: sockets, and what a folder's group may do.
 
-use std::fs::{DirBuilder, File, Permissions, set_permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, set_permissions};
 use std::io::{Error, ErrorKind, Result, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -44,14 +44,19 @@ fn mask(mask: libc::mode_t) -> libc::mode_t {
     unsafe { libc::umask(mask) }
 }
 
-/// Puts this text in the place of what a file said: whole, or not at all, also when the power is cut.
+/// Puts this in the place of what a file said, for its owner alone: whole, or not at all, also when the power is cut.
 ///
 /// # Errors
 /// It cannot be written; then the file is as it was.
-pub fn replace(path: &Path, text: &str) -> Result<()> {
+pub fn replace(path: &Path, contents: impl AsRef<[u8]>) -> Result<()> {
     let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(text.as_bytes())?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)?;
+    file.write_all(contents.as_ref())?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;
     // The name is the folder's.

@@ -140,6 +140,13 @@ fn attempt(what: &str, listener: TcpListener, parent: u32) -> io::Result<()> {
         "signal another process's thread" => {
             number(libc::SYS_tgkill, &[parent.into(), parent.into(), 0])
         }
+        // By the kernel, when a file is ready.
+        "have another process be signalled" => signal_of_a_file(libc::F_SETOWN, parent.into()),
+        "choose a signal for a file" => signal_of_a_file(F_SETSIG, libc::SIGKILL.into()),
+        "be signalled when a file is ready" => {
+            signal_of_a_file(libc::F_SETFL, libc::O_ASYNC.into())
+        }
+        "not wait for a file" => signal_of_a_file(libc::F_SETFL, libc::O_NONBLOCK.into()),
         "a process's descriptor" => number(libc::SYS_pidfd_open, &[parent.into(), 0]),
 
         // Files.
@@ -189,6 +196,17 @@ fn attempt(what: &str, listener: TcpListener, parent: u32) -> io::Result<()> {
         "a call of x32" => number(0x4000_0000 + libc::SYS_getpid, &[]),
         other => panic!("{other} is nothing"),
     }
+}
+
+/// Which signal the kernel sends.
+const F_SETSIG: libc::c_int = 10;
+
+fn signal_of_a_file(asked: libc::c_int, with: libc::c_long) -> io::Result<()> {
+    let (file, _other) = io::pipe()?;
+    number(
+        libc::SYS_fcntl,
+        &[file.as_raw_fd().into(), asked.into(), with],
+    )
 }
 
 /// What GPIO chips, I2C and SPI buses, and watchdogs are asked.

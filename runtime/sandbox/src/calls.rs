@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use libc::c_long;
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
-use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq, Ne};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
@@ -34,7 +34,6 @@ const FILES: &[c_long] = &[
     libc::SYS_close_range,
     libc::SYS_dup,
     libc::SYS_dup3,
-    libc::SYS_fcntl,
     libc::SYS_flock,
     libc::SYS_lseek,
     libc::SYS_fsync,
@@ -244,6 +243,10 @@ const DEVICES: [u64; 10] = [
     0xc004_5706,
 ];
 
+/// What `fcntl` may not be asked for, beside `F_SETFL` with `O_ASYNC`: whom to send a signal when a file is ready, and which,
+/// F_SETOWN_EX among it.
+const SIGNALS_OF_FILES: [libc::c_int; 3] = [libc::F_SETOWN, 10, 15];
+
 const NEW_NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
@@ -351,6 +354,14 @@ fn rules(policy: &Policy) -> Result<Rules, Error> {
         let itself = std::process::id();
         when(libc::SYS_tgkill, &[(0, Dword, Eq, itself.into())])?;
     }
+    let mut others = vec![(1, Dword, Ne, libc::F_SETFL as u64)];
+    others.extend(SIGNALS_OF_FILES.map(|asked| (1, Dword, Ne, asked as u64)));
+    when(libc::SYS_fcntl, &others)?;
+    let quiet = (2, Dword, MaskedEq(libc::O_ASYNC as u64), 0);
+    when(
+        libc::SYS_fcntl,
+        &[(1, Dword, Eq, libc::F_SETFL as u64), quiet],
+    )?;
     let executable = MaskedEq(libc::PROT_EXEC as u64);
     when(libc::SYS_mmap, &[(2, Dword, executable.clone(), 0)])?;
     when(libc::SYS_mprotect, &[(2, Dword, executable, 0)])?;

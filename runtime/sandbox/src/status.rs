@@ -21,8 +21,8 @@ pub struct Status {
     pub no_capabilities: bool,
     /// Whether its memory is written to no disk when it crashes.
     pub no_core_dumps: bool,
-    /// The interfaces of its network that are not loopback.
-    pub network_interfaces: usize,
+    /// The interfaces of its network that are not loopback; nothing where the kernel does not tell.
+    pub network_interfaces: Option<usize>,
     /// How many sockets it has of each kind.
     pub sockets: BTreeMap<Socket, usize>,
 }
@@ -85,7 +85,7 @@ impl Status {
             no_new_privs: field(&own, "NoNewPrivs:") == Some("1"),
             no_capabilities: no_capabilities(),
             no_core_dumps: dumpable == 0,
-            network_interfaces: interfaces().unwrap_or(0),
+            network_interfaces: interfaces(),
             sockets: sockets(),
         }
     }

@@ -23,8 +23,11 @@ const EVERYBODY: [&str; 8] = [
 ];
 
 /// Nobody may do this.
-const FORBIDDEN: [&str; 35] = [
+const FORBIDDEN: [&str; 38] = [
     "signal another process's thread",
+    "have another process be signalled",
+    "choose a signal for a file",
+    "be signalled when a file is ready",
     "send over UDP",
     "look a name up",
     "listen",
@@ -192,7 +195,7 @@ fn the_same_attempts_go_through_without_a_seal() {
 fn everybody_may_do_what_they_need_and_the_others_may_not() {
     let place = Place::new();
     let all = |names: &'static [&'static str]| names;
-    let needs: [(&str, &[&str]); 13] = [
+    let needs: [(&str, &[&str]); 14] = [
         (
             "read a model",
             all(&["serve", "model-trial", "quantize", "bench"]),
@@ -207,6 +210,7 @@ fn everybody_may_do_what_they_need_and_the_others_may_not() {
         ),
         ("keep something", all(&["serve", "bridge", "quantize"])),
         ("read what is free", all(&EVERYBODY)),
+        ("not wait for a file", all(&EVERYBODY)),
         ("connect to the broker", all(&["bridge"])),
         ("connect to serve's socket", all(&["bridge", "panel"])),
         ("read a certificate again", all(&["bridge"])),

@@ -7,27 +7,32 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Path as Named, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use futures_core::Stream;
 use serde_json::json;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 use super::api_error::ApiError;
+use super::gate::body::next;
+use super::gate::unknown_key;
 use super::peer::Peer;
+use crate::access::Access;
 
 /// The path, as the router has it. Its bodies are read here, not by the gate: a model is larger than memory.
 pub const PATH: &str = "/api/box/files/{name}";
 
 /// The longest time in which nothing of a file arrives.
 const PAUSE: Duration = Duration::from_secs(30);
+/// The least that arrives of it, in bytes, in the longest time for that: only one file is on its way at a time.
+const LEAST: usize = 1 << 20;
+const LEAST_WITHIN: Duration = Duration::from_secs(60);
 /// What is left for the services, in bytes.
 const LEFT: u64 = 64 << 20;
 /// The file of settings, which is small.
@@ -39,16 +44,39 @@ pub struct Files {
     /// Whole ones, for the system.
     inbox: PathBuf,
     /// The one that is on its way.
-    arriving: Mutex<PathBuf>,
+    arriving: Mutex<Arriving>,
+    /// Who may bring them.
+    access: Access,
 }
 
 impl Files {
-    /// In this state folder.
+    /// In this state folder, from which goes what was on its way when the power went.
     pub fn of(state: &Path) -> Self {
+        let arriving = Arriving(state.join("arriving"));
+        arriving.remove();
         Self {
             inbox: state.join("inbox"),
-            arriving: Mutex::new(state.join("arriving")),
+            arriving: Mutex::new(arriving),
+            access: Access::of(state),
         }
+    }
+}
+
+/// Where a file lies until it is whole.
+struct Arriving(PathBuf);
+
+impl Arriving {
+    fn remove(&self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Removes what has arrived when it is dropped, as also when the request is: what has become whole is elsewhere by then.
+struct Cleared<'a>(&'a Arriving);
+
+impl Drop for Cleared<'_> {
+    fn drop(&mut self) {
+        self.0.remove();
     }
 }
 
@@ -80,11 +108,20 @@ pub async fn put(
         let message = "another file is on its way: try again when it is there";
         return Err(ApiError::invalid(message));
     };
-    let kept = keep(&arriving, &files.inbox, &name, bytes, body).await;
-    if kept.is_err() {
-        let _ = std::fs::remove_file(&*arriving);
+    let cleared = Cleared(&arriving);
+    let whole = arrive(&arriving.0, &files.inbox, bytes, body).await?;
+    off_the_runtime(move || whole.sync_all())
+        .await
+        .map_err(failed)?;
+    // The disk may have taken its time, and the owner thought better of it.
+    if let Some(key) = peer.key()
+        && !files.access.knows(key).unwrap_or(false)
+    {
+        return Err(unknown_key());
     }
-    kept?;
+    let moved = std::fs::rename(&arriving.0, files.inbox.join(&name));
+    moved.context("a file cannot be moved").map_err(failed)?;
+    drop(cleared);
     tracing::info!("the owner brought a file");
     let kept = Json(json!({"name": name, "bytes": bytes}));
     Ok((StatusCode::ACCEPTED, kept).into_response())
@@ -102,17 +139,13 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     }
 }
 
-async fn keep(
-    arriving: &Path,
-    inbox: &Path,
-    name: &str,
-    bytes: u64,
-    body: Body,
-) -> Result<(), ApiError> {
-    let failed = |error: anyhow::Error| {
-        tracing::error!("{error:#}");
-        ApiError::failed("the box cannot keep the file; see its log")
-    };
+fn failed(error: anyhow::Error) -> ApiError {
+    tracing::error!("{error:#}");
+    ApiError::failed("the box cannot keep the file; see its log")
+}
+
+/// Writes what comes, of which there are to be so many bytes.
+async fn arrive(arriving: &Path, inbox: &Path, bytes: u64, body: Body) -> Result<File, ApiError> {
     let free = rustix::fs::statvfs(inbox).map(|disk| disk.f_bavail * disk.f_frsize);
     let free = free.context("what is free is not known").map_err(failed)?;
     if free < bytes.saturating_add(LEFT) {
@@ -126,27 +159,32 @@ async fn keep(
     let mut file = create().map_err(failed)?;
     let mut chunks = body.into_data_stream();
     let mut left = bytes;
+    let (mut waited, mut arrived) = (Duration::ZERO, 0);
     loop {
-        let next = std::future::poll_fn(|context| Pin::new(&mut chunks).poll_next(context));
-        let next = tokio::time::timeout(PAUSE, next).await;
-        let chunk: Bytes = match next.map_err(|_| ApiError::too_slow())? {
+        // For who sends it: the disk may be as slow as it is.
+        let within = LEAST_WITHIN.saturating_sub(waited).min(PAUSE);
+        let asked = Instant::now();
+        let next = timeout(within, next(&mut chunks)).await;
+        waited += asked.elapsed();
+        let chunk = match next.map_err(|_| ApiError::too_slow())? {
             None => break,
             Some(chunk) => chunk.map_err(|_| ApiError::invalid("the file did not arrive"))?,
         };
         left = left
             .checked_sub(chunk.len() as u64)
             .ok_or_else(|| ApiError::invalid("the file is longer than its Content-Length"))?;
+        arrived += chunk.len();
         file = off_the_runtime(move || file.write_all(&chunk).map(|()| file))
             .await
             .map_err(failed)?;
+        if arrived >= LEAST {
+            (waited, arrived) = (Duration::ZERO, 0);
+        }
     }
-    if left > 0 {
-        return Err(ApiError::invalid("the file did not arrive whole"));
+    match left {
+        0 => Ok(file),
+        _ => Err(ApiError::invalid("the file did not arrive whole")),
     }
-    let (from, to) = (arriving.to_owned(), inbox.join(name));
-    off_the_runtime(move || file.sync_all().and_then(|()| std::fs::rename(from, to)))
-        .await
-        .map_err(failed)
 }
 
 /// A disk may be slow; the threads that carry tokens should not wait for it.
@@ -155,4 +193,45 @@ async fn off_the_runtime<T: Send + 'static>(
 ) -> anyhow::Result<T> {
     let done = tokio::task::spawn_blocking(work).await?;
     done.context("a file cannot be written")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file a little longer than the least, in pieces with this long before each: whether it came, and how long that took.
+    async fn brought(piece: usize, pause: Duration) -> (bool, Duration) {
+        let folder = tempfile::tempdir().unwrap();
+        let began = Instant::now();
+        let pieces = LEAST / piece + 2;
+        let body = Body::from_stream(async_stream::stream! {
+            for _ in 0..pieces {
+                tokio::time::sleep(pause).await;
+                yield Ok::<_, std::io::Error>(vec![b'x'; piece]);
+            }
+        });
+        let bytes = (pieces * piece) as u64;
+        let path = folder.path().join("arriving");
+        let came = arrive(&path, folder.path(), bytes, body).await;
+        (came.is_ok(), began.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_comes_at_a_least_rate_or_not_at_all() {
+        let (came, _) = brought(LEAST / 2, Duration::from_secs(29)).await;
+        assert!(came);
+        let (came, took) = brought(1, Duration::from_secs(29)).await;
+        assert!(!came && took <= LEAST_WITHIN, "{took:?}");
+        let (came, _) = brought(LEAST, PAUSE + Duration::from_secs(1)).await;
+        assert!(!came);
+    }
+
+    #[test]
+    fn what_was_on_its_way_when_the_power_went_is_gone_at_the_next_start() {
+        let state = tempfile::tempdir().unwrap();
+        let arriving = state.path().join("arriving");
+        std::fs::write(&arriving, "half").unwrap();
+        Files::of(state.path());
+        assert!(!arriving.exists());
+    }
 }

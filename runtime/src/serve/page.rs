@@ -56,6 +56,8 @@ pub async fn asset(method: Method, uri: Uri, headers: HeaderMap) -> Response {
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
+        // Else a browser may ask a name server for the hosts of links in answers before anybody follows them.
+        (header::X_DNS_PREFETCH_CONTROL, "off"),
         (header::CACHE_CONTROL, "no-cache"),
         (header::ETAG, asset.etag),
         (header::VARY, "Accept, Accept-Encoding"),

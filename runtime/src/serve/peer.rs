@@ -59,7 +59,8 @@ impl Peer {
         }
     }
 
-    fn key(&self) -> Option<&Key> {
+    /// The key that was shown, if one was needed.
+    pub fn key(&self) -> Option<&Key> {
         match self {
             Self::Address { key, .. } => key.as_ref(),
             Self::LocalUser(_) => None,

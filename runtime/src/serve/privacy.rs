@@ -104,6 +104,20 @@ impl Ledger {
         }
     }
 
+    /// Who says how many connections a program has opened.
+    fn counted_by(&self, report: &Report) -> Option<&'static str> {
+        report.outgoing_connections?;
+        let own_network = matches!(
+            self.seal.namespace,
+            Namespace::Empty | Namespace::EmptyWithOneUser
+        );
+        Some(match report.name {
+            Name::Serve if own_network => "kernel",
+            Name::Bridge => "itself",
+            Name::Serve | Name::Panel => "filter",
+        })
+    }
+
     fn stored(&self) -> impl Iterator<Item = (PathBuf, u64)> {
         let entries = self.prefixes.read_dir().into_iter().flatten().flatten();
         entries.filter_map(|entry| Some((entry.path(), entry.metadata().ok()?.len())))
@@ -184,8 +198,13 @@ pub async fn show(State(ledger): State<Arc<Ledger>>) -> Json<Value> {
         .iter()
         .flat_map(|report| report.stored.clone())
         .collect();
+    let with_source = |report: &Report| {
+        let mut told = json!(report);
+        told["counted_by"] = json!(ledger.counted_by(report));
+        told
+    };
     Json(json!({
-        "processes": processes,
+        "processes": processes.iter().map(with_source).collect::<Vec<_>>(),
         "observed": ledger.family.now(),
         "outgoing_connections": opened,
         "stored": stored,

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 
-use super::gate::{Gate, next};
+use super::gate::Gate;
+use super::gate::body::next;
 use crate::access::Key;
 
 /// How often it is looked whether a key still holds.

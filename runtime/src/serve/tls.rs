@@ -5,10 +5,8 @@
 //! they show can be compared with what the console shows. Must never go on without TLS where it was wanted.
 
 use std::fmt::Write as _;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::Write as _;
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +14,7 @@ use anyhow::{Context, anyhow};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use cloister_program::private;
 use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
 use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
@@ -35,28 +34,33 @@ pub struct Tls {
 }
 
 impl Tls {
-    /// With what lies in the state folder, made for these names and addresses if nothing does.
+    /// With what lies in the state folder, made for these names and addresses if nothing of use does. What is of none, as
+    /// after a power cut, is put aside.
     ///
     /// # Errors
-    /// The folder cannot be read or written; what lies there is no certificate with its key.
+    /// The folder cannot be read or written.
     pub fn of(state: &Path, names: Names, addresses: &[Ipv4Addr]) -> anyhow::Result<Self> {
         let folder = state.join("tls");
-        let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
-        if !certificate.exists() || !key.exists() {
-            make(&folder, &names, addresses).context("cannot make a certificate")?;
-        }
-        let wrong = |file: &Path| format!("{}: remove it, and another is made", file.display());
-        let chain = CertificateDer::from_pem_file(&certificate)
-            .map_err(|error| anyhow!("{error}"))
-            .with_context(|| wrong(&certificate))?;
-        let secret = PrivateKeyDer::from_pem_file(&key)
-            .map_err(|error| anyhow!("{error}"))
-            .with_context(|| wrong(&key))?;
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(vec![chain], secret)
-            .with_context(|| wrong(&certificate))?;
+        let config = match config_of(&folder) {
+            Ok(config) => config,
+            // The owner's to mend, and nothing that should be replaced.
+            Err(wrong)
+                if wrong
+                    .downcast_ref::<std::io::Error>()
+                    .is_some_and(|error| error.kind() != ErrorKind::NotFound) =>
+            {
+                return Err(wrong);
+            }
+            Err(wrong) => {
+                if folder.join("cert.pem").exists() {
+                    tracing::warn!(
+                        "another certificate is made, which browsers ask about: {wrong:#}"
+                    );
+                }
+                make(&folder, &names, addresses).context("cannot make a certificate")?;
+                config_of(&folder)?
+            }
+        };
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             names,
@@ -78,6 +82,23 @@ impl Tls {
                 .into_response(),
         }
     }
+}
+
+/// What encrypts with the certificate and the key of this folder.
+fn config_of(folder: &Path) -> anyhow::Result<ServerConfig> {
+    let read = |name: &str| {
+        let file = folder.join(name);
+        std::fs::read(&file).with_context(|| file.display().to_string())
+    };
+    let wrong = |name: &'static str| move |error| anyhow!("{name}: {error}");
+    let chain = CertificateDer::from_pem_slice(&read("cert.pem")?).map_err(wrong("cert.pem"))?;
+    let secret = PrivateKeyDer::from_pem_slice(&read("key.pem")?).map_err(wrong("key.pem"))?;
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        // Fails where they do not belong together, too.
+        .with_single_cert(vec![chain], secret)
+        .context("cert.pem and key.pem")
 }
 
 /// The fingerprint of the certificate in a state folder, as browsers show it: SHA-256, in pairs.
@@ -115,27 +136,14 @@ fn make(folder: &Path, names: &Names, addresses: &[Ipv4Addr]) -> anyhow::Result<
     params.not_after = date_time_ymd(2100, 1, 1);
     let key = KeyPair::generate()?;
     let certificate = params.self_signed(&key)?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
-    let write = |name: &str, text: &str| {
-        let new = folder.join(format!("{name}.new"));
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
-            .and_then(|mut file| {
-                file.write_all(text.as_bytes())
-                    .and_then(|()| file.sync_all())
-            })
-            .and_then(|()| std::fs::rename(&new, folder.join(name)))
-    };
-    // The key first: a certificate without one is made again.
-    write("key.pem", &key.serialize_pem())?;
-    write("cert.pem", &certificate.pem())?;
+    private::folder(folder)?;
+    let files = ["cert.pem", "key.pem"].map(|name| folder.join(name));
+    for file in files.iter().filter(|file| file.exists()) {
+        std::fs::rename(file, file.with_extension("pem.unusable"))?;
+    }
+    let [cert, secret] = files;
+    private::replace(&secret, key.serialize_pem())?;
+    private::replace(&cert, certificate.pem())?;
     Ok(())
 }
 
@@ -156,8 +164,32 @@ mod tests {
         assert_eq!(fingerprint(state.path()).unwrap(), first);
         let key = state.path().join("tls/key.pem");
         assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        std::fs::write(&key, "no key").unwrap();
-        let error = format!("{:#}", tls().err().unwrap());
-        assert!(error.contains("key.pem"), "{error}");
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_a_certificate_is_put_aside_and_another_is_made() {
+        let (state, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let tls = |folder: &Path| Tls::of(folder, Names::new(&[]), &[]).map(drop);
+        for folder in [&state, &other] {
+            tls(folder.path()).unwrap();
+        }
+        let of_another = std::fs::read(other.path().join("tls/key.pem")).unwrap();
+        for (name, left) in [
+            ("key.pem", &b"no key"[..]),
+            ("key.pem", b""),
+            ("cert.pem", b""),
+            ("key.pem", &of_another),
+        ] {
+            let file = state.path().join("tls").join(name);
+            let before = fingerprint(state.path()).unwrap();
+            std::fs::write(&file, left).unwrap();
+            tls(state.path()).unwrap();
+            assert_ne!(fingerprint(state.path()).unwrap(), before);
+            let aside = std::fs::read(file.with_extension("pem.unusable")).unwrap();
+            assert_eq!(aside, left);
+        }
+        // One that could not be put into its place alone.
+        std::fs::remove_file(state.path().join("tls/cert.pem")).unwrap();
+        tls(state.path()).unwrap();
     }
 }

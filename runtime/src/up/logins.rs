@@ -3,28 +3,31 @@
 //! In: the state folder. Out: files with `user:password`, and what Mosquitto gets of them, which are hashes.
 //! Must never leave a password where another user may read it.
 
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Permissions};
 use std::io::Write;
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use cloister_program::private;
 
 use crate::access;
 
-/// The login of this user, in this file of the state folder: made, if it is not there.
+/// The login of this user, in this file of the state folder: made, if none is there, or what a power cut left of one.
 ///
 /// # Errors
 /// The file cannot be written; the kernel gives no random bytes.
 pub fn kept(state: &Path, name: &str, user: &str) -> Result<PathBuf> {
     let file = state.join(name);
-    if !file.exists() {
-        write(
-            &file,
-            format!("{user}:{}\n", access::password()?).as_bytes(),
-        )?;
+    let text = std::fs::read_to_string(&file).unwrap_or_default();
+    let password = text.strip_suffix('\n').and_then(|line| {
+        let password = line.strip_prefix(user)?.strip_prefix(':')?;
+        (!password.is_empty() && !password.contains('\n')).then_some(password)
+    });
+    if password.is_none() {
+        write(&file, format!("{user}:{}\n", access::password()?))?;
     }
     Ok(file)
 }
@@ -58,15 +61,8 @@ pub fn hashed(state: &Path, logins: &[&Path]) -> Result<Vec<u8>> {
     Ok(hashed)
 }
 
-fn write(file: &Path, bytes: &[u8]) -> Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(file)
-        .and_then(|mut file| file.write_all(bytes))
-        .with_context(|| format!("cannot write {}", file.display()))
+fn write(file: &Path, bytes: impl AsRef<[u8]>) -> Result<()> {
+    private::replace(file, bytes).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// A file that lies nowhere, of which this user is the owner.
@@ -111,5 +107,31 @@ mod tests {
         }
         // Nothing of it stays but they.
         assert_eq!(state.path().read_dir().unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_a_login_is_made_anew() {
+        let state = tempfile::tempdir().unwrap();
+        let file = state.path().join("login");
+        for left in [
+            "",
+            "me",
+            "me:",
+            "me:\n",
+            "me:6f1a",
+            "you:6f1a\n",
+            "me:a\nb\n",
+            "\0\0\0",
+        ] {
+            std::fs::write(&file, left).unwrap();
+            kept(state.path(), "login", "me").unwrap();
+            let login = std::fs::read_to_string(&file).unwrap();
+            assert_eq!(login.len(), "me:\n".len() + 32, "{left:?}: {login:?}");
+            hashed(state.path(), &[&file]).unwrap();
+        }
+        // The owner's own.
+        std::fs::write(&file, "me:o:wn\n").unwrap();
+        kept(state.path(), "login", "me").unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "me:o:wn\n");
     }
 }

@@ -4,16 +4,22 @@
 //! Must never show a password, ask a name server, or trust a CA that its owner did not name.
 
 use std::fmt;
+use std::hash::Hasher;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use cloister_program::node::Node;
+use siphasher::sip::SipHasher24;
 
 /// What a URL looks like.
 const SHAPE: &str = "mqtt://[user:password@]host[:1883], or mqtts://host[:8883], ws://host[:80]/path, wss://host[:443]/path";
 
 /// The longest login file, in bytes: MQTT's own limits, and a line's end.
 const MAX_LOGIN_BYTES: u64 = 2 * 65_535 + 3;
+
+/// The hexadecimal digits of a password of 128 random bits, as `cloister` makes them.
+const MADE_PASSWORD: usize = 32;
 
 /// Where the broker is and who we are there. Shows its address only, never its password.
 #[derive(Clone, PartialEq, Eq)]
@@ -181,6 +187,30 @@ impl Broker {
             Login::Given(user, password) => Ok(Some((user.clone(), password.clone()))),
             Login::File(file) => read_login(file).map(Some),
         }
+    }
+}
+
+impl Broker {
+    /// What the broker knows the connection by: whoever connects by the same name cuts it off. Where a program has made the
+    /// password nobody else can tell it; from that of a person it could be told what the password is, by who guesses.
+    ///
+    /// # Errors
+    /// The file of the login cannot be read.
+    pub fn client_id(&self, node: &Node) -> Result<String> {
+        let usual = format!("cloister-{node}");
+        let Login::File(file) = &self.login else {
+            return Ok(usual);
+        };
+        let (_, password) = read_login(file)?;
+        if password.len() != MADE_PASSWORD {
+            return Ok(usual);
+        }
+        let Ok(key) = u128::from_str_radix(&password, 16) else {
+            return Ok(usual);
+        };
+        let mut hasher = SipHasher24::new_with_key(&key.to_be_bytes());
+        hasher.write(usual.as_bytes());
+        Ok(format!("{usual}-{:016x}", hasher.finish()))
     }
 }
 

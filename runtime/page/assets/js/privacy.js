@@ -20,6 +20,10 @@ const KEPT = {
   templates: "What the model made of stored templates",
   access: "Keys and paired browsers, as hashes with their names; they stay when all else is erased",
 };
+const COUNTED_BY = {
+  kernel: "by the kernel's count for this program's own network",
+  filter: "as the kernel's filter of system calls refuses it new ones", itself: "by its own count",
+};
 const SOCKETS = { network: "to a network", unix: "on this machine", opened_before: "opened before the seal" };
 
 function row(...cells) {
@@ -29,7 +33,7 @@ function row(...cells) {
 }
 
 /** What a program says of itself, as [what, how it is]. */
-function facts({ seal, gaps, status, outgoing_connections: opened }) {
+function facts({ seal, gaps, status, outgoing_connections: opened, counted_by: by }) {
   const sockets = Object.entries(status.sockets).map(([kind, n]) => `${n} ${SOCKETS[kind] ?? kind}`).join(", ");
   return [
     ["The kernel", seal],
@@ -37,9 +41,9 @@ function facts({ seal, gaps, status, outgoing_connections: opened }) {
     ["Threads with filtered system calls", `${status.threads_filtered} of ${status.threads}`],
     ["Capabilities", status.no_capabilities && status.no_new_privs ? "none, and none to be had" : "not all given away"],
     ["Core dumps", status.no_core_dumps ? "off" : "on"],
-    ["Network interfaces but loopback", String(status.network_interfaces)],
+    ["Network interfaces but loopback", String(status.network_interfaces ?? "not told by this kernel")],
     ["Sockets", sockets || "none"],
-    ["Outgoing connections since its start", counted(opened)],
+    ["Outgoing TCP connections since its start", counted(opened, by)],
   ];
 }
 
@@ -53,7 +57,7 @@ function seen({ threads, filtered, no_new_privs: noNewPrivileges, no_capabilitie
   ];
 }
 
-const counted = (connections) => (connections === null ? "not counted by this kernel" : String(connections));
+const counted = (connections, by) => (connections === null ? "not counted by this kernel" : `${connections}, ${COUNTED_BY[by] ?? by}`);
 
 function section(title, about) {
   return element("section", {}, element("h3", { textContent: title }),

@@ -49,7 +49,7 @@ impl Order {
                     .bridge
                     .map_or("-".to_owned(), |number| number.to_string());
                 let own = if self.own { " unfinished" } else { "" };
-                replace(&self.file, &format!("{number}{own}\n"))
+                replace(&self.file, format!("{number}{own}\n"))
             }
             false => match std::fs::remove_file(&self.file) {
                 Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

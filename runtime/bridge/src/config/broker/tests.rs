@@ -137,3 +137,30 @@ fn certificates_belong_to_tls_and_tls_needs_its_ca() {
         assert!(error.contains(named), "{error}");
     }
 }
+
+#[test]
+fn a_client_id_is_nobodys_to_guess_where_a_program_made_the_password_and_stays_the_same() {
+    let node = Node::parse("attic").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let of = |login: &str| {
+        let file = folder.path().join("login");
+        std::fs::write(&file, login).unwrap();
+        let broker = broker("mqtt://localhost").unwrap();
+        let broker = broker.with_login_file(Some(file)).unwrap();
+        broker.client_id(&node).unwrap()
+    };
+    let made = "bridge:000102030405060708090a0b0c0d0e0f\n";
+    let id = of(made);
+    let secret = id.strip_prefix("cloister-attic-").unwrap();
+    assert!(
+        secret.len() == 16 && u64::from_str_radix(secret, 16).is_ok(),
+        "{id}"
+    );
+    assert_eq!(of(made), id);
+    assert_ne!(of("bridge:000102030405060708090a0b0c0d0e1f\n"), id);
+    for chosen in ["me:secret", "me:", "me:zz0102030405060708090a0b0c0d0e0f"] {
+        assert_eq!(of(chosen), "cloister-attic", "{chosen}");
+    }
+    let by_url = broker("mqtt://a:000102030405060708090a0b0c0d0e0f@localhost").unwrap();
+    assert_eq!(by_url.client_id(&node).unwrap(), "cloister-attic");
+}
