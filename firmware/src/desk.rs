@@ -143,7 +143,10 @@ impl Desk {
 
     fn report(&self, outputs: &Outputs) -> PanelReport {
         let sensors: Vec<&str> = self.board.thermometers.iter().map(|of| &*of.name).collect();
-        report(outputs, &self.readings, &sensors, &self.faults())
+        PanelReport {
+            simulated: self.board.is_simulated,
+            ..report(outputs, &self.readings, &sensors, &self.faults())
+        }
     }
 
     /// What is wrong that the laws do not see by themselves.

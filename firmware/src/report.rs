@@ -28,6 +28,7 @@ pub fn report(
     let tenths = |figure: f64| (figure * 10.0).round() / 10.0;
     PanelReport {
         panel: 0,
+        simulated: false,
         leaves: false,
         private: outputs.private,
         throttle: Throttle::try_from(outputs.throttle.step()).expect("the steps are the same"),

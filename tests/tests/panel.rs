@@ -142,11 +142,42 @@ fn a_box_with_a_switch_is_not_open_before_its_panel_says_so() {
     until("it is erased", || (!kept.exists()).then_some(()));
     let refused = serve.chat(&question("Hello?", 4)).json();
     assert_eq!(refused["error"]["code"], "privacy");
-    // A board that has none any more says so.
-    tell(&serve, &json!({"private": false}));
-    tell(&serve, &json!({"private": null}));
+}
+
+#[test]
+fn no_panel_without_a_switch_or_with_a_simulated_one_opens_a_box_that_has_one() {
+    let mut serve = Serve::start(&smollm2(), &["--slots", "1"]);
+    let status = |serve: &Serve| serve.chat(&question("Hello?", 4)).status;
+    let kept = serve.state().join("private");
+    // What is simulated holds while it is there, and is not kept.
+    let simulated = |on: Option<bool>| json!({"panel": 7, "simulated": true, "private": on});
+    assert_eq!(tell(&serve, &simulated(Some(true)))["private"], true);
+    assert_eq!(status(&serve), 503);
+    assert!(!kept.exists());
+    assert_eq!(tell(&serve, &simulated(None))["private"], false);
+    assert_eq!(status(&serve), 200);
+
+    let others = [json!({"panel": 2}), simulated(Some(false)), simulated(None)];
+    for other in &others {
+        tell(
+            &serve,
+            &json!({"panel": 1, "private": false, "leaves": true}),
+        );
+        assert_eq!(status(&serve), 200);
+        tell(&serve, other);
+        assert_eq!(status(&serve), 503, "its own has left: {other}");
+    }
     serve.restart(&smollm2(), &["--slots", "1"]);
-    assert_eq!(serve.chat(&question("Hello?", 4)).status, 200);
+    for other in &others {
+        tell(&serve, other);
+        assert_eq!(status(&serve), 503, "its own has not spoken: {other}");
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), "off\n");
+    }
+    // Who has taken it out says so where nobody else can.
+    std::fs::remove_file(&kept).unwrap();
+    serve.restart(&smollm2(), &["--slots", "1"]);
+    tell(&serve, &others[0]);
+    assert_eq!(status(&serve), 200);
 }
 
 #[test]

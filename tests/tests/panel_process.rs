@@ -165,9 +165,14 @@ fn the_simulated_panel_shows_what_serve_does_and_its_keys_are_obeyed() {
     // Nothing is there that could shut it down, and the light does not say so.
     panel.key("h");
     panel.says("problems", "shutdown: absent");
+    panel.key("p");
+    panel.says("light", "private");
     panel.key("q");
     assert!(panel.process.0.wait().unwrap().success());
-    // With it its switch is gone: a restart need not wait for it.
+    // With it its switch is gone, on or off, also for a restart.
+    until("it answers again", || {
+        (serve.chat(&question("Hello?", 4)).status == 200).then_some(())
+    });
     serve.restart(&smollm2(), &["--slots", "1"]);
     assert_eq!(serve.chat(&question("Hello?", 4)).status, 200);
 }

@@ -11,9 +11,13 @@ pub struct PanelReport {
     /// A number of the panel's own, that tells two of them apart.
     #[serde(default)]
     pub panel: u64,
-    /// Whether the privacy switch is on; none without a switch, and then nothing changes.
+    /// Whether the privacy switch is on; none without a switch: then this panel neither opens nor closes the box.
     #[serde(default)]
     pub private: Option<bool>,
+    /// Whether its board is none that can be touched: its switch holds while it is there, and opens or closes nothing
+    /// beyond that.
+    #[serde(default)]
+    pub simulated: bool,
     /// Whether this is its last word: another panel may take its place at once.
     #[serde(default)]
     pub leaves: bool,

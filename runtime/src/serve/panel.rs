@@ -22,7 +22,7 @@ use cloister_program::panel::{Board, PanelReport, Throttle};
 use serde_json::{Map, Value, json};
 
 use self::switch::{Stands, Switch};
-use self::told::Told;
+use self::told::{Said, Told};
 use super::api_error::ApiError;
 use super::ask::body;
 use super::fields::parsed;
@@ -47,6 +47,28 @@ pub struct Panel {
 struct Known {
     told: Told,
     switch: Switch,
+    /// Whether the switch of a simulated panel is on.
+    simulated: bool,
+}
+
+impl Known {
+    fn is_on(&self) -> bool {
+        self.simulated || self.switch.stands() == Stands::On
+    }
+
+    /// Nobody speaks for the box's own switch.
+    fn falls_silent(&mut self) {
+        if self.switch.is_heard() {
+            self.switch.falls_silent();
+            if !self.switch.is_heard() {
+                tracing::warn!(
+                    "no panel says where this box's privacy switch stands: no prompts are taken until one does; who takes it \
+                     out of the box removes {} and starts serve again",
+                    self.switch.file().display()
+                );
+            }
+        }
+    }
 }
 
 /// How one gets in from outside, for who stands before the box.
@@ -74,7 +96,7 @@ impl Panel {
             Stands::Nowhere => {}
             Stands::Off => tracing::info!(
                 "this box has a privacy switch: prompts are taken once its panel says that it is off; who takes it out of the \
-                 box removes {}",
+                 box removes {} and starts serve again",
                 switch.file().display()
             ),
             Stands::On => {
@@ -94,9 +116,10 @@ impl Panel {
             known: Mutex::new(Known {
                 told: Told::default(),
                 switch,
+                simulated: false,
             }),
         };
-        panel.hold(&panel.known().switch);
+        panel.hold(&panel.known());
         panel
     }
 
@@ -131,18 +154,14 @@ impl Panel {
             tokio::time::sleep(told::SILENT / 6).await;
             let mut known = self.known();
             if let Some(throttle) = known.told.silenced(Instant::now()) {
-                known.switch.falls_silent();
                 tracing::warn!(
-                    "the panel is silent: until one is there the engine is slowed by {} of 4 steps{}",
-                    throttle.step(),
-                    if known.switch.is_heard() {
-                        ""
-                    } else {
-                        ", and no prompts are taken"
-                    }
+                    "the panel is silent: until one is there the engine is slowed by {} of 4 steps",
+                    throttle.step()
                 );
+                known.simulated = false;
+                known.falls_silent();
                 self.restraint.set_pace(pace(throttle));
-                self.hold(&known.switch);
+                self.hold(&known);
             }
         }
     }
@@ -152,8 +171,8 @@ impl Panel {
     }
 
     /// Has nobody answered unless the switch is known to be off.
-    fn hold(&self, switch: &Switch) {
-        let (on, heard) = (switch.stands() == Stands::On, switch.is_heard());
+    fn hold(&self, known: &Known) {
+        let (on, heard) = (known.is_on(), known.switch.is_heard());
         self.models.set_private(on || !heard, !on && !heard);
     }
 
@@ -166,10 +185,10 @@ impl Panel {
         }
     }
 
-    /// Does as the switch says; without a word of it one that is on stays so.
-    fn turn(self: &Arc<Self>, switch: &mut Switch, to: Option<bool>) -> anyhow::Result<()> {
-        let was_on = switch.stands() == Stands::On;
-        let turned_on = to == Some(true) && !was_on;
+    /// Does as the switches say; without a word of the box's own it stands where it was, and nobody knows whether it does.
+    fn turn(self: &Arc<Self>, known: &mut Known, said: Said) -> anyhow::Result<()> {
+        let was_on = known.is_on();
+        let turned_on = (said.private == Some(true) || said.simulated) && !was_on;
         if turned_on {
             // First of all, whatever else then fails.
             self.models.set_private(true, false);
@@ -181,13 +200,20 @@ impl Panel {
             let ledger = self.ledger.clone();
             tokio::spawn(async move { ledger.forget_all().await });
         }
-        let turned = switch.turn(to);
-        self.hold(switch);
+        known.simulated = said.simulated;
+        let turned = match said.private {
+            Some(on) => known.switch.turn(on),
+            None => {
+                known.falls_silent();
+                Ok(())
+            }
+        };
+        self.hold(known);
         if turned_on {
             return turned.context("the box would forget its privacy switch at a restart");
         }
         turned.context("the privacy switch cannot be turned")?;
-        if was_on && switch.stands() == Stands::Off {
+        if was_on && !known.is_on() {
             tracing::info!("the privacy switch is off");
             let models = self.models.clone();
             // So that the first to ask does not wait for it.
@@ -249,9 +275,9 @@ pub async fn tell(
     let report: PanelReport = parsed(&body(&headers, bytes)?, "this is no report of a panel")?;
     let turned = {
         let mut known = panel.known();
-        let (private, throttle) = known.told.take(Instant::now(), report);
-        let turned = panel.turn(&mut known.switch, private);
-        panel.restraint.set_pace(pace(throttle));
+        let said = known.told.take(Instant::now(), report);
+        let turned = panel.turn(&mut known, said);
+        panel.restraint.set_pace(pace(said.throttle));
         turned
     };
     if let Err(error) = turned {

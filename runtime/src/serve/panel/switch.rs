@@ -1,7 +1,8 @@
 //! The privacy switch as it was heard of last, in a file of the state folder: a restart opens nothing.
 //!
 //! In: what panels say of it. Out: where it stands, and whether anybody has said so since the start.
-//! Must never take a file that cannot be read, or says something else, for a switch that is off.
+//! Must never take a file that cannot be read, or says something else, for a switch that is off, nor forget one that was
+//! there: nobody but the owner knows that it is gone, and removes the file.
 
 use std::io::{ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -68,25 +69,14 @@ impl Switch {
     ///
     /// # Errors
     /// It would be forgotten at a restart. One that is turned off stays as it was then.
-    pub fn turn(&mut self, to: Option<bool>) -> Result<()> {
-        let stands = match (to, self.stands) {
-            (Some(true), _) | (None, Stands::On) => Stands::On,
-            (Some(false), _) => Stands::Off,
-            (None, _) => Stands::Nowhere,
-        };
-        if stands == Stands::On {
+    pub fn turn(&mut self, on: bool) -> Result<()> {
+        let stands = if on { Stands::On } else { Stands::Off };
+        if on {
             self.written &= self.stands == Stands::On;
             (self.stands, self.heard) = (stands, true);
         }
         if self.stands != stands || !self.written {
-            match stands {
-                Stands::Nowhere => match std::fs::remove_file(&self.file) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                },
-                Stands::Off => replace(&self.file, OFF)?,
-                Stands::On => replace(&self.file, "on\n")?,
-            }
+            replace(&self.file, if on { "on\n" } else { OFF })?;
         }
         (self.stands, self.written, self.heard) = (stands, true, true);
         Ok(())
@@ -109,17 +99,17 @@ mod tests {
         let mut switch = again();
         assert!(switch.is_heard() && switch.stands() == Stands::Nowhere);
         for (said, stands) in [
-            (Some(false), Stands::Off),
-            (Some(true), Stands::On),
-            // A panel without a switch opens nothing that one has closed.
-            (None, Stands::On),
-            (Some(false), Stands::Off),
-            (None, Stands::Nowhere),
+            (false, Stands::Off),
+            (true, Stands::On),
+            (false, Stands::Off),
         ] {
             switch.turn(said).unwrap();
             assert!(switch.is_heard());
             assert_eq!((switch.stands(), again().stands()), (stands, stands));
-            assert_eq!(again().is_heard(), stands == Stands::Nowhere);
+            assert!(!again().is_heard());
+            switch.falls_silent();
+            assert!(!switch.is_heard());
+            assert_eq!((switch.stands(), again().stands()), (stands, stands));
         }
         for broken in ["", "of", "off"] {
             std::fs::write(switch.file(), broken).unwrap();
@@ -132,12 +122,12 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let folder = state.path().join("gone");
         let mut switch = Switch::of(&folder);
-        assert!(switch.turn(Some(true)).is_err());
+        assert!(switch.turn(true).is_err());
         assert_eq!(switch.stands(), Stands::On);
-        assert!(switch.turn(Some(false)).is_err());
+        assert!(switch.turn(false).is_err());
         assert_eq!(switch.stands(), Stands::On, "a restart would not know");
         std::fs::create_dir(&folder).unwrap();
-        switch.turn(Some(true)).unwrap();
+        switch.turn(true).unwrap();
         assert_eq!(Switch::of(&folder).stands(), Stands::On);
     }
 }

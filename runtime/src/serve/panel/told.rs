@@ -10,13 +10,24 @@ use cloister_program::panel::{Board, PanelReport, Throttle};
 /// A panel that has said nothing for so long is not there: its figures are old, and nobody cools by its word.
 pub const SILENT: Duration = Duration::from_secs(30);
 
+/// What holds by the reports of all panels.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Said {
+    /// Whether the box's privacy switch is on; none if no panel that is there has one.
+    pub private: Option<bool>,
+    /// Whether one is on that is simulated.
+    pub simulated: bool,
+    /// How far to slow down.
+    pub throttle: Throttle,
+}
+
 /// The last report of each panel, the latest last.
 #[derive(Default)]
 pub struct Told(Vec<(Instant, PanelReport)>);
 
 impl Told {
-    /// Takes a report; gives whether the privacy switch is on, if there is one, and how far to slow down.
-    pub fn take(&mut self, now: Instant, report: PanelReport) -> (Option<bool>, Throttle) {
+    /// Takes a report; gives what holds by it and the others.
+    pub fn take(&mut self, now: Instant, report: PanelReport) -> Said {
         let known = self.0.iter().any(|(_, other)| other.panel == report.panel);
         // What one that has ended wanted holds until another one is there.
         self.0.retain(|(at, other)| {
@@ -29,9 +40,16 @@ impl Told {
             );
         }
         self.0.push((now, report));
-        let reports = self.0.iter().map(|(_, report)| report);
-        let private = reports.filter_map(|report| report.private).max();
-        (private, self.slowest())
+        let said = |simulated| {
+            let of = self.0.iter().map(|(_, report)| report);
+            let of = of.filter(move |report| report.simulated == simulated);
+            of.filter_map(|report| report.private).max()
+        };
+        Said {
+            private: said(false),
+            simulated: said(true) == Some(true),
+            throttle: self.slowest(),
+        }
     }
 
     /// The board, as the latest report has it.
@@ -75,8 +93,8 @@ mod tests {
     }
 
     fn take(told: &mut Told, now: Instant, report: PanelReport) -> (Option<bool>, u8) {
-        let (private, throttle) = told.take(now, report);
-        (private, throttle.step())
+        let said = told.take(now, report);
+        (said.private, said.throttle.step())
     }
 
     #[test]
@@ -102,6 +120,25 @@ mod tests {
         // One that has no switch decides nothing.
         let mut told = Told::default();
         assert_eq!(take(&mut told, of(0), report(1, None, 0)), (None, 0));
+        // One that goes on without a switch does not speak for another one that is silent.
+        let mut told = Told::default();
+        let off = report(1, Some(false), 0);
+        assert_eq!(take(&mut told, of(0), off), (Some(false), 0));
+        let none = report(2, None, 0);
+        assert_eq!(take(&mut told, of(29), none.clone()), (Some(false), 0));
+        assert_eq!(take(&mut told, of(31), none), (None, 0));
+    }
+
+    #[test]
+    fn a_simulated_switch_is_no_word_of_the_box_s_own() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        let mut simulated = report(1, Some(true), 0);
+        simulated.simulated = true;
+        let said = told.take(now, simulated.clone());
+        assert_eq!((said.private, said.simulated), (None, true));
+        simulated.private = Some(false);
+        let said = told.take(now, simulated);
+        assert_eq!((said.private, said.simulated), (None, false));
     }
 
     #[test]
