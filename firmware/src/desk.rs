@@ -190,7 +190,6 @@ impl Desk {
                 tests,
                 button: is_closed(&mut board.button),
                 privacy_switch: is_closed(&mut board.privacy_switch),
-                display: board.display.is_some() && self.hands.shows(),
                 measured: measured.map(|of| Measured {
                     sensors: &self.samples,
                     ..of

@@ -7,8 +7,6 @@ use crate::units::Millis;
 
 /// Somebody who pressed a button looks for so long.
 const LOOKS_FOR: Millis = Millis::seconds(60);
-/// Who turns its pages presses again within this time; later, while the box works, a press is to stop that.
-const TURNS_WITHIN: Millis = Millis::seconds(15);
 /// After its work the box shows its figures for so long.
 const AFTER_WORK: Millis = Millis::seconds(300);
 const MOVES_EVERY: Millis = Millis::seconds(60);
@@ -62,29 +60,18 @@ pub struct Pages {
 }
 
 impl Pages {
-    /// Takes whether the button was pressed for a moment just now, on a box with a display that `shows`, and whether the
-    /// box works; says what to show, when that changes by itself, and whether the press was for this. Of a box that works,
-    /// a press is to stop an answer, and not for the display, unless somebody turns its pages: what he asked for stays.
-    pub fn update(
-        &mut self,
-        now: Millis,
-        pressed: bool,
-        shows: bool,
-        working: bool,
-    ) -> (View, Millis, bool) {
+    /// Takes whether the button was pressed for a moment just now, and whether the box works; says what to show, and when
+    /// that changes by itself. Of a box that works a press is to stop an answer, and turns no page: what is shown stays.
+    pub fn update(&mut self, now: Millis, pressed: bool, working: bool) -> (View, Millis) {
         if working {
             self.worked = Some(now);
         }
         self.asked = self
             .asked
             .filter(|(_, since)| now.since(*since) < LOOKS_FOR);
-        let turns = |(_, since): (Page, Millis)| shows && now.since(since) < TURNS_WITHIN;
-        let turned = pressed && (!working || self.asked.is_some_and(turns));
-        if turned {
+        if pressed && !working {
             let before = self.asked.map_or(Page::Dark, |(page, _)| page);
             self.asked = Some((before.next(), now));
-        } else if pressed {
-            self.asked = None;
         }
         let worked = self.worked.map(|since| since + AFTER_WORK);
         let (page, end) = match (self.asked, worked.filter(|end| now < *end)) {
@@ -96,6 +83,6 @@ impl Pages {
         let moved = PLACES[(step % PLACES.len() as u64) as usize];
         let moves = Millis((step + 1) * MOVES_EVERY.0);
         let view = View { page, moved };
-        (view, end.unwrap_or(moves).min(moves), turned)
+        (view, end.unwrap_or(moves).min(moves))
     }
 }

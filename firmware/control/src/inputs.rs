@@ -54,8 +54,6 @@ pub struct Inputs<'a> {
     pub button: Option<Result<bool, Fault>>,
     /// The privacy switch, closed for private; none on a board that has none.
     pub privacy_switch: Option<Result<bool, Fault>>,
-    /// Whether there is a display that shows what it is told.
-    pub display: bool,
     /// What was measured just now; none between measurements.
     pub measured: Option<Measured<'a>>,
     /// The power that was measured with it.

@@ -127,7 +127,7 @@ impl Panel {
         }
         let (light, changes) = pattern(shown).at(now.since(self.shown.1));
         let pressed = heard.press == Some(Press::Short);
-        let (view, turns, turned) = self.pages.update(now, pressed, inputs.display, working);
+        let (view, turns) = self.pages.update(now, pressed, working);
         let idle = serve_private.is_some() && !working;
         let again = earliest([
             Some(self.measure_at),
@@ -143,7 +143,7 @@ impl Panel {
             fan: self.cooling.duty,
             throttle: self.cooling.throttle,
             private: decided.map(|decided| decided.private),
-            stop_answers: pressed && !idle && !(working && turned),
+            stop_answers: pressed && !idle,
             shut_down: heard.press == Some(Press::Long),
             feed: self.pulse.update(
                 now,

@@ -68,11 +68,6 @@ impl Hands {
         self.fan.is_some()
     }
 
-    /// Whether a display does what it should.
-    pub fn shows(&self) -> bool {
-        self.display.is_none()
-    }
-
     /// What does not do what it should, but for what the laws see by themselves.
     pub fn faults(&self) -> Vec<(&'static str, &'static str)> {
         let faults = [

@@ -40,7 +40,6 @@ pub struct Desk {
     /// What becomes of the next wish to shut down, and what did of the last one.
     pub shutdown: Result<(), Fault>,
     pub shutdown_asked: Option<Result<(), Fault>>,
-    pub has_display: bool,
 }
 
 impl Desk {
@@ -59,7 +58,6 @@ impl Desk {
             computes: true,
             shutdown: Ok(()),
             shutdown_asked: None,
-            has_display: true,
         }
     }
 
@@ -78,7 +76,6 @@ impl Desk {
                 tests: if self.computes { self.now.0 / 60_000 } else { 0 },
                 button: self.button,
                 privacy_switch: self.switch,
-                display: self.has_display,
                 measured: Some(Measured {
                     sensors: &sensors,
                     fan: Some(Ok(())),
