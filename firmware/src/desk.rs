@@ -44,6 +44,8 @@ pub struct Desk {
     shutdown_asked: Option<Result<(), Fault>>,
     readings: Readings,
     samples: Vec<Sample>,
+    /// Whether `serve` refuses what it is told.
+    is_refused: bool,
     /// What is wrong, as it was logged last.
     problems: Vec<String>,
     alive: (Readiness, Instant),
@@ -65,6 +67,7 @@ impl Desk {
             shutdown_asked: None,
             readings: Readings::default(),
             samples: Vec::with_capacity(MAX_SENSORS),
+            is_refused: false,
             problems: Vec::new(),
             board,
             alive: (readiness, Instant::now()),
@@ -152,6 +155,9 @@ impl Desk {
     /// What is wrong that the laws do not see by themselves.
     fn faults(&self) -> Vec<(&'static str, &'static str)> {
         let mut faults = self.hands.faults();
+        if self.is_refused {
+            faults.push(("serve", "refuses"));
+        }
         if self.board.wired_beyond {
             faults.push(("temperature", "too_many"));
         }
@@ -171,6 +177,7 @@ impl Desk {
         let engine = heard.map_or(Engine::Away, Heard::engine);
         let works = matches!(engine, Engine::Serving { phase, .. } if phase != Default::default());
         self.working.send_replace(works);
+        self.is_refused = link.is_refused();
         let due = now >= self.measure_at;
         let mut power = None;
         let mut measured = None;

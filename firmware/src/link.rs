@@ -7,6 +7,7 @@
 mod heard;
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use cloister_program::panel::PanelReport;
 use cloister_sandbox::Seal;
 use cloister_sandbox::report::{Name, Report};
 use serde_json::Value;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
@@ -23,7 +24,8 @@ pub use heard::{Door, Heard};
 
 /// Events come at least as comments, every 15 s.
 const SILENT: Duration = Duration::from_secs(40);
-/// What is told it takes at once: a `serve` that has not by then hangs.
+/// What is told it takes at once: a `serve` that has not by then hangs, and one that refuses it for so long is none that this
+/// panel can speak for.
 const HANGS_AFTER: Duration = Duration::from_secs(10);
 /// Before it is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -44,8 +46,20 @@ pub struct Link {
     socket: Socket,
     /// Of this panel.
     number: u64,
-    /// Comes when a `serve` that is there does not take what it is told.
-    hangs: Notify,
+    takes: watch::Sender<Takes>,
+}
+
+/// How a `serve` that is there takes what it is told. Only its answer to that changes it: events may well come from one that
+/// hangs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Takes {
+    /// It obeys, or has not been asked yet.
+    #[default]
+    All,
+    /// It has answered otherwise since then.
+    Refuses(Instant),
+    /// It has not answered.
+    Nothing,
 }
 
 impl Link {
@@ -54,19 +68,31 @@ impl Link {
         Self {
             socket: Socket::at(socket),
             number: RandomState::new().build_hasher().finish(),
-            hangs: Notify::new(),
+            takes: watch::Sender::default(),
         }
     }
 
     /// Hears what `serve` says, until dropped.
     pub async fn listen(&self, heard: watch::Sender<Option<Heard>>) {
-        let mut told = false;
+        let (mut told, mut hangs) = (false, false);
         loop {
             let left = tokio::select! {
                 left = self.hear(&heard) => left,
-                // Asked anew it tells how it is once it goes on, whether that has changed or not.
-                () = self.hangs(&heard) => continue,
+                () = self.turns(hangs) => {
+                    hangs = !hangs;
+                    if hangs {
+                        warn!("serve is there, and does not answer");
+                        heard.send_replace(Some(Heard::hanging()));
+                    }
+                    // Asked anew it tells how it is once it goes on, whether that has changed or not.
+                    continue;
+                }
             };
+            if left.as_ref().is_err_and(is_gone) {
+                // The next one may be well.
+                hangs = false;
+                self.takes.send_replace(Takes::All);
+            }
             if let Err(error) = left
                 && !std::mem::replace(&mut told, true)
             {
@@ -75,20 +101,21 @@ impl Link {
             if heard.borrow().is_some() {
                 told = false;
             }
-            heard.send_replace(None);
+            heard.send_replace(hangs.then(Heard::hanging));
             sleep(AGAIN).await;
         }
     }
 
-    /// Comes when it hangs, and that is not known yet.
-    async fn hangs(&self, heard: &watch::Sender<Option<Heard>>) {
-        let is_known = || heard.borrow().as_ref().is_some_and(|of| of.hangs);
-        self.hangs.notified().await;
-        while is_known() {
-            self.hangs.notified().await;
-        }
-        warn!("serve is there, and does not answer");
-        heard.send_replace(Some(Heard::hanging()));
+    /// Comes when it begins to hang, or no longer does.
+    async fn turns(&self, hangs: bool) {
+        let mut takes = self.takes.subscribe();
+        let turned = takes.wait_for(|takes| (*takes == Takes::Nothing) != hangs);
+        let _ = turned.await;
+    }
+
+    /// Whether a `serve` that is there refuses what it is told, and has for a while.
+    pub fn is_refused(&self) -> bool {
+        matches!(*self.takes.borrow(), Takes::Refuses(since) if since.elapsed() >= HANGS_AFTER)
     }
 
     async fn hear(&self, heard: &watch::Sender<Option<Heard>>) -> Result<(), Error> {
@@ -99,6 +126,7 @@ impl Link {
             // Only the last counts.
             let last = events.iter().rev().find(|event| event.name == "state");
             if let Some(state) = last.and_then(|event| serde_json::from_str(&event.data).ok())
+                && *self.takes.borrow() != Takes::Nothing
                 && heard.send_replace(Some(state)).is_none_or(|of| of.hangs)
             {
                 info!("serve is there");
@@ -154,10 +182,21 @@ impl Link {
         };
         let body = serde_json::to_string(&report).expect("a report serializes");
         let asked = self.ask_within(SILENT, Method::PUT, "/api/panel", body);
-        timeout(HANGS_AFTER, asked).await.unwrap_or_else(|_| {
-            self.hangs.notify_one();
-            Err(Error::Closed)
-        })
+        let answer = timeout(HANGS_AFTER, asked).await;
+        let before = *self.takes.borrow();
+        let takes = match (&answer, before) {
+            (Err(_), _) => Takes::Nothing,
+            (Ok(Ok(_)), _) => Takes::All,
+            (Ok(Err(Error::Unreadable(_))), Takes::Refuses(since)) => Takes::Refuses(since),
+            (Ok(Err(error @ Error::Unreadable(_))), _) => {
+                warn!("serve does not do as the panel says: {error}");
+                Takes::Refuses(Instant::now())
+            }
+            (Ok(Err(_)), before) => before,
+        };
+        self.takes
+            .send_if_modified(|of| std::mem::replace(of, takes) != takes);
+        answer.unwrap_or(Err(Error::Closed))
     }
 
     /// Has every running answer stopped.
@@ -248,6 +287,11 @@ impl Link {
             status.as_u16()
         )))
     }
+}
+
+/// Whether nobody is there; one that has no place for who waits is.
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Unreachable { source, .. } if source.kind() != ErrorKind::WouldBlock)
 }
 
 /// Whether it cannot wait for the figures.

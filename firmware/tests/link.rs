@@ -1,13 +1,20 @@
 //! What is told to `serve`, and when. Its side is a listener that counts, as a real one that starts anew is heard of in
 //! `tests/tests/panel_process.rs`, and cannot tell how soon.
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
+use cloister_control::thermal::Limits;
+use cloister_control::units::{Celsius, Duty};
 use cloister_control::{Engine, Phase};
+use cloister_panel::board::Board;
+use cloister_panel::desk::Desk;
 use cloister_panel::link::{Heard, Link};
 use cloister_program::panel::PanelReport;
+use cloister_program::readiness::Readiness;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 /// Takes one request; gives its body.
@@ -55,22 +62,34 @@ async fn a_serve_that_was_gone_is_told_all_again_though_nothing_has_changed() {
     }
 }
 
-/// Takes the request for events, and tells one.
-async fn tell_state(listener: &UnixListener) -> UnixStream {
-    let (mut stream, _) = listener.accept().await.unwrap();
-    let event = "event: state\ndata: {\"status\": \"ok\"}\n\n";
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-    // Who gave up is in the queue all the same.
-    let _ = stream.write_all(format!("{head}{event}").as_bytes()).await;
-    stream
+/// Takes requests: tells a state to who asks for events, and gives the others this answer, or none.
+async fn serve(listener: &UnixListener, answers: &Cell<Option<&str>>) {
+    let mut open = Vec::new();
+    loop {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = [0; 8192];
+        let n = stream.read(&mut request).await.unwrap_or(0);
+        let head = if request[..n].starts_with(b"GET /api/events") {
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
+             event: state\ndata: {\"status\": \"ok\"}\n\n"
+        } else {
+            answers.get().unwrap_or("")
+        };
+        // Who gave up is in the queue all the same.
+        let _ = stream.write_all(head.as_bytes()).await;
+        open.push(stream);
+    }
 }
 
+const TAKEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+const REFUSED: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+
 #[tokio::test]
-async fn a_serve_that_hangs_is_told_from_one_that_is_away_and_heard_anew_when_it_goes_on() {
+async fn a_serve_that_hangs_is_told_from_one_that_is_away_until_it_answers_whatever_events_come() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("socket");
     let listener = UnixListener::bind(&socket).unwrap();
-    let link = Link::to(socket);
+    let (link, answers) = (Link::to(socket), Cell::new(Some(TAKEN)));
     let (_wishes_by, wishes) = watch::channel(PanelReport::default());
     let (heard_by, mut heard) = watch::channel(None);
     let heard_too = heard.clone();
@@ -83,27 +102,67 @@ async fn a_serve_that_hangs_is_told_from_one_that_is_away_and_heard_anew_when_it
         heard.wait_for(is).await.unwrap();
     };
     let checks = async {
-        let _open = tell_state(&listener).await;
         until(ready).await;
-        // What it is told now it takes from nobody, for as long as that may take.
+        answers.set(None);
         tokio::time::pause();
-        tokio::select! {
-            () = link.tell(wishes, heard_too) => unreachable!("it has no end"),
-            () = until(Engine::Silent) => {}
-        }
-        tokio::time::resume();
-        loop {
-            let _stream = tell_state(&listener).await;
-            if tokio::time::timeout(Duration::from_millis(200), until(ready))
-                .await
-                .is_ok()
-            {
-                break;
-            }
-        }
+        until(Engine::Silent).await;
+        let well = tokio::time::timeout(Duration::from_secs(120), until(ready)).await;
+        assert!(well.is_err(), "by its events alone");
+        answers.set(Some(TAKEN));
+        until(ready).await;
     };
     tokio::select! {
         () = link.listen(heard_by) => unreachable!("it has no end"),
+        () = link.tell(wishes, heard_too) => unreachable!("it has no end"),
+        () = serve(&listener, &answers) => unreachable!("it has no end"),
+        () = checks => {}
+    }
+}
+
+#[tokio::test]
+async fn a_serve_that_refuses_what_the_panel_says_is_a_problem_that_the_light_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let (link, answers) = (Arc::new(Link::to(socket)), Cell::new(Some(TAKEN)));
+    let limits = Limits {
+        fan_starts: Celsius(50.0),
+        fan_full: Celsius(67.0),
+        throttle: Celsius(72.0),
+        critical: Celsius(78.0),
+        limit: Celsius(80.0),
+        soc_slows: Celsius(60.0),
+        fan_least: Duty(77),
+    };
+    let board = Board::bare("none".to_owned(), limits);
+    let desk = Desk::of(board, None, Readiness::to_nobody());
+    let mut reports = desk.reports();
+    let mut until = async |light: &str, problems: &[&str]| {
+        let is = |report: &PanelReport| {
+            let said = report.board.problems.iter();
+            let said: Vec<_> = said
+                .map(|of| format!("{} {}", of.what.as_str(), of.why.as_str()))
+                .collect();
+            report
+                .board
+                .light
+                .as_ref()
+                .is_some_and(|of| of.as_str() == light)
+                && said == problems
+        };
+        reports.wait_for(is).await.unwrap();
+    };
+    let checks = async {
+        until("ready", &[]).await;
+        tokio::time::pause();
+        answers.set(Some(REFUSED));
+        until("broken", &["serve refuses"]).await;
+        answers.set(Some(TAKEN));
+        until("ready", &[]).await;
+    };
+    tokio::select! {
+        () = desk.run(link, std::future::pending()) => unreachable!("it has no end"),
+        () = serve(&listener, &answers) => unreachable!("it has no end"),
         () = checks => {}
     }
 }
