@@ -194,7 +194,16 @@ impl Track {
             return Some(self.jump(now + lasts, believed.reading, now, load));
         }
         if let Some((until, from)) = self.jumped {
-            if now < until && (reading.0 - from.0).abs() > NEAR {
+            // Wherever it was meanwhile: so far below, under work, counts as long as a fall.
+            let under = from.0 - reading.0;
+            let until = match self.believed {
+                Some(believed) if sample.on_die && under > NEAR && !believed.has_rested => {
+                    until.max(believed.at + FALL_LASTS)
+                }
+                _ => until,
+            };
+            if now < until && under.abs() > NEAR {
+                self.jumped = Some((until, from));
                 self.work.lose(now, load);
                 return Some(Doubt::Jumps);
             }

@@ -56,6 +56,29 @@ fn the_sensor_that_is_nearest_to_its_limit_decides() {
     assert_eq!(cooling.throttle, Throttle::Stop, "1 °C below its limit");
 }
 
+/// It jumps up for a moment, and is low from then on.
+#[test]
+fn a_die_that_is_far_lower_after_a_jump_under_work_is_not_believed_for_an_hour() {
+    let mut law = Law::new(LIMITS);
+    for second in 0..3000 {
+        let degrees = match second {
+            0..100 => 60.0,
+            100 => 105.0,
+            _ => 30.0,
+        };
+        let measured = Measured {
+            sensors: &[die(Ok(degrees + (second % 3) as f32 * 0.4))],
+            fan: Some(Ok(())),
+            tachometer: None,
+            soc_throttles: None,
+            working: true,
+        };
+        let cooling = law.update(Millis::seconds(1 + second), &measured);
+        let doubt = (second >= 100).then_some(Doubt::Jumps);
+        assert_eq!(cooling.doubts[0], doubt, "{second} s");
+    }
+}
+
 #[test]
 fn a_case_that_is_warm_and_far_from_its_limit_turns_no_fan() {
     let mut law = Law::new(LIMITS);
