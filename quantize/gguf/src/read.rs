@@ -66,7 +66,7 @@ impl Gguf {
         // Before it is opened, and by what is open, in case another has taken its place: who opens a pipe waits for
         // somebody who writes into it.
         let regular = |stat: std::io::Result<std::fs::Metadata>| {
-            let stat = stat.map_err(io("read"))?;
+            let stat = stat.map_err(io("open"))?;
             match stat.is_file() {
                 true => Ok(stat),
                 false => Err(io("read")(std::io::Error::other("it is no regular file"))),
