@@ -29,7 +29,8 @@ impl Board {
         there.chain(sought.filter_map(move |sought| silent(sought, limit)))
     }
 
-    /// Whether one more can be followed, which is told where it cannot. Those that the owner has wired and that are to come keep theirs.
+    /// Whether one more can be followed, which is told where it cannot. Those that the owner has wired and that are to come
+    /// keep theirs.
     pub(super) fn has_place(&mut self, place: &str, wired: bool) -> bool {
         let waits = self.sought.iter().filter(|sought| sought.wired);
         let taken = self.thermometers.len() + if wired { 0 } else { waits.count() };

@@ -1,7 +1,8 @@
 //! `cloister broker`: the Mosquitto that `up` starts, alone, where systemd starts the parts.
 //!
 //! In: a state folder, the name of the box, maybe the certificate of `serve`. Out: nothing: this process becomes Mosquitto.
-//! Its ports are the usual ones; the house's is not open while there is no certificate. Must never make the certificate, which `serve` could not read if another user had made it.
+//! Its ports are the usual ones; the house's is not open while there is no certificate. Must never make the certificate,
+//! which `serve` could not read if another user had made it.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;

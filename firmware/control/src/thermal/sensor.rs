@@ -1,8 +1,9 @@
 //! Whether a sensor can be believed.
 //!
 //! No chip gets warmer by [`JUMP`] between two readings, nor a die by [`STEADY_JUMP`] while the engine goes on with what
-//! it did, nor colder by that while nobody saw it and the engine went on; and a die follows the engine's work: `work`. What reads wrong in any other way, or begins to fall in the middle of
-//! work, cannot be told from what is so with one sensor alone: that takes a second one, or the SoC's own word.
+//! it did, nor colder by that while nobody saw it and the engine went on; and a die follows the engine's work: `work`.
+//! What reads wrong in any other way, or begins to fall in the middle of work, cannot be told from what is so with one
+//! sensor alone: that takes a second one, or the SoC's own word.
 
 mod work;
 

@@ -115,11 +115,13 @@ impl Answers {
                  SELECT name, fingerprint, ?2 FROM asks WHERE name IS NOT NULL AND {erase}"
             ))?
             .execute([long_ago, now])?;
-        self.db
-            .prepare_cached(&format!(
-                "DELETE FROM targets WHERE ask IN (SELECT seq FROM asks WHERE {erase})"
-            ))?
-            .execute([long_ago])?;
+        for table in ["targets", "broken_off"] {
+            self.db
+                .prepare_cached(&format!(
+                    "DELETE FROM {table} WHERE ask IN (SELECT seq FROM asks WHERE {erase})"
+                ))?
+                .execute([long_ago])?;
+        }
         let erased = self
             .db
             .prepare_cached(&format!("DELETE FROM asks WHERE {erase}"))?

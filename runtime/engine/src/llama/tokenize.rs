@@ -101,15 +101,19 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The last place before a space between two words, in the second half of `text`: no vocabulary's token reaches across.
+/// A place in the second half of `text` across which no word reaches: the last where a line begins, or else before a space
+/// between two words.
 fn seam(text: &[u8]) -> Option<usize> {
-    let half = text.len() / 2;
-    let is_seam = |at: &usize| {
+    let places = || (text.len() / 2 + 1..text.len() - 1).rev();
+    let begins_line = |at: &usize| text[at - 1] == b'\n' && !text[*at].is_ascii_whitespace();
+    let is_between = |at: &usize| {
         text[at - 1].is_ascii_alphabetic()
             && text[*at] == b' '
             && text[at + 1].is_ascii_alphabetic()
     };
-    (half + 1..text.len() - 1).rev().find(is_seam)
+    places()
+        .find(begins_line)
+        .or_else(|| places().find(is_between))
 }
 
 #[cfg(test)]
@@ -159,21 +163,22 @@ mod tests {
     #[test]
     fn what_is_tokenized_piece_by_piece_has_the_same_tokens() {
         let model = vocabulary("deepseek-v3", &[]);
-        let text: String = (0..60_000)
-            .map(|i| {
-                format!(
-                    "{}{}",
-                    "a".repeat(i % 7 + 1),
-                    if i % 11 == 0 { ",\n" } else { " " }
-                )
-            })
-            .collect();
-        assert!(text.len() > 3 * AT_ONCE);
-        let whole = on_stack_of(stack(text.len()), || {
-            model.tokenize_here(&text, false, true)
-        })
-        .unwrap();
-        assert!(whole == model.tokenize(&text, false));
+        let words = |ends: fn(usize) -> &'static str| -> String {
+            let word = |i| format!("{}{}", "a".repeat(i % 7 + 1), ends(i));
+            (0..60_000).map(word).collect()
+        };
+        for text in [
+            words(|i| if i % 11 == 0 { ",\n" } else { " " }),
+            words(|_| " "),
+            "漢字。\n".repeat(10_000),
+            "漢字aa\n\n  a\n".repeat(10_000),
+        ] {
+            assert!(text.len() > 3 * AT_ONCE);
+            let whole = on_stack_of(stack(text.len()), || {
+                model.tokenize_here(&text, false, true)
+            });
+            assert!(whole.unwrap() == model.tokenize(&text, false));
+        }
     }
 
     #[test]
