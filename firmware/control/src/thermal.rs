@@ -31,6 +31,8 @@ const AHEAD: f32 = 4.0;
 const SLOWER_EVERY: Millis = Millis::seconds(4);
 /// It gets faster by one step at most so often.
 const FASTER_EVERY: Millis = Millis::seconds(20);
+/// The same where it is far from hot: it was slowed for a rise that did not go on, or for a sensor that was doubted.
+const FASTER_IF_FAR: Millis = Millis::seconds(4);
 /// What is less than this in a second is not falling.
 const FALLS: f32 = -0.05;
 
@@ -249,6 +251,10 @@ impl Law {
         };
         let urgent = urgent.max(least);
         let since = now.since(self.throttled_at);
+        let faster_every = match heat {
+            Some(_) if soon < limits.fan_full => FASTER_IF_FAR,
+            _ => FASTER_EVERY,
+        };
         let next = if urgent > self.throttle {
             urgent
         } else if soon >= limits.throttle && rising > FALLS && since >= SLOWER_EVERY {
@@ -259,7 +265,7 @@ impl Law {
         {
             // Else who asks would be refused for as long as it stays just below.
             Throttle::Quarter.max(urgent)
-        } else if level < limits.throttle - HYSTERESIS && since >= FASTER_EVERY {
+        } else if level < limits.throttle - HYSTERESIS && since >= faster_every {
             self.throttle.faster().max(urgent)
         } else {
             self.throttle

@@ -1,7 +1,8 @@
 //! Whether a sensor can be believed.
 //!
-//! No chip gets warmer by [`JUMP`] between two readings, nor a die by [`STEADY_JUMP`] while the engine goes on with what
-//! it did, nor colder by that while nobody saw it and the engine went on; and a die follows the engine's work: `work`.
+//! No chip changes by [`JUMP`] between two readings, but a die when work begins or ends; nor does one by [`STEADY_JUMP`] while
+//! the engine goes on with its work, nor gets colder by that while nobody saw it and the engine went on; and a die follows
+//! the engine's work: `work`. At rest a die leaps with the work of others.
 //! What reads wrong in any other way, or begins to fall in the middle of work, cannot be told from what is so with one
 //! sensor alone: that takes a second one, or the SoC's own word.
 
@@ -19,6 +20,11 @@ pub const PLAUSIBLE: core::ops::RangeInclusive<f32> = -30.0..=130.0;
 const JUMP: f32 = 40.0;
 const JUMP_WITHIN: Millis = Millis::seconds(5);
 const STEADY_JUMP: f32 = 20.0;
+/// How far a die leaps when work begins or ends, most of it within [`SETTLES`].
+const LEAP: f32 = 70.0;
+const SETTLES: Millis = Millis::seconds(5);
+/// Work is heard of so much later than it shows, at most.
+const TOLD_LATE: Millis = Millis(2500);
 /// How long readings have to be good until they are believed again.
 const GOOD_FOR: Millis = Millis::seconds(10);
 /// After a jump that takes readings as near as [`NEAR`] to where it began, or so long.
@@ -78,6 +84,10 @@ pub(super) struct Track {
     doubted: bool,
     /// Until when a jump counts, and the last reading before it.
     jumped: Option<(Millis, Celsius)>,
+    /// Whether the engine works, since when that is so, and a leap for which that is no reason: when, and whether up.
+    works: bool,
+    works_since: Option<Millis>,
+    leapt: Option<(Millis, bool)>,
     /// The last reading that was not doubted.
     believed: Option<Believed>,
     /// Whether there was no reading since.
@@ -102,6 +112,9 @@ impl Track {
             good_since: None,
             doubted: false,
             jumped: None,
+            works: false,
+            works_since: None,
+            leapt: None,
             believed: None,
             missed: false,
             work: Work::NONE,
@@ -120,6 +133,7 @@ impl Track {
         if let Some(believed) = &mut self.believed {
             believed.has_rested |= load == Load::Rest;
         }
+        self.hear(now, load != Load::Rest);
         let doubt = self.look(now, sample, load, slowed);
         match doubt {
             Some(_) => {
@@ -159,6 +173,20 @@ impl Track {
         self.last.map(|(_, reading)| (reading, self.rising))
     }
 
+    /// Takes whether the engine works. If that has just changed, it may be why the die leapt before.
+    fn hear(&mut self, now: Millis, works: bool) {
+        if works == self.works {
+            return;
+        }
+        (self.works, self.works_since) = (works, Some(now));
+        if let Some((at, rose)) = self.leapt.take()
+            && now.since(at) <= TOLD_LATE
+            && rose == works
+        {
+            (self.jumped, self.doubted) = (None, false);
+        }
+    }
+
     fn look(&mut self, now: Millis, sample: &Sample, load: Load, slowed: bool) -> Option<Doubt> {
         let reading = match sample.reading {
             Ok(reading) => reading,
@@ -173,15 +201,29 @@ impl Track {
             return Some(Doubt::Implausible);
         }
         let before = self.last.replace((now, reading));
-        let steady = sample.on_die && load == self.work.load && load != Load::Slowed;
-        let most = if steady { STEADY_JUMP } else { JUMP };
+        let changes = self
+            .works_since
+            .is_some_and(|since| now.since(since) < SETTLES);
+        let steady =
+            sample.on_die && (load, self.work.load) == (Load::Full, Load::Full) && !changes;
         if let Some((then, before)) = before
             && now.since(then) <= JUMP_WITHIN
-            && (reading.0 - before.0).abs() > most
         {
-            let falls = steady && load == Load::Full && reading < before;
-            let lasts = if falls { FALL_LASTS } else { JUMP_LASTS };
-            return Some(self.jump(then + lasts, before, now, load));
+            let rises = reading > before;
+            let most = match () {
+                () if steady => STEADY_JUMP,
+                () if sample.on_die && changes && rises == self.works => LEAP,
+                () => JUMP,
+            };
+            let leap = (reading.0 - before.0).abs();
+            if leap > most {
+                if sample.on_die && leap <= LEAP && !self.doubted {
+                    self.leapt = Some((now, rises));
+                }
+                let falls = steady && !rises;
+                let lasts = if falls { FALL_LASTS } else { JUMP_LASTS };
+                return Some(self.jump(then + lasts, before, now, load));
+            }
         }
         let missed = core::mem::take(&mut self.missed);
         if let Some(believed) = self.believed

@@ -43,6 +43,10 @@ pub struct Board {
     pub shows: Shows,
     /// What something else takes meanwhile, in watts.
     pub others: f32,
+    /// How much later than it begins, or ends, the law hears of work, in seconds.
+    pub told_late: f64,
+    /// Whether it worked when that was looked at last, and since when it does what it did not before.
+    works: (bool, f64),
     pub time: f64,
     law: Law,
     cooling: Option<Cooling>,
@@ -67,6 +71,8 @@ impl Board {
             has_fan: true,
             shows: FINE,
             others: 0.0,
+            told_late: 0.0,
+            works: (false, f64::NEG_INFINITY),
             time: 0.0,
             law: Law::new(limits),
             cooling: None,
@@ -88,10 +94,14 @@ impl Board {
 
     /// Goes on for so many seconds; each second the law is asked, or each other one at rest.
     pub fn run(&mut self, seconds: f64, working: bool) {
+        if working != self.works.0 {
+            self.works = (working, self.time);
+        }
         let end = self.time + seconds;
         while self.time < end {
             if self.time >= self.due {
-                self.ask(working);
+                let told = self.time - self.works.1 >= self.told_late;
+                self.ask(working == told);
                 self.due = self.time + if working { 1.0 } else { 2.0 };
             }
             let cooling = self.cooling();
@@ -196,6 +206,26 @@ pub fn a_pc() -> Board {
         still_air: 1.0,
         full_air: 1.0,
     });
+    pc.has_fan = false;
+    pc
+}
+
+/// A PC whose die has leapt by so many °C within two seconds of work.
+pub fn a_pc_that_leaps(by: f32) -> Board {
+    let generic = *shipped().last().expect("the last is generic");
+    let mut pc = Board::with(
+        Figures {
+            ambient: 25.0,
+            resting: 10.0,
+            working: 90.0,
+            die: 1.0,
+            to_sink: by / 80.0,
+            sink: 2000.0,
+            still_air: 0.1,
+            full_air: 0.1,
+        },
+        generic,
+    );
     pc.has_fan = false;
     pc
 }

@@ -5,7 +5,7 @@ use cloister_control::plant::Shows;
 use cloister_control::thermal::{Doubt, FanFault, Throttle};
 use cloister_control::units::Duty;
 
-use crate::board::{Failure, a_board, a_pc};
+use crate::board::{Failure, a_board, a_pc, a_pc_that_leaps};
 
 #[test]
 fn a_step_in_load_is_met_by_the_fan_alone() {
@@ -164,6 +164,44 @@ fn a_sensor_that_was_silent_under_work_and_comes_back_far_lower_is_not_believed(
     board.fails(Failure::None);
     board.run(14.0, false);
     assert_eq!(board.cooling().doubts[0], None);
+}
+
+#[test]
+fn a_die_that_leaps_with_work_is_believed_however_late_that_is_told() {
+    for leap in [25.0, 32.0] {
+        for told_late in [0.0, 0.7, 1.5] {
+            let mut pc = a_pc_that_leaps(leap);
+            pc.told_late = told_late;
+            pc.run(60.3, false);
+            for answer in 0..40 {
+                // At another moment between two readings each time.
+                let working = answer % 2 == 0;
+                pc.run(20.0 + 0.13 * f64::from(answer), working);
+                let cooling = pc.cooling();
+                let case =
+                    format!("{leap} °C, told {told_late} s late, answer {answer}: {cooling:?}");
+                assert_eq!(cooling.doubts[0], None, "{case}");
+                assert!(
+                    told_late > 0.0 || cooling.throttle == Throttle::None,
+                    "{case}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_die_that_leaps_with_the_work_of_others_is_believed() {
+    let mut pc = a_pc_that_leaps(30.0);
+    pc.run(60.0, false);
+    for _ in 0..10 {
+        pc.others = 80.0;
+        pc.run(20.0, false);
+        assert_eq!(pc.cooling().doubts[0], None);
+        pc.others = 0.0;
+        pc.run(20.0, false);
+        assert_eq!(pc.cooling().doubts[0], None);
+    }
 }
 
 #[test]

@@ -70,9 +70,11 @@ proptest! {
         limits in prop::sample::select([shipped(), vec![LIMITS]].concat()),
         chain in prop::collection::vec(chains(), 1..3),
         warms in 60.0..400.0,
+        told_late in 0.0..1.5,
         load in prop::collection::vec((1.0..400.0, any::<bool>()), 1..4),
     ) {
         let mut board = Board::with(figures, limits);
+        board.told_late = told_late;
         board.run(120.0, false);
         board.run(warms, true);
         for chain in &chain {
@@ -95,8 +97,10 @@ proptest! {
         failure in failures(),
         fails_at in 0usize..8,
         comes_back in any::<bool>(),
+        told_late in 0.0..1.5,
     ) {
         let mut board = Board::with(figures, limits);
+        board.told_late = told_late;
         board.run(120.0, false);
         let fails_at = if failure == Failure::Falls { 0 } else { fails_at };
         for (n, (seconds, working)) in load.into_iter().enumerate() {
