@@ -1,11 +1,11 @@
 //! What the law does on a simulated board.
 
 use cloister_control::device::Fault;
-use cloister_control::plant::Shows;
+use cloister_control::plant::{Figures, Shows};
 use cloister_control::thermal::{Doubt, FanFault, Throttle};
 use cloister_control::units::Duty;
 
-use crate::board::{Failure, a_board, a_pc, a_pc_that_leaps};
+use crate::board::{Board, Failure, a_board, a_pc, a_pc_that_leaps, shipped};
 
 #[test]
 fn a_step_in_load_is_met_by_the_fan_alone() {
@@ -164,6 +164,31 @@ fn a_sensor_that_was_silent_under_work_and_comes_back_far_lower_is_not_believed(
     board.fails(Failure::None);
     board.run(14.0, false);
     assert_eq!(board.cooling().doubts[0], None);
+}
+
+#[test]
+fn a_sensor_the_wrong_way_round_is_not_believed_because_the_fan_cools_the_die_under_work() {
+    let mut board = Board::with(
+        Figures {
+            ambient: 20.0,
+            resting: 2.0,
+            working: 7.0,
+            die: 2.0,
+            to_sink: 0.6,
+            sink: 20.0,
+            still_air: 10.3,
+            full_air: 1.8,
+        },
+        shipped()[0],
+    );
+    board.run(120.0, false);
+    board.fails(Failure::Falls);
+    board.run(45.0, true);
+    for rest in [22.0, 11.0, 40.0] {
+        board.run(rest, false);
+        board.run(500.0, true);
+        assert_eq!(board.cooling().doubts[0], Some(Doubt::Falls));
+    }
 }
 
 #[test]

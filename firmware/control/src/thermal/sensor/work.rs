@@ -32,6 +32,8 @@ pub struct Work {
     pub load: Load,
     rests_since: Millis,
     slowed_since: Millis,
+    /// The reading when it was given less to do.
+    eased_at: Option<Celsius>,
     /// The reading that has not been left since, and the work that was done meanwhile.
     unmoved: Option<Celsius>,
     worked: Millis,
@@ -72,6 +74,7 @@ impl Work {
         load: Load::Rest,
         rests_since: Millis(0),
         slowed_since: Millis(0),
+        eased_at: None,
         unmoved: None,
         worked: Millis(0),
         same: None,
@@ -124,7 +127,12 @@ impl Work {
                     self.from = Some((reading, Millis(0)));
                 }
             }
-            (_, Load::Rest) => self.rests_since = now,
+            (_, Load::Rest) => {
+                self.rests_since = now;
+                if self.load == Load::Full {
+                    self.eased_at = Some(reading);
+                }
+            }
             (Load::Full, _) => {
                 self.worked = self.worked + span;
                 self.worked_at_same = self.worked_at_same + span;
@@ -138,6 +146,7 @@ impl Work {
                 }
                 if load == Load::Slowed {
                     self.slowed_since = now;
+                    self.eased_at = Some(reading);
                     self.falls = self.falls.map(|_| Millis(0));
                 }
             }
@@ -181,8 +190,12 @@ impl Work {
         self.falls.is_some_and(|worked| worked >= TRIED_AFTER)
     }
 
+    /// One that rose while it was given less to do rises for another reason than work.
     fn may_rise(&mut self, reading: Celsius) {
-        self.rises_from = Some((reading, Millis(0)));
+        let rose = self
+            .eased_at
+            .is_some_and(|from| reading.0 >= from.0 + RISEN);
+        self.rises_from = (!rose).then_some((reading, Millis(0)));
         self.falls = self.falls.map(|_| Millis(0));
     }
 
