@@ -46,7 +46,7 @@ def llama_bench():
     if not os.path.exists(program):
         os.makedirs(folder, exist_ok=True)
         print('building llama-bench: this takes minutes', file=sys.stderr)
-        run(sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '--no-binary', ':all:', '-d', folder,
+        run(sys.executable, '-m', 'pip', 'download', '-q', '--no-deps', '--no-binary', 'llama-cpp-python', '-d', folder,
             'llama-cpp-python==0.3.36')
         run('tar', 'xzf', os.path.join(folder, LLAMA + '.tar.gz'), '-C', folder)
         source = os.path.join(folder, LLAMA, 'vendor/llama.cpp')

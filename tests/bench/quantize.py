@@ -65,7 +65,7 @@ def prepare(args):
     source = args.llama_source or os.path.join(folder, 'llama_cpp_python-0.3.36/vendor/llama.cpp')
     if not os.path.exists(source):
         os.makedirs(folder, exist_ok=True)
-        run(python, '-m', 'pip', 'download', '-q', '--no-deps', '--no-binary', ':all:', '-d', folder,
+        run(python, '-m', 'pip', 'download', '-q', '--no-deps', '--no-binary', 'llama-cpp-python', '-d', folder,
             'llama-cpp-python==0.3.36')
         run('tar', 'xzf', os.path.join(folder, 'llama_cpp_python-0.3.36.tar.gz'), '-C', folder)
     quantizer = os.path.join(args.llama_bin or os.path.join(folder, 'build-tools/bin'), 'llama-quantize')
