@@ -2,7 +2,7 @@
 //!
 //! In: arguments, `CLOISTER_*` variables, a file. Out: [`Settings`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand};
@@ -118,7 +118,10 @@ impl Settings {
             (None, None) => bail!("say where `cloister serve` is: --socket PATH"),
             (None, Some(socket)) => Task::Watch {
                 socket,
-                shutdown_file: shutdown_file.or(file.shutdown_file),
+                shutdown_file: shutdown_file
+                    .or(file.shutdown_file)
+                    .map(|file| in_a_folder(&file))
+                    .transpose()?,
                 simulate,
             },
         };
@@ -127,5 +130,40 @@ impl Settings {
             devices: file.devices,
             task,
         })
+    }
+}
+
+/// Its whole path, if it can be made: else that would be known only when it is needed.
+fn in_a_folder(file: &Path) -> Result<PathBuf> {
+    let whole = std::path::absolute(file)?;
+    let folder = whole.parent().unwrap_or(&whole);
+    if !folder.is_dir() {
+        let (file, folder) = (file.display(), folder.display());
+        bail!(
+            "--shutdown-file {file}: there is no folder {folder}; make it, or name a file in another"
+        );
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shutdown_file_that_could_not_be_made_is_refused_at_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let asks = |file: &str| {
+            let file = folder.path().join(file);
+            let arguments = ["cloister-panel", "--socket", "s", "--shutdown-file"];
+            let arguments = arguments
+                .map(Into::into)
+                .into_iter()
+                .chain([file.into_os_string()]);
+            Settings::gather(Arguments::parse_from(arguments)).map(|_| ())
+        };
+        asks("shutdown").unwrap();
+        let error = asks("none/shutdown").unwrap_err().to_string();
+        assert!(error.contains("there is no folder"), "{error}");
     }
 }

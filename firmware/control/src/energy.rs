@@ -3,6 +3,7 @@
 //! In: power as it is measured, and the count of tokens that `serve` has generated. Out: the two figures, where there
 //! was enough to measure. Time in which nobody measured counts for nothing, rather than being guessed.
 
+use crate::device::Fault;
 use crate::units::{Joules, JoulesPerToken, Millis, WattHours, Watts};
 
 /// A reading speaks for no longer than this.
@@ -11,6 +12,17 @@ const HOUR: Millis = Millis::seconds(3600);
 const HOURS: usize = 24;
 /// Fewer tokens say nothing about what one costs.
 const ENOUGH_TOKENS: u64 = 16;
+
+/// Watts that a box can take.
+const PLAUSIBLE: core::ops::RangeInclusive<f32> = 0.0..=2000.0;
+
+/// A reading that can be true: one that cannot would falsify a day.
+pub(crate) fn plausible(power: Watts) -> Result<Watts, Fault> {
+    match PLAUSIBLE.contains(&power.0) {
+        true => Ok(power),
+        false => Err(Fault::Nonsense),
+    }
+}
 
 /// The account.
 #[derive(Clone, Debug, Default)]

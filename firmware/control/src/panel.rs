@@ -7,7 +7,7 @@
 use crate::button::{Button, Press, earliest};
 use crate::device::Fault;
 use crate::display::Pages;
-use crate::energy::Account;
+use crate::energy::{Account, plausible};
 use crate::inputs::{Engine, Inputs, Phase};
 use crate::light::pattern;
 use crate::outputs::{Outputs, Problems, Shown};
@@ -168,8 +168,9 @@ impl Panel {
             return;
         };
         self.cooling = self.law.update(now, measured);
-        self.power_fault = inputs.power.and_then(Result::err);
-        let power = inputs.power.and_then(Result::ok);
+        let power = inputs.power.map(|power| power.and_then(plausible));
+        self.power_fault = power.and_then(Result::err);
+        let power = power.and_then(Result::ok);
         self.account.update(now, power, working, inputs.tokens);
         let resting = !working && !self.cooling.hot;
         self.measure_at = now

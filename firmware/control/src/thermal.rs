@@ -27,7 +27,7 @@ pub const MAX_SENSORS: usize = 8;
 
 /// How far ahead a rise is looked at, in seconds.
 const AHEAD: f32 = 4.0;
-/// The engine slows by one step at most so often, unless it is urgent.
+/// The engine slows by one more step at most so often, unless it is urgent.
 const SLOWER_EVERY: Millis = Millis::seconds(4);
 /// It gets faster by one step at most so often.
 const FASTER_EVERY: Millis = Millis::seconds(20);
@@ -257,7 +257,10 @@ impl Law {
         };
         let next = if urgent > self.throttle {
             urgent
-        } else if soon >= limits.throttle && rising > FALLS && since >= SLOWER_EVERY {
+        } else if soon >= limits.throttle
+            && rising > FALLS
+            && (since >= SLOWER_EVERY || self.throttle == Throttle::None)
+        {
             self.throttle.slower()
         } else if self.throttle == Throttle::Stop
             && level < limits.throttle

@@ -55,11 +55,11 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
             channel,
             tachometer,
         }) => {
-            hwmon_fan(machine, devices, name, *channel, board);
+            hwmon_fan(machine, devices, name, channel.get(), board);
             hwmon_fan_speed(
                 machine,
                 tachometer.as_ref().unwrap_or(name),
-                *channel,
+                channel.get(),
                 board,
             );
         }
@@ -70,8 +70,7 @@ pub fn devices(machine: &Machine, table: &Table, board: &mut Board) {
             address,
             channel,
         }) => {
-            // One of number 0 is none, as the controller says.
-            let fan = channel.wrapping_sub(1);
+            let fan = channel.get() - 1;
             buses.fan("EMC230x", bus, *address, board, Emc230x { fan });
         }
         None => board.missing("fan", NOT_NAMED, NOBODY),

@@ -4,6 +4,8 @@
 
 mod panel;
 
+use std::num::NonZeroU8;
+
 use cloister_sysfs::class::is_called;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -203,7 +205,7 @@ pub enum Fan {
         name: Name,
         /// The `N` of `pwmN` and `fanN_input`.
         #[serde(default = "first")]
-        channel: u8,
+        channel: NonZeroU8,
         /// The chip that measures how fast it turns, if that is another one.
         tachometer: Option<Name>,
     },
@@ -227,12 +229,12 @@ pub enum Fan {
         address: u8,
         /// Which fan, from 1.
         #[serde(default = "first")]
-        channel: u8,
+        channel: NonZeroU8,
     },
 }
 
-fn first() -> u8 {
-    1
+fn first() -> NonZeroU8 {
+    NonZeroU8::MIN
 }
 
 /// A hardware watchdog.

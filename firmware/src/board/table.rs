@@ -121,9 +121,18 @@ mod tests {
         let machine = Machine::below(root.path());
         assert_eq!(find(&machine, None).unwrap().name, "generic");
         std::fs::create_dir_all(root.path().join("proc/device-tree")).unwrap();
-        let names = b"raspberrypi,5-model-b\0brcm,bcm2712\0";
-        std::fs::write(root.path().join("proc/device-tree/compatible"), names).unwrap();
-        assert_eq!(find(&machine, None).unwrap().name, "raspberry-pi-5");
+        for (names, board) in [
+            ("raspberrypi,5-model-b\0brcm,bcm2712\0", "raspberry-pi-5"),
+            ("raspberrypi,500\0brcm,bcm2712\0", "raspberry-pi-5"),
+            (
+                "raspberrypi,4-compute-module-s\0brcm,bcm2711\0",
+                "raspberry-pi",
+            ),
+            ("raspberrypi,model-zero-2-w\0brcm,bcm2837\0", "raspberry-pi"),
+        ] {
+            std::fs::write(root.path().join("proc/device-tree/compatible"), names).unwrap();
+            assert_eq!(find(&machine, None).unwrap().name, board);
+        }
         assert_eq!(
             find(&machine, Some("jetson-orin")).unwrap().name,
             "jetson-orin"

@@ -143,6 +143,9 @@ impl Drop for Fan {
     }
 }
 
+/// No fan turns faster.
+const MOST_RPM: u32 = 100_000;
+
 /// Reads how fast a fan turns.
 pub struct FanSpeed {
     chip: Device,
@@ -161,7 +164,10 @@ impl FanSpeed {
 impl Tachometer for FanSpeed {
     fn read(&mut self) -> Result<Rpm, Fault> {
         let rpm = self.chip.read(&self.file)?;
-        Ok(Rpm(rpm.try_into().map_err(|_| Fault::Nonsense)?))
+        match u32::try_from(rpm) {
+            Ok(rpm) if rpm <= MOST_RPM => Ok(Rpm(rpm)),
+            _ => Err(Fault::Nonsense),
+        }
     }
 }
 
@@ -264,8 +270,10 @@ mod tests {
         let (_root, machine, of_fan) = chip(&[("name", "pwmfan"), ("fan1_input", "2340")]);
         let mut speed = FanSpeed::of(of_fan, 1).unwrap();
         assert_eq!(speed.read(), Ok(Rpm(2340)));
-        machine.put(&format!("{CHIP}/fan1_input"), "-3");
-        assert_eq!(speed.read(), Err(Fault::Nonsense));
+        for wrong in ["-3", "4294967295"] {
+            machine.put(&format!("{CHIP}/fan1_input"), wrong);
+            assert_eq!(speed.read(), Err(Fault::Nonsense));
+        }
         let (_root, _machine, tachometer) = chip(&[("name", "pwm_tach"), ("rpm", "1815")]);
         assert_eq!(FanSpeed::of(tachometer, 1).unwrap().read(), Ok(Rpm(1815)));
         let (_root, _machine, none) = chip(&[("name", "pwmfan")]);

@@ -58,7 +58,7 @@ fn a_raspberry_pi_is_bound_as_its_own_kernel_shows_it() {
 fn an_older_raspberry_pi_keeps_below_where_its_firmware_slows_it() {
     for names in [
         "raspberrypi,4-model-b\0brcm,bcm2711\0",
-        "raspberrypi,3-model-b-plus\0",
+        "raspberrypi,3-model-b-plus\0brcm,bcm2837\0",
     ] {
         let (_root, machine) = machine(&[
             ("/proc/device-tree/compatible", names),

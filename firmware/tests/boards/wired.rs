@@ -71,7 +71,10 @@ fn two_devices_at_one_address_are_named_however_their_bus_is_called() {
 #[test]
 fn what_the_owner_has_wired_takes_the_place_of_what_the_table_names() {
     let (_root, machine) = machine(&[
-        ("/proc/device-tree/compatible", "raspberrypi,5-model-b\0"),
+        (
+            "/proc/device-tree/compatible",
+            "raspberrypi,5-model-b\0brcm,bcm2712\0",
+        ),
         ("/sys/class/leds/ACT/max_brightness", "1"),
         ("/sys/class/leds/ACT/brightness", "0"),
     ]);

@@ -2,7 +2,7 @@
 //!
 //! In and out: JSON, as `PUT /api/panel` takes it. Numbers and fixed words alone: must never hold text of users.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What is to hold from now on, and how the board is. Sent after each change, and every few seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ impl From<Throttle> for u8 {
     }
 }
 
-/// How the board is. What it does not measure is not there.
+/// How the board is. What it does not measure is not there, nor is what cannot be true: what is to hold comes with it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Board {
@@ -69,26 +69,58 @@ pub struct Board {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub light: Option<Word>,
     /// In °C, of the sensor that is nearest to its limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "within::<-30, 130, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub temperature: Option<f64>,
     /// In watts, of the whole board.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "within::<0, 2000, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub power: Option<f64>,
     /// How strongly the fan is driven, in percent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "within::<0, 100, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub fan: Option<f64>,
     /// How fast it turns, in revolutions a minute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "within::<0, 100_000, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub fan_speed: Option<f64>,
     /// What a generated token took lately, in joules.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "within::<0, 1_000_000, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub joules_per_token: Option<f64>,
     /// What the box took within the last day, in watt-hours.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "within::<0, 50_000, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub watt_hours: Option<f64>,
     /// What is wrong.
     #[serde(default)]
     pub problems: Vec<Problem>,
+}
+
+/// A figure, if it is from `LEAST` to `MOST`.
+fn within<'de, const LEAST: i32, const MOST: i32, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<f64>, D::Error> {
+    let figure = Option::<f64>::deserialize(from)?;
+    Ok(figure.filter(|figure| (LEAST.into()..=MOST.into()).contains(figure)))
 }
 
 /// Something that is wrong.
@@ -137,5 +169,23 @@ impl TryFrom<String> for Word {
 impl From<Word> for String {
     fn from(word: Word) -> Self {
         word.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_that_cannot_be_true_is_left_out_and_what_is_to_hold_is_taken() {
+        let report = r#"{"private": true, "throttle": 3,
+            "board": {"power": 1e12, "watt_hours": -5.0, "temperature": 51.0, "fan": 101, "fan_speed": null}}"#;
+        let report: PanelReport = serde_json::from_str(report).unwrap();
+        assert_eq!((report.private, report.throttle.step()), (Some(true), 3));
+        let board = Board {
+            temperature: Some(51.0),
+            ..Board::default()
+        };
+        assert_eq!(report.board, board);
     }
 }

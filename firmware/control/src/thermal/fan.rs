@@ -18,6 +18,9 @@ const GOES_OFF_WITHIN: Millis = Millis::seconds(3600);
 const SLOWS: f32 = 4.0;
 /// A fan that is driven turns within this time.
 const SPINS_UP: Millis = Millis::seconds(6);
+/// Many a fan starts only at full, and then turns slowly, too: one that stands still for so long is driven fully. So is one
+/// that nobody measures, for so long as it starts.
+const STARTS_BY_ITSELF: Millis = Millis::seconds(2);
 /// Slower than this, a fan stands still.
 const STILL: Rpm = Rpm(100);
 /// How long a fan that was blocked has to turn until it counts as turning.
@@ -67,6 +70,8 @@ pub(super) struct Fan {
     off_at: Option<Millis>,
     /// Since when it is driven and stands still.
     still_since: Option<Millis>,
+    /// When it was last started at full.
+    kicked_at: Option<Millis>,
     blocked: bool,
     /// Since when it turns, after it was blocked.
     turns_since: Option<Millis>,
@@ -89,6 +94,16 @@ impl Fan {
             (Some(level), None) => self.wanted(now, level, limits, span),
         };
         self.turn_to(now, wanted);
+        let starts = match measured.tachometer {
+            Some(Ok(_)) => self
+                .still_since
+                .is_some_and(|since| now.since(since) >= STARTS_BY_ITSELF),
+            _ => now.since(self.on_at) < STARTS_BY_ITSELF,
+        };
+        if starts && self.duty > Duty::OFF {
+            self.kicked_at = Some(now);
+            return (Duty::FULL, fault);
+        }
         (self.duty, fault)
     }
 
@@ -153,9 +168,12 @@ impl Fan {
             Err(fault) => return Some(FanFault::Unmeasured(fault)),
         };
         if self.duty > Duty::OFF && rpm < STILL {
+            let stopped = self.still_since.is_none();
             let since = *self.still_since.get_or_insert(now);
             self.turns_since = None;
-            self.blocked |= now.since(since) >= SPINS_UP;
+            // One that stops again does not turn as slowly as it should.
+            let again = stopped && self.kicked_at.is_some_and(|at| now.since(at) < KEEPS);
+            self.blocked |= again || now.since(since) >= SPINS_UP;
         } else {
             self.still_since = None;
             let since = *self.turns_since.get_or_insert(now);

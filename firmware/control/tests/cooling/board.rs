@@ -3,7 +3,7 @@
 use cloister_control::device::Fault;
 use cloister_control::plant::{Figures, Plant, Shows};
 use cloister_control::thermal::{Cooling, Law, Limits, Measured, Sample, Throttle};
-use cloister_control::units::{Celsius, Duty, Millis, Watts};
+use cloister_control::units::{Celsius, Duty, Millis, Rpm, Watts};
 
 use crate::limits::LIMITS;
 
@@ -40,6 +40,9 @@ pub struct Board {
     pub plant: Plant,
     limits: Limits,
     pub has_fan: bool,
+    /// The share of full from which a fan that stands still starts.
+    pub fan_starts_at: f32,
+    pub has_tachometer: bool,
     pub shows: Shows,
     /// What something else takes meanwhile, in watts.
     pub others: f32,
@@ -69,6 +72,8 @@ impl Board {
             plant,
             limits,
             has_fan: true,
+            fan_starts_at: 0.0,
+            has_tachometer: true,
             shows: FINE,
             others: 0.0,
             told_late: 0.0,
@@ -118,6 +123,12 @@ impl Board {
                 _ if !self.has_fan => 0.0,
                 _ => f32::from(cooling.duty.0) / 255.0,
             };
+            let stands = self.plant.rpm() < Rpm(100);
+            let driven = if stands && driven < self.fan_starts_at {
+                0.0
+            } else {
+                driven
+            };
             let power = Watts(power.0 + self.others);
             self.plant.advance(DT as f32, power, driven);
             self.hottest = self.hottest.max(self.plant.die().0);
@@ -153,7 +164,7 @@ impl Board {
                     Failure::Undriven => Err(Fault::Denied),
                     _ => Ok(()),
                 }),
-                tachometer: self.has_fan.then_some(Ok(self.plant.rpm())),
+                tachometer: (self.has_fan && self.has_tachometer).then(|| Ok(self.plant.rpm())),
                 soc_throttles: None,
                 working,
             },

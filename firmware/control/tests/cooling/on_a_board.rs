@@ -49,6 +49,28 @@ fn a_blocked_fan_is_seen_and_the_engine_slowed_until_it_turns_again() {
 }
 
 #[test]
+fn a_fan_that_starts_only_at_full_is_started_so_and_is_not_called_blocked() {
+    for has_tachometer in [true, false] {
+        let mut board = a_board();
+        (board.fan_starts_at, board.has_tachometer) = (0.9, has_tachometer);
+        for _ in 0..8 {
+            for (seconds, working) in [(400, true), (900, false)] {
+                for _ in 0..seconds {
+                    board.run(1.0, working);
+                    let cooling = board.cooling();
+                    assert_eq!(
+                        (cooling.fan_fault, cooling.throttle),
+                        (None, Throttle::None)
+                    );
+                }
+                let turns = board.plant.rpm().0 > 500;
+                assert_eq!(turns, board.cooling().duty > Duty::OFF);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_sensor_with_coarse_steps_stays_at_one_figure_and_is_believed() {
     let shows = |noise, steps| Shows { noise, steps };
     for (mut board, shows) in [

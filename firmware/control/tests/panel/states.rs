@@ -173,6 +173,22 @@ fn energy_is_counted_for_each_token_and_for_the_day() {
 }
 
 #[test]
+fn a_power_meter_that_lies_is_a_fault_and_counts_for_nothing() {
+    for lie in [9.2e12, -9.2e9, f32::NAN] {
+        let mut desk = Desk::new();
+        desk.after(Millis::seconds(1800));
+        desk.power = Ok(lie);
+        let outputs = desk.after(Millis::seconds(10));
+        assert_eq!(outputs.problems.power, Some(Fault::Nonsense));
+        desk.power = Ok(6.0);
+        let outputs = desk.after(Millis::seconds(1800));
+        assert_eq!(outputs.problems.power, None);
+        let hours = outputs.last_day.expect("an hour").0;
+        assert!((5.9..6.1).contains(&hours), "{hours} Wh of 6 W for an hour");
+    }
+}
+
+#[test]
 fn a_clock_that_jumps_leaves_nothing_lying_and_starts_nothing() {
     let mut desk = Desk::new();
     desk.engine = working(Phase::Answering);
