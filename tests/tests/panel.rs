@@ -211,6 +211,33 @@ fn the_button_stops_all_that_runs_and_nothing_that_comes_later() {
 }
 
 #[test]
+fn the_button_stops_who_waits_for_a_model_to_come() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["first.gguf", "second.gguf"] {
+        std::fs::copy(smollm2(), folder.path().join(name)).unwrap();
+    }
+    let serve = Serve::start(folder.path(), &["--slots", "1"]);
+    // The second comes when the first has answered.
+    let mut running = serve.open_chat_stream(&endless());
+    running.next().unwrap();
+    let (http, chat) = (
+        serve.http.clone(),
+        format!("{}/v1/chat/completions", serve.url),
+    );
+    let mut second = question("Hello?", 4);
+    second["model"] = json!("second");
+    let waiting = thread::spawn(move || http.post(&chat, &second.to_string()).unwrap());
+    thread::sleep(std::time::Duration::from_secs(1));
+    assert!(!waiting.is_finished());
+    body(&post_over_unix(&serve.socket(), "/api/panel/stop", ""));
+    assert_eq!(error_of(running)["code"], "stopped");
+    let waited = waiting.join().unwrap();
+    assert_eq!(waited.status, 503, "{}", waited.body);
+    assert!(waited.body.contains("\"stopped\""), "{}", waited.body);
+    assert_eq!(serve.chat(&question("Hello?", 4)).status, 200);
+}
+
+#[test]
 fn heat_slows_the_engine_and_in_the_end_answers_say_why_they_end() {
     let serve = Serve::start(&smollm2(), &["--slots", "1", "--threads", "2"]);
     let board = json!({

@@ -106,13 +106,13 @@ impl Restraint {
         self.wishes().pace
     }
 
-    /// The number of one more request.
-    pub(crate) fn submit(&self) -> u64 {
+    /// The number of one more request: a stop ends those that have one.
+    pub fn submit(&self) -> u64 {
         self.submitted.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// Why the request of this number is to end, if so.
-    pub(crate) fn ends(&self, number: u64) -> Option<GenerateError> {
+    pub fn ends(&self, number: u64) -> Option<GenerateError> {
         match self.closed() {
             Some(Closed::Private) => Some(GenerateError::Private),
             Some(Closed::TooHot) => Some(GenerateError::TooHot),

@@ -2,6 +2,7 @@
 
 mod exchange;
 mod rest;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -272,8 +273,11 @@ impl Models {
             );
             return Err(ApiError::unsupported("model", message));
         }
-        let embedder = self.embedders.get(&file).await;
-        let embedder = embedder.map_err(|error| ApiError::from(&error))?;
+        let embedder = async {
+            let embedder = self.embedders.get(&file).await;
+            embedder.map_err(|error| ApiError::from(&error))
+        };
+        let embedder = self.unless_ended(embedder).await?;
         self.embedders.idle().asked(client, stay);
         Ok(embedder)
     }

@@ -23,7 +23,7 @@ impl Models {
         client: &Client,
         stay: Option<Stay>,
     ) -> Result<Arc<Engine>, ApiError> {
-        let engine = self.engine(name).await?;
+        let engine = self.unless_ended(self.engine(name)).await?;
         self.idle.asked(client, stay);
         Ok(engine)
     }
