@@ -25,5 +25,8 @@ pub fn advice(fault: Fault) -> &'static str {
         Fault::Denied => "no permission: the panel's user must be in the group of that file",
         Fault::Taken => "somebody else uses it; what the kernel has a driver for is used by hwmon",
         Fault::Ambiguous => "there are several, and nothing says which",
+        Fault::Driver => {
+            "the driver has a fault of its own, whose place the log has: tell who makes it"
+        }
     }
 }

@@ -57,6 +57,8 @@ fn problems(problems: &Problems, sensors: &[&str], faults: &[(&str, &str)]) -> V
     let others = [
         ("engine", is(problems.engine, "away_or_failed")),
         ("privacy_switch", is(problems.privacy_ignored, "ignored")),
+        ("privacy_switch", is(problems.privacy_unwired, "not_wired")),
+        ("throttle", is(problems.throttle_ignored, "ignored")),
         (
             "privacy_switch",
             problems.privacy_switch.map(|fault| fault.name()),

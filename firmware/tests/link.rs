@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloister_control::thermal::Limits;
+use cloister_control::thermal::{Limits, Throttle};
 use cloister_control::units::{Celsius, Duty};
 use cloister_control::{Engine, Phase};
 use cloister_panel::board::Board;
@@ -62,6 +62,45 @@ async fn a_serve_that_was_gone_is_told_all_again_though_nothing_has_changed() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_serve_that_does_otherwise_is_told_again_before_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let link = Link::to(socket);
+    let wish = PanelReport {
+        private: Some(false),
+        throttle: 2.try_into().unwrap(),
+        ..PanelReport::default()
+    };
+    let (_wishes_by, wishes) = watch::channel(wish);
+    let says = |throttle: u8, private| {
+        let said = serde_json::json!({"status": "ok", "throttle": throttle, "private": private});
+        Some(serde_json::from_value::<Heard>(said).unwrap())
+    };
+    let (heard_by, heard) = watch::channel(says(2, Some(false)));
+    let told = async {
+        next(&listener).await;
+        for (throttle, private, within) in [
+            (2, Some(false), 9..11),
+            (0, Some(false), 4..5),
+            (3, Some(false), 4..5),
+            (2, None, 4..5),
+            (2, Some(true), 4..5),
+        ] {
+            heard_by.send_replace(says(throttle, private));
+            let began = tokio::time::Instant::now();
+            next(&listener).await;
+            let after = began.elapsed().as_secs();
+            assert!(within.contains(&after), "{throttle} {private:?}: {after} s");
+        }
+    };
+    tokio::select! {
+        () = link.tell(wishes, heard) => unreachable!("it has no end"),
+        () = told => {}
+    }
+}
+
 /// Takes requests: tells a state to who asks for events, and gives the others this answer, or none.
 async fn serve(listener: &UnixListener, answers: &Cell<Option<&str>>) {
     let mut open = Vec::new();
@@ -71,7 +110,7 @@ async fn serve(listener: &UnixListener, answers: &Cell<Option<&str>>) {
         let n = stream.read(&mut request).await.unwrap_or(0);
         let head = if request[..n].starts_with(b"GET /api/events") {
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
-             event: state\ndata: {\"status\": \"ok\"}\n\n"
+             event: state\ndata: {\"status\": \"ok\", \"private\": false}\n\n"
         } else {
             answers.get().unwrap_or("")
         };
@@ -95,7 +134,8 @@ async fn a_serve_that_hangs_is_told_from_one_that_is_away_until_it_answers_whate
     let heard_too = heard.clone();
     let ready = Engine::Serving {
         phase: Phase::Idle,
-        private: false,
+        private: Some(false),
+        throttle: Throttle::None,
     };
     let mut until = async |wanted: Engine| {
         let is = |of: &Option<Heard>| of.as_ref().map(Heard::engine) == Some(wanted);

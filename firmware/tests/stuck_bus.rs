@@ -4,11 +4,13 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use cloister_control::device::{FanDrive, Fault, PowerMeter, Thermometer};
-use cloister_control::units::Celsius;
+use cloister_control::device::{FanDrive, Fault, PowerMeter, StatusLight, Thermometer};
+use cloister_control::light::Rgb;
+use cloister_control::units::{Celsius, Duty};
 use cloister_panel::board::aside::{Aside, AsideDisplay};
 use cloister_panel::board::{Board, Contact, Display, Late, Machine, Screen, Sensor, find};
 use cloister_panel::desk::Desk;
@@ -29,6 +31,12 @@ use tokio::time::timeout;
 struct Stuck(Arc<(Mutex<(bool, u32)>, Condvar)>);
 
 impl Stuck {
+    fn gone_on() -> Self {
+        let bus = Self::default();
+        bus.let_go_on();
+        bus
+    }
+
     fn let_go_on(&self) {
         self.0.0.lock().unwrap().0 = true;
         self.0.1.notify_all();
@@ -58,6 +66,16 @@ impl I2c for Stuck {
             }
         }
         Ok(())
+    }
+}
+
+/// A light on the lines of an expander.
+struct Expander(Stuck);
+
+impl StatusLight for Expander {
+    fn set(&mut self, _: Rgb) -> Result<(), Fault> {
+        let sent = self.0.write(0x20, &[1, 0]);
+        sent.map_err(|error| match error {})
     }
 }
 
@@ -123,6 +141,13 @@ fn board(bus: &Stuck, turned: &watch::Sender<bool>) -> Board {
     board.display = Some(display.late(true, there, |display| {
         Box::new(AsideDisplay::new(display, (21, 3)))
     }));
+    let own = on();
+    let light = Aside::new(
+        move || Ok(Box::new(Expander(own.clone()))),
+        |light: &mut Expander, colour| light.set(colour),
+        Ok(()),
+    );
+    board.light = Some(light.late(true, there, |light| Box::new(light)));
     board.privacy_switch = Some(switch(turned));
     board
 }
@@ -173,10 +198,11 @@ async fn the_switch_is_heard_while_every_device_of_a_bus_hangs_and_those_are_tol
             ("fan", "bus_error"),
             ("power", "bus_error"),
             ("display", "bus_error"),
+            ("light", "bus_error"),
         ] {
             until(&mut reports, what, |report| is_wrong(report, what, why)).await;
         }
-        assert_eq!(bus.waiting(), 4, "each on a thread of its own");
+        assert_eq!(bus.waiting(), 5, "each on a thread of its own");
         turned.send_replace(true);
         until(&mut reports, "it is heard", |report| {
             report.private == Some(true)
@@ -190,4 +216,56 @@ async fn the_switch_is_heard_while_every_device_of_a_bus_hangs_and_those_are_tol
         ends.send(()).unwrap();
     };
     tokio::join!(desk.run(nobody, end), checks);
+}
+
+/// A fan whose driver has a fault of its own, which is gone after some turns.
+struct Panics(Arc<Mutex<u32>>);
+
+impl FanDrive for Panics {
+    fn set(&mut self, _: Duty) -> Result<(), Fault> {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = left.saturating_sub(1);
+        assert!(*left == 0, "a fault of the driver");
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_driver_that_panics_is_a_fault_until_it_does_not_and_nothing_else_is() {
+    let turned = watch::Sender::new(false);
+    let mut board = board(&Stuck::gone_on(), &turned);
+    let (times, opened) = (Arc::new(Mutex::new(2)), Arc::new(AtomicU32::new(0)));
+    let opens = opened.clone();
+    let fan = Aside::new(
+        move || {
+            // So may be what opens it.
+            assert!(opens.fetch_add(1, Ordering::Relaxed) > 0, "a fault, too");
+            Ok(Box::new(Panics(times.clone())))
+        },
+        |fan: &mut Panics, duty| fan.set(duty),
+        Ok(()),
+    );
+    board.fan = Some(fan.late(true, || Ok(()), |fan| Box::new(fan)));
+    let desk = Desk::of(board, None, Readiness::to_nobody());
+    let mut reports = desk.reports();
+    let nobody = Arc::new(Link::to(PathBuf::from("/nowhere/socket")));
+    let checks = async {
+        until(&mut reports, "it is shown", |report| {
+            is_wrong(report, "fan", "driver_failed")
+        })
+        .await;
+        until(&mut reports, "it is over", |report| {
+            report
+                .board
+                .problems
+                .iter()
+                .all(|of| of.what.as_str() != "fan")
+        })
+        .await;
+        assert_eq!(opened.load(Ordering::Relaxed), 3, "anew after each");
+    };
+    tokio::select! {
+        () = desk.run(nobody, std::future::pending()) => unreachable!("it has no end"),
+        () = checks => {}
+    }
 }

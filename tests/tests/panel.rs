@@ -116,6 +116,13 @@ fn the_privacy_switch_ends_what_runs_refuses_what_comes_and_outlives_a_restart()
     assert_eq!(serve.chat(&question("Hello?", 4)).status, 200);
 }
 
+/// Nobody says where the switch of the box stands, and so neither does `serve`.
+fn unheard(serve: &Serve) {
+    assert_eq!(state(serve)["private"], Value::Null);
+    let metrics = serve.get("/metrics").body;
+    assert!(!metrics.contains("cloister_private"), "{metrics}");
+}
+
 #[test]
 fn a_box_with_a_switch_is_not_open_before_its_panel_says_so() {
     let mut serve = Serve::start(&smollm2(), &["--slots", "1"]);
@@ -130,8 +137,20 @@ fn a_box_with_a_switch_is_not_open_before_its_panel_says_so() {
         (503, &json!("unavailable")),
         "who waits may go on waiting"
     );
-    assert_eq!(state(&serve)["private"], false);
+    unheard(&serve);
     assert_eq!(tell(&serve, &json!({"private": false}))["private"], false);
+    assert_eq!(
+        (&state(&serve)["private"], serve.metric("private")),
+        (&json!(false), 0.0)
+    );
+    // A panel that ends leaves it to nobody, and what ran is no case of privacy.
+    let mut running = serve.open_chat_stream(&endless());
+    running.next().unwrap();
+    let told = tell(&serve, &json!({"private": false, "leaves": true}));
+    assert_eq!(told["private"], Value::Null);
+    assert_eq!(error_of(running)["code"], "unavailable");
+    unheard(&serve);
+    tell(&serve, &json!({"private": false}));
     assert_eq!(serve.chat(&question("Hello?", 4)).status, 200);
     // Turned on meanwhile: that is what it was turned for.
     serve.restart(&smollm2(), &["--slots", "1"]);
@@ -159,13 +178,16 @@ fn no_panel_without_a_switch_or_with_a_simulated_one_opens_a_box_that_has_one() 
 
     let others = [json!({"panel": 2}), simulated(Some(false)), simulated(None)];
     for other in &others {
+        tell(&serve, &json!({"panel": 1, "private": false}));
+        assert_eq!(status(&serve), 200);
         tell(
             &serve,
             &json!({"panel": 1, "private": false, "leaves": true}),
         );
-        assert_eq!(status(&serve), 200);
-        tell(&serve, other);
-        assert_eq!(status(&serve), 503, "its own has left: {other}");
+        for _ in 0..2 {
+            assert_eq!(status(&serve), 503, "its own has left: {other}");
+            tell(&serve, other);
+        }
     }
     serve.restart(&smollm2(), &["--slots", "1"]);
     for other in &others {

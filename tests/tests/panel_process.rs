@@ -5,6 +5,7 @@ use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use cloister_tests::http::put_over_unix;
 use cloister_tests::parts::{program, smollm2};
 use cloister_tests::process::{Process, until};
 use cloister_tests::serve::{Serve, question};
@@ -148,6 +149,20 @@ fn the_simulated_panel_shows_what_serve_does_and_its_keys_are_obeyed() {
     panel.says("light", "broken");
     assert!(serve.metric("throttle_step") > 0.0);
     panel.key("b");
+    panel.says("problems", "none");
+
+    // Who speaks for this box besides is heard, and its wish is not this panel's; gone, `serve` is told anew what holds.
+    let other = |report: Value| {
+        put_over_unix(&serve.socket(), "/api/panel", &report.to_string());
+    };
+    other(json!({"panel": 99, "throttle": 3}));
+    panel.says("problems", "throttle: ignored");
+    panel.says("light", "broken");
+    other(json!({"panel": 99, "throttle": 4, "leaves": true}));
+    assert_eq!(serve.metric("throttle_step"), 4.0);
+    until("it is as this panel wishes", || {
+        (serve.metric("throttle_step") == 0.0).then_some(())
+    });
     panel.says("problems", "none");
 
     for (key, problem) in [("l", "die: jumps"), ("u", "fan: denied")] {

@@ -21,6 +21,8 @@ pub enum Fault {
     Taken,
     /// There are several, and nothing says which.
     Ambiguous,
+    /// Its driver, a part of this program, has a fault of its own.
+    Driver,
 }
 
 impl Fault {
@@ -33,6 +35,7 @@ impl Fault {
             Self::Denied => "denied",
             Self::Taken => "taken",
             Self::Ambiguous => "ambiguous",
+            Self::Driver => "driver_failed",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the panel is told.
 
 use crate::device::Fault;
-use crate::thermal::Measured;
+use crate::thermal::{Measured, Throttle};
 use crate::units::Watts;
 
 /// How far the running answer is.
@@ -34,8 +34,11 @@ pub enum Engine {
     Serving {
         /// How far it is.
         phase: Phase,
-        /// Whether it takes no prompts, because of the privacy switch.
-        private: bool,
+        /// Whether it takes no prompts because the privacy switch is on; none where the box has one and `serve` has not heard
+        /// where it stands, and takes none, either.
+        private: Option<bool>,
+        /// How far it is slowed.
+        throttle: Throttle,
     },
 }
 

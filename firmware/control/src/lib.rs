@@ -12,6 +12,7 @@ pub mod display;
 pub mod energy;
 mod inputs;
 pub mod light;
+pub mod obeyed;
 mod outputs;
 mod panel;
 pub mod plant;

@@ -58,6 +58,10 @@ pub struct Problems {
     pub engine: bool,
     /// `serve` does not do as the privacy switch says.
     pub privacy_ignored: bool,
+    /// `serve` knows of a privacy switch of this box, and this panel has none.
+    pub privacy_unwired: bool,
+    /// `serve` is slowed otherwise than it was asked to be.
+    pub throttle_ignored: bool,
     /// The privacy switch does not answer.
     pub privacy_switch: Option<Fault>,
     /// The button does not answer.

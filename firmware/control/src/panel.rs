@@ -10,6 +10,7 @@ use crate::display::Pages;
 use crate::energy::{Account, plausible};
 use crate::inputs::{Engine, Inputs, Phase};
 use crate::light::pattern;
+use crate::obeyed::Obeyed;
 use crate::outputs::{Outputs, Problems, Shown};
 use crate::privacy::PrivacySwitch;
 use crate::thermal::{Cooling, Law, Limits, MAX_SENSORS, Throttle};
@@ -38,6 +39,7 @@ enum Shutdown {
 pub struct Panel {
     button: Button,
     switch: PrivacySwitch,
+    obeyed: Obeyed,
     law: Law,
     account: Account,
     pages: Pages,
@@ -59,6 +61,7 @@ impl Panel {
         Self {
             button: Button::default(),
             switch: PrivacySwitch::default(),
+            obeyed: Obeyed::default(),
             law: Law::new(limits),
             account: Account::default(),
             pages: Pages::default(),
@@ -82,10 +85,15 @@ impl Panel {
 
     /// Takes what is known at this moment.
     pub fn step(&mut self, now: Millis, inputs: &Inputs) -> Outputs {
-        let (phase, serve_private) = match inputs.engine {
-            Engine::Serving { phase, private } => (phase, Some(private)),
+        let (phase, serve) = match inputs.engine {
+            Engine::Serving {
+                phase,
+                private,
+                throttle,
+            } => (phase, Some((private, throttle))),
             _ => (Phase::Idle, None),
         };
+        let serve_private = serve.and_then(|(private, _)| private);
         let working = phase != Phase::Idle;
         self.measure(now, inputs, working);
 
@@ -113,7 +121,11 @@ impl Panel {
             .map(|contact| self.switch.update(now, contact, serve_private));
         // While it is away, that is the fault.
         problems.privacy_ignored =
-            serve_private.is_some() && decided.is_some_and(|decided| decided.ignored);
+            serve.is_some() && decided.is_some_and(|decided| decided.ignored);
+        problems.privacy_unwired =
+            matches!(serve, Some((None, _))) && inputs.privacy_switch.is_none();
+        let slowed = serve.map(|(_, throttle)| throttle);
+        problems.throttle_ignored = self.obeyed.ignored(now, self.cooling.throttle, slowed);
         self.follow_shutdown(now, inputs.shutdown_asked);
         (problems.shutdown, problems.shutdown_ignored) = match self.shutdown {
             Some((_, Shutdown::Failed(fault))) => (Some(fault), false),
@@ -128,7 +140,7 @@ impl Panel {
         let (light, changes) = pattern(shown).at(now.since(self.shown.1));
         let pressed = heard.press == Some(Press::Short);
         let (view, turns) = self.pages.update(now, pressed, working);
-        let idle = serve_private.is_some() && !working;
+        let idle = serve.is_some() && !working;
         let again = earliest([
             Some(self.measure_at),
             Some(turns),
@@ -217,7 +229,14 @@ impl Panel {
             return Shown::ShuttingDown;
         }
         // That nobody is heard is what matters most to who turned the switch, and true whatever else is.
-        if matches!(engine, Engine::Serving { private: true, .. }) && !problems.privacy_ignored {
+        let private = matches!(
+            engine,
+            Engine::Serving {
+                private: Some(true),
+                ..
+            }
+        );
+        if private && !problems.privacy_ignored {
             return Shown::Private;
         }
         if self.cooling.hot {
@@ -228,6 +247,8 @@ impl Panel {
         }
         match engine {
             Engine::Away | Engine::Silent | Engine::Loading | Engine::Failed => Shown::Starting,
+            // It takes no prompts yet.
+            Engine::Serving { private: None, .. } => Shown::Starting,
             Engine::Serving { phase, .. } => match phase {
                 Phase::Idle => Shown::Ready,
                 Phase::Reading => Shown::Reading,

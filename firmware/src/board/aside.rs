@@ -2,17 +2,19 @@
 //!
 //! In: how to open it, and what to have it do. Out: what it said last, at once, or the [`Fault`] of one that has not answered
 //! for [`ANSWERS_WITHIN`]; so what is read is no older than that and the time between two askings. The thread starts when it
-//! is asked for the first time, as a process with threads cannot be sealed.
+//! is asked for the first time, as a process with threads cannot be sealed. A driver that panics is a fault, and is opened anew.
 //! Must never keep its caller waiting, but at its end: a fan is left full.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cloister_control::device::{FanDrive, Fault, PowerMeter, Tachometer, Thermometer};
+use cloister_control::device::{FanDrive, Fault, PowerMeter, StatusLight, Tachometer, Thermometer};
+use cloister_control::light::Rgb;
 use cloister_control::units::{Celsius, Duty, Rpm, Watts};
 
 use super::{Board, Display, Late, Screen};
@@ -21,6 +23,8 @@ use super::{Board, Display, Late, Screen};
 pub const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// How long it may take to let go of its device.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
+/// Before a driver that has panicked is asked again; twice as long each time, and not longer than the second.
+const RESTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Drivers keep little, a picture of a display at most.
 const STACK: usize = 256 * 1024;
 
@@ -70,12 +74,25 @@ impl<Q: Send + 'static, A: Clone + Send + 'static> Aside<Q, A> {
         });
         let own = shared.clone();
         let work = move || {
-            let mut device = Late::new(true, open);
-            while let Some(wanted) = own.next() {
-                let said = device.ask(|device| act(device, wanted));
-                own.answers(said.expect("it is expected"));
+            let open = Rc::new(RefCell::new(open));
+            let rests = Cell::new(RESTS.0);
+            let works = || {
+                let open = open.clone();
+                let mut device = Late::new(true, move || (*open.borrow_mut())());
+                while let Some(wanted) = own.next() {
+                    let said = device.ask(|device| act(device, wanted));
+                    let said = said.expect("it is expected");
+                    if said.is_ok() {
+                        rests.set(RESTS.0);
+                    }
+                    own.answers(said);
+                }
+            };
+            // Nothing of a device that has panicked is used again.
+            while catch_unwind(AssertUnwindSafe(works)).is_err() {
+                own.answers(Err(Fault::Driver));
+                own.rests(rests.replace((2 * rests.get()).min(RESTS.1)));
             }
-            drop(device);
             own.lock().ended = true;
             own.changed.notify_all();
         };
@@ -120,7 +137,9 @@ impl<Q: Send + 'static, A: Clone + Send + 'static> Aside<Q, A> {
 impl<Q, A: Clone> State<Q, A> {
     fn says(&self) -> Result<A, Fault> {
         match self.since {
-            Some(since) if since.elapsed() >= ANSWERS_WITHIN => Err(Fault::Bus),
+            Some(since) if self.said.is_ok() && since.elapsed() >= ANSWERS_WITHIN => {
+                Err(Fault::Bus)
+            }
             _ => self.said.clone(),
         }
     }
@@ -138,6 +157,12 @@ impl<Q, A> Shared<Q, A> {
         let waited = self.changed.wait_while(self.lock(), idle);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
         state.wanted.take()
+    }
+
+    /// Does nothing for so long, unless nobody asks any more.
+    fn rests(&self, time: Duration) {
+        let asks = |state: &mut State<Q, A>| !state.left;
+        drop(self.changed.wait_timeout_while(self.lock(), time, asks));
     }
 
     fn answers(&self, said: Result<A, Fault>) {
@@ -216,6 +241,12 @@ impl Tachometer for Aside<(), Rpm> {
 impl FanDrive for Aside<Duty, ()> {
     fn set(&mut self, duty: Duty) -> Result<(), Fault> {
         self.ask(duty)
+    }
+}
+
+impl StatusLight for Aside<Rgb, ()> {
+    fn set(&mut self, colour: Rgb) -> Result<(), Fault> {
+        self.ask(colour)
     }
 }
 

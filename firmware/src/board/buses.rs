@@ -224,6 +224,8 @@ impl<'a> Buses<'a> {
 impl Board {
     /// Where a device is; what cannot be where it is said to be is told.
     fn place(&mut self, what: &'static str, at: Result<At, Refused>) -> Result<At, Fault> {
+        // A thread opens it once the panel is sealed.
+        self.folders.insert("/dev");
         at.map_err(|Refused { place, why, fault }| {
             self.missing(what, &place, &why);
             fault

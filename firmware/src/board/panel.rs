@@ -1,9 +1,10 @@
 //! Binds what a person sees and touches: light, button, privacy switch.
 //!
-//! In: the devices of a table. Out: drivers and findings of a [`Board`].
+//! In: the devices of a table. Out: drivers and findings of a [`Board`]. Must never have a contact wait for a bus.
 
 use cloister_control::device::{Fault, StatusLight};
 
+use super::aside::Aside;
 use super::devices::{Light, Line};
 use super::findings::NONE;
 use super::{Board, Contact, Late, Machine};
@@ -13,6 +14,7 @@ use crate::drivers::led::Led;
 use crate::drivers::ws2812::Ws2812;
 
 const LIGHT: &str = "light";
+const ON_A_BUS: &str = "its chip is on a bus, which may be stuck: use a line of the board's own";
 
 /// Binds the status light.
 pub fn light(machine: &Machine, light: &Light, wired: bool, board: &mut Board) {
@@ -36,25 +38,42 @@ pub fn light(machine: &Machine, light: &Light, wired: bool, board: &mut Board) {
         }
         Light::Led { .. } | Light::Ws2812 { .. } => NONE.to_owned(),
     };
+    let (own_machine, own_light) = (machine.clone(), light.clone());
+    let open = move || shines(&own_machine, &own_light);
+    let found = open().map(|_| "shows the state".to_owned());
+    board.looked(LIGHT, &place, found, &why);
+    // Its lines may be those of an expander on a bus. That it is there says that it shines, until it has answered.
+    let device = Aside::new(open, <dyn StatusLight>::set, Ok(()));
     let (machine, light) = (machine.clone(), light.clone());
-    let mut device = Late::new(wired, move || {
-        Ok(match &light {
-            Light::Led { name } => Box::new(Led::of(&machine, name)?) as Box<dyn StatusLight>,
-            Light::Gpio {
-                chip,
-                lines,
-                active_low,
-            } => {
-                let chip = gpio::chip(&machine, |label| chip.is(label))?;
-                Box::new(LineLight::new(&chip, lines, *active_low)?)
-            }
-            Light::Ws2812 { device } => Box::new(Ws2812::open(&machine, device)?),
-        })
-    });
-    board.asks(LIGHT, &place, &mut device, &why, |_| {
-        Ok("shows the state".into())
-    });
-    board.light = Some(device);
+    let there = move || is_there(&machine, &light);
+    board.light = Some(device.late(wired, there, |light| Box::new(light)));
+}
+
+fn shines(machine: &Machine, light: &Light) -> Result<Box<dyn StatusLight>, Fault> {
+    Ok(match light {
+        Light::Led { name } => Box::new(Led::of(machine, name)?),
+        Light::Gpio {
+            chip,
+            lines,
+            active_low,
+        } => {
+            let chip = gpio::chip(machine, |label| chip.is(label))?;
+            Box::new(LineLight::new(&chip, lines, *active_low)?)
+        }
+        Light::Ws2812 { device } => Box::new(Ws2812::open(machine, device)?),
+    })
+}
+
+/// Whether the kernel knows of it, which no bus has a part in.
+fn is_there(machine: &Machine, light: &Light) -> Result<(), Fault> {
+    match light {
+        Light::Led { name } => Led::of(machine, name).map(drop),
+        Light::Gpio { chip, .. } => gpio::chip(machine, |label| chip.is(label)).map(drop),
+        Light::Ws2812 { device } => match machine.path("/dev").join(device).exists() {
+            true => Ok(()),
+            false => Err(Fault::Absent),
+        },
+    }
 }
 
 /// Binds the button.
@@ -92,6 +111,10 @@ fn contact(
     let (own_machine, own_line) = (machine.clone(), line.clone());
     let mut device = Late::new(true, move || {
         let chip = gpio::chip(&own_machine, |label| own_line.chip.is(label))?;
+        // Whoever presses it is heard, whatever hangs.
+        if gpio::is_on_a_bus(&own_machine, &chip) {
+            return Err(Fault::Nonsense);
+        }
         let contact = LineContact::new(&chip, own_line.line, own_line.to_ground)?;
         Ok(Box::new(contact) as Box<dyn Contact>)
     });
@@ -112,6 +135,7 @@ fn contact(
             );
         }
         Some(Err(Fault::Absent)) | None => board.missing(what, &place, &why),
+        Some(Err(Fault::Nonsense)) => board.missing(what, &place, ON_A_BUS),
         Some(Err(fault)) => board.missing(what, &place, advice(fault)),
     }
     device

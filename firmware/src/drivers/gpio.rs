@@ -59,6 +59,25 @@ pub fn chip(machine: &Machine, wanted: impl Fn(&str) -> bool) -> Result<File, Fa
     found
 }
 
+/// Buses whose transfers may take long, or for ever.
+const BUSES: [&str; 3] = ["i2c", "spi", "usb"];
+
+/// Whether the lines of a chip are reached by such a bus, as those of an expander are.
+pub fn is_on_a_bus(machine: &Machine, chip: &File) -> bool {
+    v2::get_chip_info(chip)
+        .is_ok_and(|info| is_behind(machine, &info.name.as_os_str().to_string_lossy()))
+}
+
+fn is_behind(machine: &Machine, chip: &str) -> bool {
+    let device = machine.path("/sys/bus/gpio/devices").join(chip);
+    let device = device.canonicalize().unwrap_or_default();
+    let subsystems = device
+        .ancestors()
+        .map(|at| at.join("subsystem").read_link());
+    let mut subsystems = subsystems.flatten();
+    subsystems.any(|subsystem| BUSES.iter().any(|bus| subsystem.ends_with(bus)))
+}
+
 /// Who uses a line, if anybody does.
 pub fn user(chip: &File, offset: u32) -> Option<String> {
     let info = v2::get_line_info(chip, offset).ok()?;
@@ -207,6 +226,8 @@ fn on_or_off(colour: Rgb) -> [bool; 3] {
 mod tests {
     use super::*;
     use cloister_sysfs::made::machine;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
 
     #[test]
     fn colours_stay_apart_on_lights_that_are_on_or_off() {
@@ -214,6 +235,31 @@ mod tests {
         assert_eq!(on_or_off(Rgb::new(160, 70, 0)), [true, true, false]);
         assert_eq!(on_or_off(Rgb::new(160, 0, 0)), [true, false, false]);
         assert_eq!(on_or_off(Rgb::new(60, 60, 60)), [true; 3]);
+    }
+
+    #[test]
+    fn a_chip_behind_a_bus_is_told_from_one_of_the_board_s_own() {
+        let (root, machine) = machine(&[]);
+        let at = |path: &str| root.path().join(path);
+        for (chip, device) in [
+            ("gpiochip0", "devices/platform/axi/1f000d0000.gpio"),
+            ("gpiochip1", "devices/platform/1f00074000.i2c/i2c-1/1-0020"),
+        ] {
+            let subsystem = if device.contains("i2c-1") {
+                "i2c"
+            } else {
+                "platform"
+            };
+            let device = at("sys").join(device);
+            std::fs::create_dir_all(device.join(chip)).unwrap();
+            let link = Path::new("../../bus").join(subsystem);
+            symlink(link, device.join("subsystem")).unwrap();
+            std::fs::create_dir_all(at("sys/bus/gpio/devices")).unwrap();
+            symlink(device.join(chip), at("sys/bus/gpio/devices").join(chip)).unwrap();
+        }
+        assert!(!is_behind(&machine, "gpiochip0"));
+        assert!(is_behind(&machine, "gpiochip1"));
+        assert!(!is_behind(&machine, "gpiochip2"));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What `serve` says.
 
+use cloister_control::thermal::Throttle;
 use cloister_control::units::TokensPerSecond;
 use cloister_control::{Engine, Phase};
+use cloister_program::panel::PanelReport;
 use serde::Deserialize;
 
 /// How one gets in.
@@ -24,7 +26,8 @@ pub struct Heard {
     pub hangs: bool,
     status: String,
     phase: String,
-    private: bool,
+    private: Option<bool>,
+    throttle: u8,
     tokens: Tokens,
     tokens_per_second: Speeds,
     queue: Queue,
@@ -71,10 +74,23 @@ impl Heard {
             "ok" => Engine::Serving {
                 phase,
                 private: self.private,
+                throttle: match self.throttle {
+                    0 => Throttle::None,
+                    1 => Throttle::Light,
+                    2 => Throttle::Half,
+                    3 => Throttle::Quarter,
+                    _ => Throttle::Stop,
+                },
             },
             "loading" => Engine::Loading,
             _ => Engine::Failed,
         }
+    }
+
+    /// Whether it does as it was told.
+    pub fn obeys(&self, told: &PanelReport) -> bool {
+        let private = told.private.is_none() || told.private == self.private;
+        private && told.throttle.step() == self.throttle
     }
 
     /// Tokens generated since its start.

@@ -66,6 +66,7 @@ fn two_devices_at_one_address_are_named_however_their_bus_is_called() {
     assert!(said(&board, "fan")[0].contains("no I2C bus is called i2c2"));
     let power = board.power.as_mut().unwrap().ask(|meter| meter.read());
     assert_eq!(power, Some(Err(Fault::Taken)));
+    assert!(board.folders.contains("/dev"), "to be opened when sealed");
 }
 
 #[test]
@@ -182,16 +183,21 @@ async fn what_is_wired_is_a_fault_until_it_comes_and_what_a_table_alone_names_is
     advance(Duration::from_secs(1)).await;
     assert_eq!(used(&mut board), [Some(Ok(())); 3]);
     let driven = machine.path("/sys/class/hwmon/hwmon4/pwm1");
-    let is_driven = || {
-        std::thread::sleep(Duration::from_millis(1));
-        fs::read(&driven).unwrap() == b"90"
-    };
-    assert!((0..10_000).any(|_| is_driven()), "by a thread of its own");
+    soon(|| fs::read(&driven).unwrap() == b"90");
     advance(Duration::from_secs(10)).await;
     assert_eq!(used(&mut of_table), [Some(Ok(())); 3]);
     // From now on it is missed.
     fs::remove_dir_all(machine.path("/sys/class/leds/ACT")).unwrap();
-    assert_eq!(used(&mut of_table)[0], Some(Err(Fault::Absent)));
+    soon(|| used(&mut of_table)[0] == Some(Err(Fault::Absent)));
+}
+
+/// Waits for what a thread of its own does.
+fn soon(mut is: impl FnMut() -> bool) {
+    let mut looks = (0..10_000).map(|_| {
+        std::thread::sleep(Duration::from_millis(1));
+        is()
+    });
+    assert!(looks.any(|is| is), "never");
 }
 
 #[tokio::test(start_paused = true)]

@@ -226,6 +226,8 @@ fn from_engine(status: Option<StatusCode>, error: &Value) -> AskError {
         (_, Some("stopped")) => ErrorCode::Stopped,
         // What has not begun waits until the box has cooled down.
         (None, Some("too_hot")) => ErrorCode::TooHot,
+        // What has begun is begun anew, as after an engine that has gone.
+        (None, Some("unavailable")) => ErrorCode::BrokenOff,
         (Some(404), _) | (_, Some("model_not_found")) => ErrorCode::ModelNotFound,
         (Some(429), _) => ErrorCode::Busy,
         (Some(503), _) => ErrorCode::Unavailable,

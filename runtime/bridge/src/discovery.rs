@@ -185,7 +185,7 @@ pub fn device(topics: &Topics, models: &[String], chosen: &str, measured: Measur
             "name": "Privacy switch",
             "icon": "mdi:eye-off",
             "state_topic": state,
-            "value_template": "{{ 'ON' if value_json.private | default(false) else 'OFF' }}",
+            "value_template": "{{ {true: 'ON', false: 'OFF'}.get(value_json.private | default(none)) }}",
         });
     }
     for (name, component) in components.as_object_mut().expect("an object") {

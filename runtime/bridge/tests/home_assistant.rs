@@ -59,7 +59,7 @@ fn home_assistant_finds_the_box_by_itself_and_what_it_shows_is_so() {
         ("hwmon/hwmon0/name", "ina226"),
         ("hwmon/hwmon0/power1_input", "6100000"),
     ];
-    let _engine = Engine::start_on_board(&models, folder.path(), &sensors);
+    let engine = Engine::start_on_board(&models, folder.path(), &sensors);
     let broker = Broker::start();
     let bridge = Bridge::start_online(&broker, folder.path(), "5");
     let home = folder.path().join("home");
@@ -70,6 +70,7 @@ fn home_assistant_finds_the_box_by_itself_and_what_it_shows_is_so() {
             &broker.port.to_string(),
             home.to_str().unwrap(),
             &bridge.process.id().to_string(),
+            engine.socket.to_str().unwrap(),
         ],
     );
 }

@@ -184,6 +184,11 @@ pub enum GenerateError {
         "the privacy switch of this box is on: it takes no prompts and forgets those that waited"
     )]
     Private,
+    /// There is a privacy switch, and nobody says where it stands.
+    #[error(
+        "this box has a privacy switch, and its panel does not say that it is off: no prompts are taken until it does"
+    )]
+    Unheard,
     /// The box is too hot to go on.
     #[error(
         "this box is too hot to go on: its fan or the air around it does not cool it enough; it answers again when it has cooled down"

@@ -15,6 +15,8 @@ use crate::error::GenerateError;
 pub enum Closed {
     /// The owner's privacy switch is on.
     Private,
+    /// There is one, and nobody says where it stands.
+    Unheard,
     /// The box is too hot.
     TooHot,
 }
@@ -63,17 +65,33 @@ pub struct Restraint {
     stopped_up_to: AtomicU64,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Wishes {
-    private: bool,
+    private: Option<bool>,
     too_hot: bool,
     pace: Pace,
 }
 
+impl Default for Wishes {
+    fn default() -> Self {
+        Self {
+            private: Some(false),
+            too_hot: false,
+            pace: Pace::Full,
+        }
+    }
+}
+
 impl Restraint {
-    /// Whether the privacy switch is on: then every request ends with [`GenerateError::Private`].
-    pub fn set_private(&self, private: bool) {
+    /// Whether the privacy switch is on: then every request ends with [`GenerateError::Private`]; while nobody knows, with
+    /// [`GenerateError::Unheard`].
+    pub fn set_private(&self, private: Option<bool>) {
         self.change(|wishes| wishes.private = private);
+    }
+
+    /// Whether the privacy switch is on; none while nobody knows. Off where there is none.
+    pub fn private(&self) -> Option<bool> {
+        self.wishes().private
     }
 
     /// How fast engines may be; `None`: not at all, and every request ends with [`GenerateError::TooHot`].
@@ -95,9 +113,10 @@ impl Restraint {
     pub fn closed(&self) -> Option<Closed> {
         let wishes = self.wishes();
         match (wishes.private, wishes.too_hot) {
-            (true, _) => Some(Closed::Private),
-            (false, true) => Some(Closed::TooHot),
-            (false, false) => None,
+            (Some(true), _) => Some(Closed::Private),
+            (None, _) => Some(Closed::Unheard),
+            (Some(false), true) => Some(Closed::TooHot),
+            (Some(false), false) => None,
         }
     }
 
@@ -115,6 +134,7 @@ impl Restraint {
     pub fn ends(&self, number: u64) -> Option<GenerateError> {
         match self.closed() {
             Some(Closed::Private) => Some(GenerateError::Private),
+            Some(Closed::Unheard) => Some(GenerateError::Unheard),
             Some(Closed::TooHot) => Some(GenerateError::TooHot),
             None if number <= self.stopped_up_to.load(Ordering::SeqCst) => {
                 Some(GenerateError::StoppedByHand)
@@ -182,14 +202,19 @@ mod tests {
             restraint.ends(number),
             Some(GenerateError::TooHot)
         ));
-        restraint.set_private(true);
+        restraint.set_private(None);
+        assert!(matches!(
+            restraint.ends(number),
+            Some(GenerateError::Unheard)
+        ));
+        restraint.set_private(Some(true));
         assert!(matches!(
             restraint.ends(number),
             Some(GenerateError::Private)
         ));
         restraint.set_pace(Some(Pace::Full));
         assert_eq!(restraint.closed(), Some(Closed::Private));
-        restraint.set_private(false);
+        restraint.set_private(Some(false));
         assert!(restraint.ends(number).is_none());
     }
 }

@@ -149,6 +149,7 @@ impl ApiError {
     pub fn closed(why: Closed) -> Self {
         match why {
             Closed::Private => GenerateError::Private.into(),
+            Closed::Unheard => GenerateError::Unheard.into(),
             Closed::TooHot => GenerateError::TooHot.into(),
         }
     }
@@ -277,7 +278,7 @@ impl From<QueueFull> for ApiError {
 impl From<GenerateError> for ApiError {
     fn from(error: GenerateError) -> Self {
         match error {
-            GenerateError::Stopped => Self::unavailable(error.to_string()),
+            GenerateError::Stopped | GenerateError::Unheard => Self::unavailable(error.to_string()),
             GenerateError::Private => Self {
                 code: Some("privacy"),
                 ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())

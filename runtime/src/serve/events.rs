@@ -45,7 +45,7 @@ pub async fn events(
                 "status": condition(panel.models().condition()),
                 "phase": phase(now.phase),
                 "tokens": {"prompt": now.prompt_tokens, "generated": now.generated_tokens},
-                "private": panel.models().are_private(),
+                "private": panel.models().private(),
                 "throttle": panel.throttle(),
                 "notices": notices.lines(),
             });

@@ -102,8 +102,8 @@ pub async fn metrics(State(panel): State<Arc<Panel>>) -> impl IntoResponse {
         ),
         (
             "private",
-            "Whether the privacy switch is on.",
-            Some(f64::from(u8::from(panel.models().are_private()))),
+            "Whether the privacy switch is on; not there while nobody says where it stands.",
+            panel.models().private().map(|on| f64::from(u8::from(on))),
         ),
         (
             "throttle_step",

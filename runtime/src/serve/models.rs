@@ -10,7 +10,7 @@ use std::sync::{Arc, RwLock};
 
 use anyhow::Context;
 use cloister_engine::id_of as id;
-use cloister_engine::{Card, Client, Closed, Embedder, Engine, Options, Restraint, Stats};
+use cloister_engine::{Card, Client, Embedder, Engine, Options, Restraint, Stats};
 use tokio::sync::{Semaphore, watch};
 
 use super::api_error::ApiError;
@@ -33,8 +33,6 @@ pub struct Models {
     embedders: Arc<Embedders>,
     /// Whether the loaded model was freed because nobody asked it, or none of them answers.
     rests: AtomicBool,
-    /// Whether nobody says where the privacy switch stands.
-    unheard: AtomicBool,
     current: RwLock<Option<Arc<Engine>>>,
     /// What the model does that is loaded, or did that was loaded last.
     stats: RwLock<Option<watch::Receiver<Stats>>>,
@@ -101,7 +99,6 @@ impl Models {
             cards: Cards::default(),
             idle: Idle::new(None),
             rests: AtomicBool::new(false),
-            unheard: AtomicBool::new(false),
             current: RwLock::new(None),
             stats: RwLock::new(None),
             last: RwLock::new(None),
@@ -115,24 +112,14 @@ impl Models {
         &self.options.restraint
     }
 
-    /// Whether the privacy switch is known to be on.
-    pub fn are_private(&self) -> bool {
-        self.restraint().closed() == Some(Closed::Private) && !self.unheard.load(Ordering::SeqCst)
-    }
-
-    /// Takes no prompts; `unheard`: for as long as nobody says where the privacy switch stands, so that who waits may go on
-    /// waiting.
-    pub fn set_private(&self, private: bool, unheard: bool) {
-        self.unheard.store(unheard, Ordering::SeqCst);
-        self.restraint().set_private(private);
+    /// Whether the privacy switch is on; none while nobody knows.
+    pub fn private(&self) -> Option<bool> {
+        self.restraint().private()
     }
 
     /// Refuses whatever comes while nobody is answered.
     fn check_open(&self) -> Result<(), ApiError> {
         match self.restraint().closed() {
-            Some(Closed::Private) if !self.are_private() => Err(ApiError::unavailable(
-                "this box has a privacy switch, and its panel does not say that it is off: no prompts are taken until it does",
-            )),
             Some(why) => Err(ApiError::closed(why)),
             None => Ok(()),
         }

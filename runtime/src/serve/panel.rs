@@ -4,6 +4,7 @@
 //! board's figures for who wants them. Must never take a wish from the network or from who asks for others; must never
 //! open what the privacy switch has closed, not even by a restart.
 
+mod routes;
 mod switch;
 mod told;
 
@@ -12,24 +13,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use anyhow::Context;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, State};
-use axum::http::HeaderMap;
-use axum::response::Json;
-use cloister_engine::{Closed, Pace, Restraint};
+use cloister_engine::{Pace, Restraint};
 use cloister_program::panel::{Board, PanelReport, Throttle};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+pub use self::routes::{Door, door, pair, stop, tell, test};
 use self::switch::{Stands, Switch};
 use self::told::{Said, Told};
-use super::api_error::ApiError;
-use super::ask::body;
-use super::fields::parsed;
 use super::models::Models;
-use super::peer::{Peer, Users};
+use super::peer::Users;
 use super::privacy::Ledger;
-use crate::access::{Access, Scope};
 
 /// What the panel has told, and whom it holds back.
 pub struct Panel {
@@ -49,6 +42,8 @@ struct Known {
     switch: Switch,
     /// Whether the switch of a simulated panel is on.
     simulated: bool,
+    /// How far the engine is slowed.
+    throttle: Throttle,
 }
 
 impl Known {
@@ -69,16 +64,6 @@ impl Known {
             }
         }
     }
-}
-
-/// How one gets in from outside, for who stands before the box.
-pub struct Door {
-    /// The page's address.
-    pub url: String,
-    /// Of the certificate there; none without encryption.
-    pub fingerprint: Option<String>,
-    /// Where pairing codes are made.
-    pub access: Access,
 }
 
 impl Panel {
@@ -117,6 +102,7 @@ impl Panel {
                 told: Told::default(),
                 switch,
                 simulated: false,
+                throttle: Throttle::default(),
             }),
         };
         panel.hold(&panel.known());
@@ -128,17 +114,9 @@ impl Panel {
         &self.models
     }
 
-    /// Why nobody is answered, if so.
-    pub fn closed(&self) -> Option<Closed> {
-        self.restraint.closed()
-    }
-
     /// How far the engine is slowed: 0 to 4.
     pub fn throttle(&self) -> u8 {
-        match (self.closed(), self.restraint.pace()) {
-            (Some(Closed::TooHot), _) => Throttle::STOP.step(),
-            (_, pace) => pace as u8,
-        }
+        self.known().throttle.step()
     }
 
     /// What the board measures by the panel's word; none without a panel.
@@ -160,7 +138,7 @@ impl Panel {
                 );
                 known.simulated = false;
                 known.falls_silent();
-                self.restraint.set_pace(pace(throttle));
+                self.slow(&mut known, throttle);
                 self.hold(&known);
             }
         }
@@ -172,17 +150,26 @@ impl Panel {
 
     /// Has nobody answered unless the switch is known to be off.
     fn hold(&self, known: &Known) {
-        let (on, heard) = (known.is_on(), known.switch.is_heard());
-        self.models.set_private(on || !heard, !on && !heard);
+        let off = known.switch.is_heard().then_some(false);
+        let on = known.is_on().then_some(true);
+        self.restraint.set_private(on.or(off));
     }
 
-    fn check(&self, peer: &Peer, headers: &HeaderMap) -> Result<(), ApiError> {
-        match self.users.speak(peer, headers) {
-            true => Ok(()),
-            false => Err(ApiError::forbidden(
-                "only the box's own panel may say this, over the Unix socket",
-            )),
-        }
+    fn slow(&self, known: &mut Known, throttle: Throttle) {
+        known.throttle = throttle;
+        self.restraint.set_pace(pace(throttle));
+    }
+
+    /// Does as a panel says.
+    ///
+    /// # Errors
+    /// It holds, and a restart would not know of it.
+    fn obey(self: &Arc<Self>, report: PanelReport) -> anyhow::Result<()> {
+        let mut known = self.known();
+        let said = known.told.take(Instant::now(), report);
+        let turned = self.turn(&mut known, said);
+        self.slow(&mut known, said.throttle);
+        turned
     }
 
     /// Does as the switches say; without a word of the box's own it stands where it was, and nobody knows whether it does.
@@ -191,7 +178,7 @@ impl Panel {
         let turned_on = (said.private == Some(true) || said.simulated) && !was_on;
         if turned_on {
             // First of all, whatever else then fails.
-            self.models.set_private(true, false);
+            self.restraint.set_private(Some(true));
             tracing::info!(
                 "the privacy switch is on: no prompts are taken, and what is kept is erased"
             );
@@ -262,80 +249,4 @@ fn number(figure: f64) -> Value {
         true => Value::from(figure as i64),
         false => Value::from(figure),
     }
-}
-
-/// `PUT /api/panel`: what is to hold from now on, and how the board is. Answers what holds.
-pub async fn tell(
-    State(panel): State<Arc<Panel>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    headers: HeaderMap,
-    bytes: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, ApiError> {
-    panel.check(&peer, &headers)?;
-    let report: PanelReport = parsed(&body(&headers, bytes)?, "this is no report of a panel")?;
-    let turned = {
-        let mut known = panel.known();
-        let said = known.told.take(Instant::now(), report);
-        let turned = panel.turn(&mut known, said);
-        panel.restraint.set_pace(pace(said.throttle));
-        turned
-    };
-    if let Err(error) = turned {
-        tracing::error!("{error:#}");
-        return Err(ApiError::failed(&format!("{error:#}")));
-    }
-    Ok(Json(json!({
-        "private": panel.models.are_private(),
-        "throttle": panel.throttle(),
-    })))
-}
-
-/// `GET /api/panel/door`: the page's address, and the fingerprint of the certificate there.
-pub async fn door(
-    State(panel): State<Arc<Panel>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
-    panel.check(&peer, &headers)?;
-    let Door {
-        url, fingerprint, ..
-    } = &panel.door;
-    Ok(Json(json!({"url": url, "fingerprint": fingerprint})))
-}
-
-/// `POST /api/panel/pair`: a new pairing code, for the display of the box.
-pub async fn pair(
-    State(panel): State<Arc<Panel>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
-    panel.check(&peer, &headers)?;
-    let code = panel.door.access.new_code(Scope::Ask).map_err(|error| {
-        tracing::error!("nobody can be paired: {error:#}");
-        ApiError::failed("the box cannot write down who is let in; see its log")
-    })?;
-    tracing::info!("the box shows a pairing code: its button was pressed");
-    Ok(Json(json!({"code": code})))
-}
-
-/// `POST /api/panel/test`: whether the loaded model computes, tried out, past the queue and the privacy switch.
-pub async fn test(
-    State(panel): State<Arc<Panel>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
-    panel.check(&peer, &headers)?;
-    Ok(Json(json!({"computes": panel.models.computes().await})))
-}
-
-/// `POST /api/panel/stop`: ends every answer that runs or waits.
-pub async fn stop(
-    State(panel): State<Arc<Panel>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    headers: HeaderMap,
-) -> Result<Json<Value>, ApiError> {
-    panel.check(&peer, &headers)?;
-    panel.restraint.stop_all();
-    tracing::info!("all answers are stopped, by the button of the box");
-    Ok(Json(json!({"stopped": true})))
 }

@@ -243,7 +243,7 @@ pub async fn report(
     ledger
         .others()
         .insert(report.name, (Instant::now(), report));
-    let private = ledger.models.are_private();
+    let private = ledger.models.private();
     Ok(Json(json!({"erase": erase, "private": private})))
 }
 

@@ -1,26 +1,26 @@
 //! A panel, its time, and what it is told.
 
 use cloister_control::device::Fault;
-use cloister_control::thermal::{Measured, Sample};
+use cloister_control::thermal::{Measured, Sample, Throttle};
 use cloister_control::units::{Celsius, Millis, Rpm, Watts};
 use cloister_control::{Engine, Inputs, Outputs, Panel, Phase};
 
 use crate::limits::LIMITS;
 
-pub const READY: Engine = Engine::Serving {
-    phase: Phase::Idle,
-    private: false,
-};
-pub const PRIVATE: Engine = Engine::Serving {
-    phase: Phase::Idle,
-    private: true,
-};
+pub const READY: Engine = serving(Phase::Idle, Some(false));
+pub const PRIVATE: Engine = serving(Phase::Idle, Some(true));
+pub const UNHEARD: Engine = serving(Phase::Idle, None);
 
-pub fn working(phase: Phase) -> Engine {
+pub const fn serving(phase: Phase, private: Option<bool>) -> Engine {
     Engine::Serving {
         phase,
-        private: false,
+        private,
+        throttle: Throttle::None,
     }
+}
+
+pub fn working(phase: Phase) -> Engine {
+    serving(phase, Some(false))
 }
 
 /// A panel, its time, and what it is told.
@@ -28,6 +28,9 @@ pub struct Desk {
     pub panel: Panel,
     pub now: Millis,
     pub engine: Engine,
+    /// How far `serve` is slowed; none for one that does as it was asked by the step before.
+    pub slowed: Option<Throttle>,
+    asked: Throttle,
     pub button: Option<Result<bool, Fault>>,
     pub switch: Option<Result<bool, Fault>>,
     pub degrees: Result<f32, Fault>,
@@ -49,6 +52,8 @@ impl Desk {
             panel: Panel::new(LIMITS),
             now: Millis(5000),
             engine: READY,
+            slowed: None,
+            asked: Throttle::None,
             button: Some(Ok(false)),
             switch: Some(Ok(false)),
             degrees: Ok(45.0),
@@ -69,10 +74,14 @@ impl Desk {
             limit: LIMITS.limit,
             on_die: self.on_die,
         }];
+        let mut engine = self.engine;
+        if let Engine::Serving { throttle, .. } = &mut engine {
+            *throttle = self.slowed.unwrap_or(self.asked);
+        }
         let outputs = self.panel.step(
             self.now,
             &Inputs {
-                engine: self.engine,
+                engine,
                 tokens: Some(self.tokens),
                 steps: Some(self.tokens),
                 tests: if self.computes { self.now.0 / 60_000 } else { 0 },
@@ -90,6 +99,7 @@ impl Desk {
                 shutdown_asked: self.shutdown_asked.take(),
             },
         );
+        self.asked = outputs.throttle;
         if outputs.shut_down {
             self.shutdown_asked = Some(self.shutdown);
         }

@@ -7,7 +7,7 @@ use cloister_control::units::Millis;
 use cloister_control::{Engine, Phase, STARTS_WITHIN, Shown};
 use proptest::prelude::*;
 
-use crate::desk::Desk;
+use crate::desk::{Desk, serving};
 
 fn engines() -> impl Strategy<Value = Engine> {
     let phases = prop::sample::select(vec![
@@ -21,7 +21,7 @@ fn engines() -> impl Strategy<Value = Engine> {
         Just(Engine::Silent),
         Just(Engine::Loading),
         Just(Engine::Failed),
-        (phases, any::<bool>()).prop_map(|(phase, private)| Engine::Serving { phase, private }),
+        (phases, any::<Option<bool>>()).prop_map(|(phase, private)| serving(phase, private)),
     ]
 }
 
@@ -41,6 +41,7 @@ enum Event {
     Degrees(Result<f32, Fault>),
     Rpm(u32),
     Soc(Option<bool>),
+    Slowed(Option<Throttle>),
     Nothing,
 }
 
@@ -53,6 +54,13 @@ fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
         degrees.prop_map(Event::Degrees),
         prop::sample::select(vec![0, 3000]).prop_map(Event::Rpm),
         prop::sample::select(vec![None, Some(false), Some(true)]).prop_map(Event::Soc),
+        prop::sample::select(vec![
+            None,
+            Some(Throttle::None),
+            Some(Throttle::Half),
+            Some(Throttle::Stop)
+        ])
+        .prop_map(Event::Slowed),
         Just(Event::Nothing),
     ];
     prop::collection::vec((prop_oneof![1u64..200, 200u64..200_000], event), 1..60)
@@ -76,6 +84,7 @@ proptest! {
                 Event::Degrees(degrees) => desk.degrees = degrees,
                 Event::Rpm(rpm) => desk.rpm = rpm,
                 Event::Soc(slows) => desk.soc_throttles = slows,
+                Event::Slowed(slowed) => desk.slowed = slowed,
                 Event::Nothing => {}
             }
             if desk.switch == Some(Ok(true)) {
@@ -84,7 +93,7 @@ proptest! {
             let outputs = desk.after(Millis(span));
             let shown = outputs.shown;
             let (phase, private) = match desk.engine {
-                Engine::Serving { phase, private } => (Some(phase), Some(private)),
+                Engine::Serving { phase, private, .. } => (Some(phase), private),
                 _ => (None, None),
             };
             let well = [Shown::Ready, Shown::Reading, Shown::Thinking, Shown::Answering];
@@ -99,14 +108,18 @@ proptest! {
             match shown {
                 Shown::Private => prop_assert_eq!(private, Some(true)),
                 Shown::Broken => prop_assert!(outputs.problems.any()),
-                Shown::Starting => prop_assert!(matches!(desk.engine, Engine::Away | Engine::Loading)),
+                Shown::Starting => {
+                    let unheard = phase.is_some() && private.is_none();
+                    prop_assert!(unheard || matches!(desk.engine, Engine::Away | Engine::Loading));
+                }
                 Shown::TooHot => prop_assert!(outputs.throttle > Throttle::None),
                 _ => {}
             }
             // What is not so for long is shown as broken.
             if span > privacy::WITHIN.0 && shown != Shown::ShuttingDown {
-                if let (Some(Ok(switch)), Some(private)) = (desk.switch, private)
-                    && switch != private
+                if let Some(Ok(switch)) = desk.switch
+                    && phase.is_some()
+                    && private != Some(switch)
                 {
                     prop_assert!(matches!(shown, Shown::Broken | Shown::TooHot), "{shown:?}");
                 }
@@ -114,6 +127,9 @@ proptest! {
                     prop_assert!(matches!(shown, Shown::TooHot | Shown::Broken), "{shown:?}");
                     prop_assert!(outputs.throttle >= Throttle::Half);
                 }
+            }
+            if outputs.problems.throttle_ignored {
+                prop_assert!(phase.is_some() && desk.slowed.is_some_and(|of| of != outputs.throttle));
             }
             if span > STARTS_WITHIN.0 && desk.engine == Engine::Away && shown != Shown::ShuttingDown {
                 prop_assert!(matches!(shown, Shown::Broken | Shown::TooHot), "{shown:?}");

@@ -1,12 +1,12 @@
 //! What the light says, and what follows from it.
 
 use cloister_control::device::Fault;
-use cloister_control::privacy;
 use cloister_control::thermal::Throttle;
 use cloister_control::units::{Duty, Millis};
 use cloister_control::{Engine, LOADS_WITHIN, Phase, STARTS_WITHIN, Shown};
+use cloister_control::{obeyed, privacy};
 
-use crate::desk::{Desk, PRIVATE, READY, working};
+use crate::desk::{Desk, PRIVATE, READY, UNHEARD, working};
 
 #[test]
 fn every_state_is_reached() {
@@ -93,6 +93,43 @@ fn private_is_shown_once_serve_has_said_so_and_broken_if_it_does_not() {
     desk.switch = Some(Ok(false));
     assert_eq!(desk.step().private, Some(true));
     assert_eq!(desk.after(Millis(30)).private, Some(false));
+}
+
+#[test]
+fn a_serve_that_has_not_heard_of_the_switch_is_not_ready_and_one_that_no_panel_can_tell_is_a_fault()
+{
+    let mut desk = Desk::new();
+    desk.engine = UNHEARD;
+    assert_eq!(desk.step().shown, Shown::Starting);
+    let outputs = desk.after(privacy::WITHIN);
+    assert!(outputs.problems.privacy_ignored);
+    assert_eq!(outputs.shown, Shown::Broken);
+    desk.engine = READY;
+    assert_eq!(desk.step().shown, Shown::Ready);
+    (desk.engine, desk.switch) = (UNHEARD, None);
+    let outputs = desk.step();
+    assert!(outputs.problems.privacy_unwired);
+    assert_eq!((outputs.shown, outputs.private), (Shown::Broken, None));
+    desk.engine = READY;
+    assert_eq!(desk.step().shown, Shown::Ready);
+}
+
+#[test]
+fn a_serve_that_goes_faster_or_slower_than_it_was_asked_to_for_long_is_a_fault() {
+    for (degrees, slowed) in [(75.0, Throttle::None), (45.0, Throttle::Stop)] {
+        let mut desk = Desk::new();
+        desk.degrees = Ok(degrees);
+        let asked = desk.after(Millis::seconds(60)).throttle;
+        assert_ne!(asked, slowed);
+        desk.slowed = Some(slowed);
+        let outputs = desk.after(Millis(obeyed::WITHIN.0 - 1));
+        assert!(!outputs.problems.throttle_ignored, "it may be on its way");
+        let outputs = desk.after(Millis(1));
+        assert!(outputs.problems.throttle_ignored);
+        assert_eq!(outputs.throttle, asked);
+        desk.slowed = None;
+        assert!(!desk.step().problems.any());
+    }
 }
 
 #[test]

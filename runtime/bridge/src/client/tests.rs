@@ -52,6 +52,8 @@ fn each_status_of_the_engine_has_its_code() {
         ),
         (Some(429), json!(null), ErrorCode::Busy),
         (Some(503), json!(null), ErrorCode::Unavailable),
+        (Some(503), json!("unavailable"), ErrorCode::Unavailable),
+        (None, json!("unavailable"), ErrorCode::BrokenOff),
         (Some(500), json!(null), ErrorCode::Internal),
         (
             None,

@@ -179,9 +179,10 @@ fn a_board_that_measures_itself_has_sensors_and_another_has_none() {
         ((&state["temperature"], &state["power"]) == (&json!(51), &json!(6.1))).then_some(())
     });
     // A panel measures what energy is for.
-    engine.told_by_panel(&json!({
+    let board = json!({
         "temperature": 48.0, "power": 5.5, "joules_per_token": 0.31, "watt_hours": 61.2
-    }));
+    });
+    engine.told_by_panel(&json!({"private": false, "board": board}));
     eventually("energy is announced", || {
         let components = &heard.next_on(CONFIG).json()["components"];
         let units = ["joules_per_token", "watt_hours"]
@@ -193,6 +194,15 @@ fn a_board_that_measures_itself_has_sensors_and_another_has_none() {
         let figures = ["power", "joules_per_token", "watt_hours"].map(|name| state[name].clone());
         (figures == [json!(5.5), json!(0.31), json!(61.2)]).then_some(())
     });
+    // A switch of which nobody says where it stands is not said to be off.
+    let mut private = |is: Value| {
+        eventually("it is shown", || {
+            (states.next().json()["private"] == is).then_some(())
+        });
+    };
+    private(json!(false));
+    engine.told_by_panel(&json!({"private": false, "board": board, "leaves": true}));
+    private(Value::Null);
     // Without an engine nothing is measured, and no old figure stands.
     drop(engine);
     eventually("they are shown no longer", || {

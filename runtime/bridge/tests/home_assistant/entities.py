@@ -1,11 +1,13 @@
 """Home Assistant finds the box by itself, and what it shows is what the box does.
 
-Arguments: the broker's port, an empty folder, the process id of the bridge, which is named `n`. The engine
-serves SmolLM2 and a tiny R1 that thinks "Hmm" and says "Yes".
+Arguments: the broker's port, an empty folder, the process id of the bridge, which is named `n`, the engine's
+socket. The engine serves SmolLM2 and a tiny R1 that thinks "Hmm" and says "Yes".
 """
 import asyncio
+import json
 import os
 import signal
+import socket
 import sys
 
 from homeassistant.const import STATE_UNAVAILABLE
@@ -13,7 +15,7 @@ from homeassistant.helpers import device_registry, entity_registry
 
 from core import complaints, start, until
 
-port, folder, bridge = sys.argv[1:]
+port, folder, bridge, engine = sys.argv[1:]
 SMOLLM2 = "smollm2-135m-instruct-q4_1"
 
 WANTED = {
@@ -24,6 +26,17 @@ WANTED = {
     "sensor.cloister_n_speed", "sensor.cloister_n_version",
     "sensor.cloister_n_temperature", "sensor.cloister_n_power",
 }
+
+
+def panel_says(**report):
+    """What the box's panel would."""
+    body = json.dumps(report).encode()
+    with socket.socket(socket.AF_UNIX) as serve:
+        serve.connect(engine)
+        serve.sendall(b"PUT /api/panel HTTP/1.1\r\nhost: box\r\nconnection: close\r\n"
+                      b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        answer = serve.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 200"), answer
 
 
 async def main():
@@ -88,6 +101,14 @@ async def main():
                message="Write a very long story about a monastery garden.")
     said = await answer("button.press", "button.cloister_n_stop")
     assert said["finish_reason"] == "cancelled", said
+
+    # A switch of which nobody says where it stands is not shown as off.
+    switch = "binary_sensor.cloister_n_privacy_switch"
+    for report, state in [({"private": True}, "on"), ({"private": False}, "off"),
+                          ({"private": False, "leaves": True}, "unknown")]:
+        panel_says(**report)
+        await until(f"the switch is {state}",
+                    lambda: states.get(switch) is not None and value(switch) == state)
 
     assert complaints.lines == [], complaints.lines
     os.kill(int(bridge), signal.SIGKILL)

@@ -13,7 +13,8 @@ pub const SILENT: Duration = Duration::from_secs(30);
 /// What holds by the reports of all panels.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Said {
-    /// Whether the box's privacy switch is on; none if no panel that is there has one.
+    /// Whether the box's privacy switch is on; none if no panel that is there has one. What one that has ended said of a switch
+    /// that was off is no word of where that stands now.
     pub private: Option<bool>,
     /// Whether one is on that is simulated.
     pub simulated: bool,
@@ -43,7 +44,8 @@ impl Told {
         let said = |simulated| {
             let of = self.0.iter().map(|(_, report)| report);
             let of = of.filter(move |report| report.simulated == simulated);
-            of.filter_map(|report| report.private).max()
+            let private = |report: &PanelReport| report.private.filter(|on| *on || !report.leaves);
+            of.filter_map(private).max()
         };
         Said {
             private: said(false),
@@ -115,8 +117,10 @@ mod tests {
         let mut leaves = report(1, Some(true), 3);
         leaves.leaves = true;
         assert_eq!(take(&mut told, of(0), leaves), (Some(true), 3));
-        let next = report(2, Some(false), 0);
-        assert_eq!(take(&mut told, of(1), next), (Some(false), 0));
+        let mut next = report(2, Some(false), 0);
+        assert_eq!(take(&mut told, of(1), next.clone()), (Some(false), 0));
+        next.leaves = true;
+        assert_eq!(take(&mut told, of(2), next), (None, 0));
         // One that has no switch decides nothing.
         let mut told = Told::default();
         assert_eq!(take(&mut told, of(0), report(1, None, 0)), (None, 0));

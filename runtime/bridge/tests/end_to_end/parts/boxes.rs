@@ -94,7 +94,7 @@ fn socket(folder: &Path) -> PathBuf {
 /// A running `cloister serve`.
 pub struct Engine {
     pub process: Process,
-    socket: PathBuf,
+    pub socket: PathBuf,
 }
 
 /// The answer to a GET over a Unix socket, head and all.
@@ -111,9 +111,9 @@ fn get(socket: &Path, path: &str) -> Option<String> {
 }
 
 impl Engine {
-    /// Tells it what its panel measures.
-    pub fn told_by_panel(&self, board: &serde_json::Value) {
-        let body = serde_json::json!({"board": board}).to_string();
+    /// Tells it what its panel says.
+    pub fn told_by_panel(&self, report: &serde_json::Value) {
+        let body = report.to_string();
         let mut stream = UnixStream::connect(&self.socket).unwrap();
         write!(
             stream,
