@@ -222,7 +222,7 @@ const IOCTL: [u64; 7] = [
 ];
 
 /// To set up and ask devices: GPIO chips and their lines, I2C and SPI buses, watchdogs.
-const DEVICES: [u64; 10] = [
+const DEVICES: [u64; 11] = [
     // GPIO_GET_CHIPINFO
     0x8044_b401,
     // GPIO_V2_GET_LINE
@@ -235,6 +235,8 @@ const DEVICES: [u64; 10] = [
     0x0703,
     // I2C_RDWR
     0x0707,
+    // I2C_PEC, which is switched off with each opening of a bus
+    0x0708,
     // SPI_IOC_WR_MODE, SPI_IOC_WR_BITS_PER_WORD, SPI_IOC_WR_MAX_SPEED_HZ
     0x4001_6b01,
     0x4001_6b03,

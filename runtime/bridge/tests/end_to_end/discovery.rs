@@ -195,7 +195,7 @@ fn a_board_that_measures_itself_has_sensors_and_another_has_none() {
         (figures == [json!(5.5), json!(0.31), json!(61.2)]).then_some(())
     });
     // A switch of which nobody says where it stands is not said to be off.
-    let mut private = |is: Value| {
+    let private = |is: Value| {
         eventually("it is shown", || {
             (states.next().json()["private"] == is).then_some(())
         });
