@@ -1,23 +1,24 @@
 #!/usr/bin/env python3
-"""How much slower decoding is the more tokens are in the KV cache, and, where `perf` is there, what it waits for.
+"""How much slower decoding is the more tokens are in the KV cache: with the kernels, without, and with llama-bench, one
+after the other for each depth; and, where `perf` is there, where the time goes with the kernels.
 
-In: the release build, a model. Out: a line for each depth. Close other programs first.
+In: the release build, a model. Out: a line for each depth, in tokens/s. Close other programs first.
 
-usage: tests/bench/depth.py MODEL.gguf DEPTH… [-- OPTION OF serve…]
+usage: tests/bench/depth.py MODEL.gguf DEPTH… [--threads N] [--kv-type f16|q8_0]
 """
+import argparse
 import json
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import urllib.request
 
-from bench import serving
+from bench import llama_bench, run, serving
 
 TOKENS = 32
 # Whose work a function is.
-PARTS = {'attention': r'flash_attn|vec_dot_f16|vec_mad_f16|vec_dot_q8_0|vec_scale|fp16|simd_gemm|expf',
+PARTS = {'attention': r'attention|vector::(attend|merge)|flash_attn|vec_dot_f16|vec_mad_f16|vec_dot_q8_0|vec_scale|fp16|simd_gemm|expf',
          'products': r'cloister_kernels|Kernel|SuperBlock', 'waiting': r'barrier'}
 
 
@@ -39,28 +40,43 @@ def shares(report):
     return ', '.join(f'{name} {share:.0f} %' for name, share in found.items())
 
 
+def ours(model, depth, threads, kv_type, *options):
+    """Tokens in the cache, tokens/s, and where the time went."""
+    # Words of about a token each, which repeat nothing soon.
+    text = ' '.join(str(i * 7919 % 10) for i in range(depth // 2))
+    with serving(model, '--ctx', str(depth + 256), '--slots', '1', '--threads', str(threads), '--kv-type', kv_type,
+                 *options) as (process, base, _start), tempfile.NamedTemporaryFile() as data:
+        tokens = ask(base, text, 1)['usage']['prompt_tokens']
+        perf = shutil.which('perf') and subprocess.Popen(
+            ['perf', 'record', '-q', '-e', 'cpu-clock', '-o', data.name, '-p', str(process.pid)], stderr=subprocess.DEVNULL)
+        rate = ask(base, text, TOKENS)['timings']['predicted_per_second']
+        if not perf:
+            return tokens, rate, ''
+        perf.send_signal(2)
+        perf.wait()
+        return tokens, rate, shares(subprocess.run(['perf', 'report', '-i', data.name, '--stdio', '--sort', 'symbol'],
+                                                   capture_output=True, text=True).stdout)
+
+
+def theirs(model, depth, threads, kv_type):
+    (row,) = json.loads(run(llama_bench(), '-m', model, '-p', '0', '-n', str(TOKENS), '-d', str(depth), '-t', str(threads), '-r', '1',
+                            '-ctk', kv_type, '-ctv', kv_type, '-fa', '1', '-o', 'json', stderr=subprocess.DEVNULL))
+    return row['avg_ts']
+
+
 def main():
-    arguments = sys.argv[1:]
-    cut = arguments.index('--') if '--' in arguments else len(arguments)
-    if cut < 2:
-        raise SystemExit(__doc__)
-    model, depths, options = arguments[0], [int(a) for a in arguments[1:cut]], arguments[cut + 1:]
-    for depth in depths:
-        # Words of about a token each, which repeat nothing soon.
-        text = ' '.join(str(i * 7919 % 10) for i in range(depth // 2))
-        with serving(model, '--ctx', str(depth + 256), '--slots', '1', *options) as (process, base, _start), \
-                tempfile.NamedTemporaryFile() as data:
-            tokens = ask(base, text, 1)['usage']['prompt_tokens']
-            perf = shutil.which('perf') and subprocess.Popen(
-                ['perf', 'record', '-q', '-e', 'cpu-clock', '-o', data.name, '-p', str(process.pid)], stderr=subprocess.DEVNULL)
-            rate = ask(base, text, TOKENS)['timings']['predicted_per_second']
-            told = ''
-            if perf:
-                perf.send_signal(2)
-                perf.wait()
-                told = shares(subprocess.run(['perf', 'report', '-i', data.name, '--stdio', '--sort', 'symbol'],
-                                             capture_output=True, text=True).stdout)
-        print(f'{tokens} tokens: {rate:.1f} tokens/s; {told}', flush=True)
+    options = argparse.ArgumentParser(usage=__doc__.rsplit('usage: ')[-1])
+    options.add_argument('model')
+    options.add_argument('depths', type=int, nargs='+')
+    options.add_argument('--threads', type=int, default=1)
+    options.add_argument('--kv-type', default='f16')
+    options = options.parse_args()
+    for depth in options.depths:
+        what = options.model, depth, options.threads, options.kv_type
+        tokens, rate, told = ours(*what)
+        _, without, told_without = ours(*what, '--no-kernels')
+        print(f'{tokens} tokens: {rate:.1f} tokens/s ({told}); without the kernels {without:.1f} ({told_without}); '
+              f'llama-bench {theirs(options.model, tokens, options.threads, options.kv_type):.1f}', flush=True)
 
 
 main()

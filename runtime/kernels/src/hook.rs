@@ -33,9 +33,9 @@ pub(crate) struct Product {
 
 unsafe extern "C" {
     fn cloister_kernels_enter();
-    fn ggml_barrier(threadpool: *mut c_void);
-    fn ggml_threadpool_chunk_set(threadpool: *mut c_void, value: i32);
-    fn ggml_threadpool_chunk_add(threadpool: *mut c_void, value: i32) -> i32;
+    pub(crate) fn ggml_barrier(threadpool: *mut c_void);
+    pub(crate) fn ggml_threadpool_chunk_set(threadpool: *mut c_void, value: i32);
+    pub(crate) fn ggml_threadpool_chunk_add(threadpool: *mut c_void, value: i32) -> i32;
 }
 
 static ENABLED: AtomicBool = AtomicBool::new(false);

@@ -1,8 +1,8 @@
-//! Matrix multiplication with low-bit weights, inside ggml's own threads.
+//! Matrix multiplication with low-bit weights, and attention over the KV cache, inside ggml's own threads.
 //!
 //! [`enable`] enters ggml's list of CPU extensions. From then on each product of weights of a
-//! [`WeightType`] with floats is computed here, on the weights where they are mapped; everything else goes
-//! ggml's own way. Nothing here allocates, opens a file or starts a thread.
+//! [`WeightType`] with floats is computed here, on the weights where they are mapped, and attention over a cache of F16 or
+//! Q8_0 (`attention`); everything else goes ggml's own way. Nothing here allocates, opens a file or starts a thread.
 //!
 //! The way of one product: ggml asks for a work buffer ([`hook`](self)); each of its threads quantizes a share
 //! of the activations into it, waits for the others, then takes panels of rows one after the other, so
@@ -15,6 +15,8 @@
 // Other CPUs have no kernels: there, every product goes ggml's own way.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod activation;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod attention;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

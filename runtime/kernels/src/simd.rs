@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 
+use crate::attention::range::Range;
 #[cfg(target_arch = "aarch64")]
 use crate::neon;
 use crate::panel::Panel;
@@ -40,6 +41,20 @@ pub(crate) struct Kernel {
     pub fours: bool,
     /// For which numbers of columns it is faster than ggml: others go ggml's way.
     pub columns: RangeInclusive<usize>,
+}
+
+/// How attention is computed with an instruction set.
+pub(crate) struct Attention {
+    /// As [`Range::attend`].
+    ///
+    /// # Safety
+    /// As there, with one of [`Simd::available`].
+    pub attend: unsafe fn(&Range),
+    /// As [`merge`](crate::attention::range::merge).
+    ///
+    /// # Safety
+    /// As there, with one of [`Simd::available`].
+    pub merge: unsafe fn(*mut f32, *const f32, usize),
 }
 
 static BEST: OnceLock<Option<Simd>> = OnceLock::new();
@@ -92,6 +107,26 @@ impl Simd {
                 #[cfg(target_arch = "aarch64")]
                 Self::Neon => neon::multiply_in_registers(rounds),
             }
+        }
+    }
+
+    /// How it computes attention.
+    pub fn attention(self) -> Attention {
+        macro_rules! by {
+            ($family:ident) => {
+                Attention {
+                    attend: $family::vector::attend,
+                    merge: $family::vector::merge,
+                }
+            };
+        }
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => by!(avx512),
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni | Self::Avx2 => by!(avx2),
+            #[cfg(target_arch = "aarch64")]
+            Self::DotProduct | Self::Neon => by!(neon),
         }
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod groups_of_16;
 pub(crate) mod groups_of_32;
 pub(crate) mod iq4;
 mod isa;
+pub(crate) mod vector;
 
 use std::arch::x86_64::*;
 use std::ops::RangeInclusive;

@@ -18,6 +18,7 @@ pub(crate) mod six_bit;
 mod tile;
 mod totals;
 pub(crate) mod two_bit;
+pub(crate) mod vector;
 
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;

@@ -12,6 +12,7 @@ mod isa;
 mod k_quant;
 mod rows;
 pub(crate) mod super_blocks;
+pub(crate) mod vector;
 
 use std::arch::aarch64::*;
 

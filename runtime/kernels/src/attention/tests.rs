@@ -1,0 +1,329 @@
+//! Each instruction set against the definition in double precision; a query alone against the same beside others.
+
+use proptest::prelude::*;
+
+use super::cache::Elements;
+use super::plan::Plan;
+use super::{Attention, Tensor};
+use crate::scalar;
+use crate::simd::Simd;
+
+/// What there is to attend to, all of it random.
+#[derive(Clone, Debug)]
+struct Case {
+    tokens: usize,
+    heads: usize,
+    kv_heads: usize,
+    streams: usize,
+    keys: usize,
+    widths: [usize; 2],
+    elements: [Elements; 2],
+    q: Vec<f32>,
+    caches: [Vec<u8>; 2],
+    mask: Vec<u16>,
+    sinks: Option<&'static [f32]>,
+}
+
+/// What keeps a score, and what takes a key from sight.
+const ZERO: u16 = 0;
+const MINUS_INFINITY: u16 = 0xfc00;
+
+/// Of at most as many heads.
+static SINKS: [f32; 16] = [
+    0.5, -1.0, 2.0, -40.0, 0.0, 1.5, 30.0, -0.25, 0.0, 1.0, -2.0, 0.125, 3.0, -3.0, 0.75, 1.25,
+];
+
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 32) as u32
+    }
+
+    /// Of half precision, from two to the power of `exponent - 15` to twice as much.
+    fn half(&mut self, exponent: u32) -> u16 {
+        let bits = self.next();
+        (bits & 0x83ff | (exponent + (bits >> 16 & 1)) << 10) as u16
+    }
+}
+
+fn row_bytes(elements: Elements, width: usize) -> usize {
+    match elements {
+        Elements::F16 => width * 2,
+        Elements::Q8_0 => width / 32 * 34,
+    }
+}
+
+impl Case {
+    fn new(seed: u64, shape: [usize; 5], widths: [usize; 2], elements: [Elements; 2]) -> Self {
+        let mut random = Random(seed | 1);
+        let [tokens, heads, kv_heads, streams, keys] = shape;
+        let q = (0..streams * tokens * heads * widths[0])
+            .map(|_| random.next() as i32 as f32 / 1e9)
+            .collect();
+        let caches = [0, 1].map(|which| {
+            let row = row_bytes(elements[which], widths[which]);
+            let count = streams * keys * kv_heads;
+            // Between rows lies what is no number.
+            let mut bytes = vec![0xff; (row + 2) * count];
+            for row in bytes.chunks_exact_mut(row + 2) {
+                match elements[which] {
+                    Elements::F16 => row[..widths[which] * 2]
+                        .chunks_exact_mut(2)
+                        .for_each(|half| half.copy_from_slice(&random.half(13).to_le_bytes())),
+                    Elements::Q8_0 => {
+                        for block in row.chunks_exact_mut(34) {
+                            block.fill_with(|| random.next() as u8);
+                            block[..2].copy_from_slice(&random.half(7).to_le_bytes());
+                        }
+                    }
+                }
+            }
+            bytes
+        });
+        // Later tokens see more, some keys nobody does, and to some scores something is added.
+        let mut mask = Vec::new();
+        for _ in 0..streams {
+            let hidden = random.next() as usize % keys.div_ceil(2);
+            for token in 0..tokens {
+                let end = (keys / 2 + token + random.next() as usize % 3).min(keys);
+                mask.extend((0..keys).map(|key| match random.next() % 8 {
+                    _ if key < hidden || key >= end => MINUS_INFINITY,
+                    0 => MINUS_INFINITY,
+                    1 => random.half(14),
+                    _ => ZERO,
+                }));
+            }
+        }
+        Self {
+            tokens,
+            heads,
+            kv_heads,
+            streams,
+            keys,
+            widths,
+            elements,
+            q,
+            caches,
+            mask,
+            sinks: seed.is_multiple_of(3).then_some(&SINKS),
+        }
+    }
+
+    fn attention(&self, output: &mut [f32]) -> Attention {
+        let cache = |which: usize| {
+            let head = row_bytes(self.elements[which], self.widths[which]) as u64 + 2;
+            Tensor {
+                data: self.caches[which].as_ptr(),
+                token: head * self.kv_heads as u64,
+                head,
+                stream: head * (self.kv_heads * self.keys) as u64,
+            }
+        };
+        let number = |which: usize| match self.elements[which] {
+            Elements::F16 => super::plan::F16,
+            Elements::Q8_0 => super::plan::Q8_0,
+        };
+        let query = self.widths[0] as u64 * 4;
+        Attention {
+            key_type: number(0),
+            value_type: number(1),
+            scale: self.scale(),
+            key_width: self.widths[0] as u64,
+            value_width: self.widths[1] as u64,
+            tokens: self.tokens as u64,
+            heads: self.heads as u64,
+            kv_heads: self.kv_heads as u64,
+            streams: self.streams as u64,
+            keys: self.keys as u64,
+            q: Tensor {
+                data: self.q.as_ptr().cast(),
+                token: query * self.heads as u64,
+                head: query,
+                stream: query * (self.heads * self.tokens) as u64,
+            },
+            k: cache(0),
+            v: cache(1),
+            mask: Tensor {
+                data: self.mask.as_ptr().cast(),
+                token: self.keys as u64 * 2,
+                head: 0,
+                stream: (self.keys * self.tokens) as u64 * 2,
+            },
+            sinks: self.sinks.map_or(std::ptr::null(), <[f32]>::as_ptr),
+            output: output.as_mut_ptr(),
+        }
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.widths[0] as f32).sqrt()
+    }
+
+    /// With `simd`, by so many threads one after the other.
+    fn compute(&self, simd: Simd, threads: usize) -> Vec<f32> {
+        let values = self.streams * self.tokens * self.heads * self.widths[1];
+        let mut output = vec![f32::NAN; values + 1];
+        let attention = self.attention(&mut output);
+        let plan = Plan::new(&attention, simd).expect("it is computed here");
+        let mut work = vec![f32::NAN; plan.work_bytes(threads) / 4];
+        for task in 0..plan.tasks() {
+            let thread = task * 7 % threads;
+            // SAFETY: the tensors are as large as the attention says, and so is the work buffer.
+            unsafe { plan.compute(task, work.as_mut_ptr(), threads, thread) };
+        }
+        for thread in 0..threads {
+            // SAFETY: as above; all tasks are done.
+            unsafe { plan.finish(work.as_mut_ptr(), threads, thread) };
+        }
+        assert!(
+            output.pop().is_some_and(f32::is_nan),
+            "written beyond the end"
+        );
+        output
+    }
+
+    /// Elements of a row of keys (0) or values (1).
+    fn row(&self, which: usize, stream: usize, key: usize, head: usize) -> Vec<f64> {
+        let bytes = row_bytes(self.elements[which], self.widths[which]);
+        let number = (stream * self.keys + key) * self.kv_heads + head;
+        let row = &self.caches[which][number * (bytes + 2)..][..bytes];
+        match self.elements[which] {
+            Elements::F16 => (0..self.widths[which])
+                .map(|i| scalar::f16(row, i * 2))
+                .collect(),
+            Elements::Q8_0 => row
+                .chunks_exact(34)
+                .flat_map(|block| {
+                    let scale = scalar::f16(block, 0);
+                    block[2..]
+                        .iter()
+                        .map(move |byte| f64::from(*byte as i8) * scale)
+                })
+                .collect(),
+        }
+    }
+
+    /// The definition: of each value, what it is, and how far rounding may take it.
+    fn reference(&self) -> Vec<(f64, f64)> {
+        let mut values = Vec::new();
+        let group = self.heads / self.kv_heads;
+        for stream in 0..self.streams {
+            let rows = [0, 1].map(|which| {
+                (0..self.keys * self.kv_heads)
+                    .map(|i| self.row(which, stream, i / self.kv_heads, i % self.kv_heads))
+                    .collect::<Vec<_>>()
+            });
+            for token in 0..self.tokens {
+                for head in 0..self.heads {
+                    let number = (stream * self.tokens + token) * self.heads + head;
+                    let query = &self.q[number * self.widths[0]..][..self.widths[0]];
+                    let mask = &self.mask[(stream * self.tokens + token) * self.keys..];
+                    let mut sum = self.sinks.map_or(0.0, |sinks| f64::from(sinks[head]).exp());
+                    let mut largest = 0.0f64;
+                    let mut sums = vec![(0.0, 0.0); self.widths[1]];
+                    for key in 0..self.keys {
+                        let row = &rows[0][key * self.kv_heads + head / group];
+                        let terms = row.iter().zip(query).map(|(a, b)| a * f64::from(*b));
+                        let size: f64 = terms.clone().map(f64::abs).sum();
+                        let added = scalar::f16(&mask[key].to_le_bytes(), 0);
+                        let weight = (terms.sum::<f64>() * f64::from(self.scale()) + added).exp();
+                        if weight > 0.0 {
+                            largest = largest.max(size * f64::from(self.scale()));
+                        }
+                        sum += weight;
+                        let row = &rows[1][key * self.kv_heads + head / group];
+                        for ((sum, size), value) in sums.iter_mut().zip(row) {
+                            *sum += weight * value;
+                            *size += weight * value.abs();
+                        }
+                    }
+                    let sum = if sum == 0.0 { 1.0 } else { sum };
+                    values.extend(sums.into_iter().map(|(value, size)| {
+                        (value / sum, size / sum * (4e-6 + 1e-6 * largest) + 1e-30)
+                    }));
+                }
+            }
+        }
+        values
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+const ELEMENTS: [Elements; 2] = [Elements::F16, Elements::Q8_0];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_is_what_the_definition_says(
+        seed in any::<u64>(),
+        tokens in prop_oneof![1usize..10, 20usize..40],
+        group in 1usize..9,
+        kv_heads in 1usize..3,
+        streams in 1usize..3,
+        keys in prop_oneof![1usize..40, 250usize..260, 500usize..800],
+        key_width in 1usize..10,
+        value_width in 1usize..10,
+        which in 0usize..4,
+    ) {
+        let elements = [ELEMENTS[which % 2], ELEMENTS[which / 2]];
+        let width = |elements, some: usize| match elements {
+            Elements::F16 => some * 16,
+            Elements::Q8_0 => some.div_ceil(2) * 32,
+        };
+        let widths = [width(elements[0], key_width), width(elements[1], value_width)];
+        let case = Case::new(seed, [tokens, group * kv_heads, kv_heads, streams, keys], widths, elements);
+        let reference = case.reference();
+        for simd in Simd::available() {
+            let values = case.compute(simd, 1);
+            for (i, (value, (expected, apart))) in values.iter().zip(&reference).enumerate() {
+                prop_assert!(
+                    (f64::from(*value) - expected).abs() <= *apart,
+                    "{simd:?}, value {i}: {value} instead of {expected}, {apart}"
+                );
+            }
+            prop_assert!(bits(&case.compute(simd, 3)) == bits(&values), "{simd:?}, by three threads");
+        }
+    }
+}
+
+#[test]
+fn a_token_has_the_same_bits_alone_as_beside_others() {
+    for elements in ELEMENTS {
+        let case = Case::new(11, [70, 6, 2, 1, 700], [64, 96], [elements; 2]);
+        for simd in Simd::available() {
+            let together = case.compute(simd, 2);
+            let values = case.heads * case.widths[1];
+            for (tokens, first) in [(1, 0), (1, 69), (2, 5), (5, 60), (8, 33), (9, 12), (33, 30)] {
+                let some = Case {
+                    tokens,
+                    q: case.q[first * case.heads * case.widths[0]..].to_vec(),
+                    mask: case.mask[first * case.keys..].to_vec(),
+                    ..case.clone()
+                };
+                assert!(
+                    bits(&some.compute(simd, 1))
+                        == bits(&together[first * values..][..tokens * values]),
+                    "{simd:?}, {elements:?}, {tokens} tokens from {first} on"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn who_sees_nothing_gets_zeros() {
+    let mut case = Case::new(5, [3, 4, 2, 1, 600], [64, 64], [Elements::F16; 2]);
+    case.mask[600..1200].fill(MINUS_INFINITY);
+    for simd in Simd::available() {
+        let values = case.compute(simd, 2);
+        assert!(values[256..512].iter().all(|value| *value == 0.0));
+        assert!(values[..256].iter().all(|value| *value != 0.0));
+    }
+}
