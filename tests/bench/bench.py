@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import re
 import socket
 import statistics
@@ -29,6 +30,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 CACHE = os.environ.get('CLOISTER_CACHE', os.path.join(ROOT, '.cloister/cache'))
 BIN = os.path.join(ROOT, 'target/release')
 LLAMA = 'llama_cpp_python-0.3.36'
+# GCC 12 gets the tile configuration wrong with which ggml's AMX way begins, and llama-bench ends with a signal.
+WITHOUT_AMX = ['-DCMAKE_CXX_FLAGS=-mno-amx-tile -mno-amx-int8 -mno-amx-bf16'] if platform.machine() == 'x86_64' else []
 SMOLLM2 = os.path.join(CACHE, 'smollm2-135m-instruct-q4_1.gguf')
 SMOLLM2_Q4_0 = os.path.join(CACHE, 'bench-smollm2-q4_0.gguf')
 QWEN2 = os.path.join(CACHE, 'qwen2.5-coder-0.5b-instruct-q4_k_m.gguf')
@@ -51,7 +54,7 @@ def llama_bench():
         run('tar', 'xzf', os.path.join(folder, LLAMA + '.tar.gz'), '-C', folder)
         source = os.path.join(folder, LLAMA, 'vendor/llama.cpp')
         run('cmake', '-S', source, '-B', os.path.join(folder, 'build'), '-DCMAKE_BUILD_TYPE=Release',
-            '-DGGML_NATIVE=ON', '-DLLAMA_CURL=OFF', '-DLLAMA_OPENSSL=OFF', '-DBUILD_SHARED_LIBS=OFF',
+            '-DGGML_NATIVE=ON', *WITHOUT_AMX, '-DLLAMA_CURL=OFF', '-DLLAMA_OPENSSL=OFF', '-DBUILD_SHARED_LIBS=OFF',
             '-DLLAMA_BUILD_TESTS=OFF', '-DLLAMA_BUILD_SERVER=OFF')
         run('cmake', '--build', os.path.join(folder, 'build'), '--target', 'llama-bench', f'-j{CORES}')
     return program
