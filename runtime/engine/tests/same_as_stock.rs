@@ -7,7 +7,8 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::hash::{DefaultHasher, Hasher};
+use std::path::{Path, PathBuf};
 
 use cloister_engine::evaluate::{Evaluator, Token};
 use support::cached;
@@ -16,6 +17,9 @@ use support::cached;
 const WINDOW: usize = 256;
 const WINDOWS: usize = 8;
 const ANSWER: usize = 24;
+/// Tokens before a window and before an answer that are deep in the cache; tokens of that window.
+const DEPTH: usize = 2304;
+const DEEP_WINDOW: usize = 64;
 /// Logits that are nearer may change places.
 const NEAR_TIE: f32 = 0.01;
 
@@ -82,7 +86,7 @@ struct Models {
 }
 
 impl Models {
-    fn load(path: &std::path::Path) -> Self {
+    fn load(path: &Path) -> Self {
         let load = |repack| {
             Evaluator::load_to_compare(path, WINDOW as u32, None, 2, repack)
                 .unwrap_or_else(|error| panic!("{error}"))
@@ -112,16 +116,18 @@ fn logits(model: &mut Evaluator, tokens: &[Token]) -> Vec<f32> {
 /// The most likely tokens after `prompt`, one by one, and how far the next likely one was behind each.
 fn greedy(model: &mut Evaluator, prompt: &[Token]) -> Vec<(Token, f32)> {
     model.begin_window();
+    answer(model, prompt)
+}
+
+/// The same after what is computed, and `prompt`.
+fn answer(model: &mut Evaluator, prompt: &[Token]) -> Vec<(Token, f32)> {
+    let n_vocab = model.n_vocab();
     let mut answer: Vec<(Token, f32)> = Vec::new();
     let mut next = prompt.to_vec();
     while answer.len() < ANSWER {
-        let scored_from = if answer.is_empty() {
-            prompt.len() - 1
-        } else {
-            0
-        };
-        let row = model.compute(&next, scored_from);
+        let row = model.compute(&next, 0);
         let row = row.unwrap_or_else(|error| panic!("{error}"));
+        let row = &row[row.len() - n_vocab..];
         let mut best = [(0, f32::NEG_INFINITY); 2];
         for (token, &logit) in (0..).zip(row) {
             if logit > best[0].1 {
@@ -134,6 +140,13 @@ fn greedy(model: &mut Evaluator, prompt: &[Token]) -> Vec<(Token, f32)> {
         next = vec![best[0].0];
     }
     answer
+}
+
+/// Where answers part, how far apart the two best logits were.
+fn part(a: &[(Token, f32)], b: &[(Token, f32)]) -> Option<f32> {
+    let mut both = a.iter().zip(b);
+    let (a, b) = both.find(|(a, b)| a.0 != b.0)?;
+    Some(a.1.min(b.1))
 }
 
 /// Mean of the KL divergence of rows of `n_vocab` logits.
@@ -180,6 +193,14 @@ fn answers_part_where_two_tokens_are_as_good() {
 }
 
 #[test]
+fn deep_in_the_cache_they_are_as_near() {
+    for path in files() {
+        println!("{}", path.display());
+        same_at_depth(&path);
+    }
+}
+
+#[test]
 fn the_number_of_threads_changes_no_bit() {
     for path in files() {
         println!("{}", path.display());
@@ -205,17 +226,13 @@ fn same_logits(models: &mut Models) {
 }
 
 fn same_answers(models: &mut Models) {
-    // Where answers part, as far apart as the two best logits were.
     let mut parted: [Vec<f32>; 2] = [Vec::new(), Vec::new()];
     for prompt in prompts() {
         let prompt = models.stored.tokenize(&prompt);
         let stock = greedy(models.of(Way::Stock), &prompt);
         for (way, parted) in [Way::Repacked, Way::Kernels].into_iter().zip(&mut parted) {
             let other = greedy(models.of(way), &prompt);
-            let mut both = stock.iter().zip(&other);
-            if let Some((stock, other)) = both.find(|(a, b)| a.0 != b.0) {
-                parted.push(stock.1.min(other.1));
-            }
+            parted.extend(part(&stock, &other));
         }
     }
     for (what, parted) in ["ggml's two layouts", "the kernels"]
@@ -234,24 +251,69 @@ fn same_answers(models: &mut Models) {
     assert!(ours < layouts.max(NEAR_TIE) * 2.0);
 }
 
-fn same_bits_of_all_threads(path: &std::path::Path) {
+/// What comes behind many tokens: the logits of a window, and greedy tokens. There ggml's own bits hang on the number of
+/// threads, among which it divides the cache: that is the measure.
+fn same_at_depth(path: &Path) {
+    let n_ctx = (DEPTH + 2 * DEEP_WINDOW) as u32;
+    let behind = |kernels, n_threads| {
+        let model = Evaluator::load_to_compare(path, n_ctx, None, n_threads, false);
+        let mut model = model.unwrap_or_else(|error| panic!("{error}"));
+        let tokens = model.tokenize(TEXT);
+        let n_vocab = model.n_vocab();
+        cloister_kernels::enable(kernels);
+        model.begin_window();
+        for part in tokens[..DEPTH].chunks(WINDOW) {
+            let computed = model.compute(part, DEPTH);
+            computed.unwrap_or_else(|error| panic!("{error}"));
+        }
+        // One by one, and as a draft is checked.
+        let mut logits = Vec::new();
+        let mut rest = &tokens[DEPTH..DEPTH + DEEP_WINDOW];
+        for n in [1; DEEP_WINDOW / 8].into_iter().chain([7; DEEP_WINDOW / 8]) {
+            let (batch, after) = rest.split_at(n);
+            let row = model.compute(batch, 0);
+            logits.extend_from_slice(row.unwrap_or_else(|error| panic!("{error}")));
+            rest = after;
+        }
+        let row = (0..).zip(&logits[logits.len() - n_vocab..]);
+        let next: Option<(Token, _)> = row.max_by(|a, b| a.1.total_cmp(b.1));
+        let next = next.expect("there are tokens").0;
+        (logits, answer(&mut model, &[next]))
+    };
+    let [stock, threads, ours] = [(false, 2), (false, 1), (true, 2)].map(|(k, n)| behind(k, n));
+    let divergence = |other: &[f32]| mean_divergence(&stock.0, other, other.len() / DEEP_WINDOW);
+    let [threads_apart, apart] = [divergence(&threads.0), divergence(&ours.0)];
+    let moved = stock.0.iter().zip(&threads.0).map(|(a, b)| (a - b).abs());
+    let moved = moved.fold(NEAR_TIE, f32::max);
+    let part = part(&stock.1, &ours.1);
+    println!(
+        "behind {DEPTH} tokens, mean KL divergence: of the kernels {apart:.3e}, of ggml with another number of threads \
+         {threads_apart:.3e}, which moves logits by up to {moved:.3}; greedy tokens part where the best were apart by {part:.3?}",
+    );
+    assert!(apart <= 2.0 * threads_apart);
+    assert!(part.is_none_or(|apart| apart < moved));
+}
+
+fn same_bits_of_all_threads(path: &Path) {
     cloister_kernels::enable(true);
     let of_threads = |n_threads| {
-        let model = Evaluator::load_to_compare(path, WINDOW as u32, None, n_threads, false);
+        let sizes = [1, 2, 5, 8, 16, 96, 1, 127, 256, 512, 1, 3];
+        let n_ctx = sizes.iter().sum::<usize>();
+        let model = Evaluator::load_to_compare(path, n_ctx as u32, None, n_threads, false);
         let mut model = model.unwrap_or_else(|error| panic!("{error}"));
-        let tokens = &model.tokenize(TEXT)[..WINDOW];
-        // In batches of several sizes, one token alone among them.
+        let tokens = &model.tokenize(TEXT)[..n_ctx];
+        // In batches of several sizes, one token alone among them, also behind many.
         model.begin_window();
-        let mut bits = Vec::new();
+        let mut bits = DefaultHasher::new();
         let mut rest = tokens;
-        for n in [1, 2, 5, 8, 16, 96, 1, 127] {
+        for n in sizes {
             let (batch, after) = rest.split_at(n);
             let row = model.compute(batch, 0);
             let row = row.unwrap_or_else(|error| panic!("{error}"));
-            bits.extend(row.iter().map(|logit| logit.to_bits()));
+            row.iter().for_each(|logit| bits.write_u32(logit.to_bits()));
             rest = after;
         }
-        bits
+        bits.finish()
     };
     let one = of_threads(1);
     for n_threads in [2, 3, 4] {
