@@ -6,6 +6,7 @@ use cloister_control::Outputs;
 use cloister_control::device::Fault;
 use cloister_control::light::Rgb;
 use cloister_control::units::Duty;
+use tracing::warn;
 
 use crate::board::{Board, Screen};
 
@@ -16,6 +17,7 @@ pub struct Hands {
     display: Option<Fault>,
     fan: Option<Result<(), Fault>>,
     watchdog: Option<Fault>,
+    fed: bool,
 }
 
 impl Hands {
@@ -29,10 +31,15 @@ impl Hands {
     ) {
         if measured {
             self.drive(board, outputs.fan);
-            if let Some(dog) = &mut board.watchdog
-                && outputs.feed
-            {
-                self.watchdog = dog.ask(|dog| dog.feed()).and_then(Result::err);
+            if let Some(dog) = &mut board.watchdog {
+                if outputs.feed {
+                    self.watchdog = dog.ask(|dog| dog.feed()).and_then(Result::err);
+                } else if self.fed {
+                    warn!(
+                        "serve shows no life: its watchdog is fed no more, and soon resets the machine"
+                    );
+                }
+                self.fed = outputs.feed;
             }
         }
         // A light that was without power meanwhile shines again.
