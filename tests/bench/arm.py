@@ -12,7 +12,7 @@ ggml's loops are those inside the pinned sys crate's package, compiled for the C
 a time), and where ggml has it repacked (`gemv`, or `gemm` from four columns on). Its sgemm for blocks of 32 is not here.
 
 In: gcc for arm64, qemu-user-static, llvm 17 or later, the Rust target aarch64-unknown-linux-gnu. Out: a table, and a
-section of RESULTS.md.
+section of RESULTS.md, in which the lines of types that were not asked for stay.
 
 usage: tests/bench/arm.py [--record] [TYPE...]
 """
@@ -45,6 +45,9 @@ TYPES = {
     'Q5_0': ('q5_0', 'q8_0', None, 22, 32),
     'Iq4Nl': ('iq4_nl', 'q8_0', '4x4', 18, 32),
     'Q5_1': ('q5_1', 'q8_1', None, 24, 32),
+    'Q2K': ('q2_K', 'q8_K', None, 84, 256),
+    'Q3K': ('q3_K', 'q8_K', None, 110, 256),
+    'Iq4Xs': ('iq4_xs', 'q8_K', None, 136, 256),
 }
 ROWS, K, COLUMNS = 8, 1024, (1, 2, 4, 8)
 PROMISED = {'Cortex-A72': 2.0, 'Cortex-A76': 1.3}
@@ -172,6 +175,19 @@ def cycles(model, run):
     return int(re.search(r'Total Cycles: +(\d+)', said)[1])
 
 
+def merged(lines):
+    """These lines of the table, and those recorded before of other CPUs and types, CPU by CPU and type by type."""
+    def subject(line):
+        return tuple(line.split(' | ')[:2])
+
+    table = [line for line in Path(RESULTS).read_text().splitlines() if line.startswith(tuple(f'| {cpu} | ' for cpu in CPUS))]
+    # Other tables name these CPUs, too; only this one has a type beside.
+    old = [line for line in table if line.split(' | ')[1] in TYPES]
+    fresh = {subject(line) for line in lines}
+    order = [(f'| {cpu}', name) for cpu in CPUS for name in TYPES]
+    return sorted([line for line in old if subject(line) not in fresh] + lines, key=lambda line: order.index(subject(line)))
+
+
 def main():
     arguments = [a for a in sys.argv[1:] if a != '--record']
     types = arguments or list(TYPES)
@@ -203,7 +219,7 @@ def main():
     if '--record' in sys.argv:
         record(RESULTS, 'The arm64 kernels, by a model of the CPUs', [
             f'Cycles for 256 weights and a column, of {ROWS} rows of {K} weights; {Path(MCA).name}, everything in the first-level cache.',
-            'No board has run this. The ratio is against the better of ggml\'s two ways.', '', *lines])
+            'No board has run this. The ratio is against the better of ggml\'s two ways.', '', *lines[:2], *merged(lines[2:])])
 
 
 if __name__ == '__main__':

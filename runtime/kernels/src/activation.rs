@@ -9,8 +9,8 @@
 //! | sum of the values | i32 | as above | blocks of 32 |
 //! | sum of 16 values | i16 | k / 16 | blocks of 256 |
 //!
-//! Instead of the last, AVX-512 has for some types the sums of 32 values ([`Layout::sums_of`]), or of 16 values the product
-//! of their sum with `-zero`, i32, if [`Layout::zero`] is not 0.
+//! Instead of the last, AVX-512 and arm64 have for some types the sums of 32 values ([`Layout::sums_of`]), or AVX-512 of 16
+//! values the product of their sum with `-zero`, i32, if [`Layout::zero`] is not 0.
 //!
 //! Where dot products multiply four columns at once, the first columns lie side by side in fours: four values of the
 //! one, then four of the next; and scales and sums in turn. There, kernels are served with what they make of sums:
@@ -19,7 +19,7 @@
 //! | --- | --- |
 //! | the sum of a block of 32 | the float [`WHOLE`] plus [`Layout::zero`] times the sum |
 //! | sums of 16 values, if `zero` is not 0 | their products with `-zero`, i32 |
-//! | sums of 16 values else | those of 32 values: of each column in turn the lower seven bits of four sums, then so of the other four sums, then likewise the upper bits, signed |
+//! | sums of 16 or 32 values else | of each column in turn the lower seven bits of four sums, then so of the next four, and when these are through, likewise the upper bits, signed |
 //!
 //! Block lengths and rounding are those of ggml's Q8_0 and Q8_K, except that scales stay f32.
 
@@ -50,7 +50,7 @@ pub(crate) struct Layout {
     /// What an unpacked weight of zero stands at, for columns in fours, and with AVX-512 for some types; of a block of 32
     /// where a minimum is added to each weight, 1.
     pub zero: i32,
-    /// How many values are summed up: 16, or 32 with AVX-512 for some types. Of blocks of 32, all are.
+    /// How many values are summed up: 16, or 32 with AVX-512 and on arm64 for some types. Of blocks of 32, all are.
     pub sums_of: usize,
     pub simd: Simd,
 }
@@ -210,13 +210,14 @@ impl Layout {
                 }
                 return;
             }
-            for (group, two) in sums.chunks_exact(2).enumerate() {
+            let of = self.sums_of / 16;
+            for (group, parts) in sums.chunks_exact(of).enumerate() {
                 let (sum, to) = (
-                    two[0] + two[1],
+                    parts.iter().sum::<i32>(),
                     to.add(turn * 4 + group / 4 * 16 + group % 4),
                 );
                 to.write(sum as u8 & 127);
-                to.add(32).write((sum >> 7) as u8);
+                to.add(64 / of).write((sum >> 7) as u8);
             }
         }
     }

@@ -140,7 +140,7 @@ unsafe fn unpacked<B: Block>(rows: &Rows) -> [[int8x16_t; 2]; ROWS] {
 /// # Safety
 /// They are valid for reading.
 #[inline(always)]
-unsafe fn nibbles(packed: *const u8) -> [uint8x16_t; 2] {
+pub(super) unsafe fn nibbles(packed: *const u8) -> [uint8x16_t; 2] {
     // SAFETY: by the caller's word.
     unsafe {
         let packed = vld1q_u8(packed);
@@ -169,23 +169,6 @@ unsafe fn fifth_bits(bits: *const u8) -> [uint8x16_t; 2] {
 fn signed([low, high]: [uint8x16_t; 2]) -> [int8x16_t; 2] {
     // SAFETY: each arm64 CPU has NEON.
     unsafe { [vreinterpretq_s8_u8(low), vreinterpretq_s8_u8(high)] }
-}
-
-/// f16 scale, 16 bytes of two numbers each of weights in a table.
-pub(crate) struct Iq4Nl;
-
-impl Block for Iq4Nl {
-    const BYTES: usize = 18;
-
-    #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
-        // SAFETY: the weights begin after the scale; there are as many in the table as there are numbers.
-        unsafe {
-            let table = vld1q_s8(crate::types::IQ4.as_ptr());
-            let [low, high] = nibbles(block.add(2));
-            [vqtbl1q_s8(table, low), vqtbl1q_s8(table, high)]
-        }
-    }
 }
 
 /// f16 scale, 16 bytes of two weights each; 8 is zero.

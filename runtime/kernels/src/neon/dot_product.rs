@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::fours::ZERO;
-use super::isa::{Isa, less_zero_weights};
+use super::isa::Isa;
 
 /// Armv8.2 with dot products: Cortex-A76, A78AE, Neoverse.
 pub(super) struct DotProduct;
@@ -22,16 +22,25 @@ impl Isa for DotProduct {
     }
 
     #[inline(always)]
+    unsafe fn groups_of_32_bytes(
+        weights: &[int8x16_t; 8],
+        values: *const i8,
+        scales: int16x8_t,
+        total: int32x4_t,
+    ) -> int32x4_t {
+        // SAFETY: by the caller's word. Products are added in 32 bits.
+        unsafe { Self::groups_of_32(weights, values, scales, total) }
+    }
+
+    #[inline(always)]
     unsafe fn groups_of_16(
         weights: &[int8x16_t; 8],
         values: *const i8,
-        sums: int16x8_t,
         scales: int16x8_t,
         total: int32x4_t,
     ) -> int32x4_t {
         // SAFETY: by the caller's word.
         unsafe {
-            let total = less_zero_weights(total, sums, scales);
             let [a, b, c, d, e, f, g, h] = *weights;
             let low = vmovl_s16(vget_low_s16(scales));
             let total = four_groups_of_16(total, [a, b, c, d], values, low);

@@ -13,6 +13,8 @@ pub(super) struct Start(pub [i32; 4]);
 
 /// Nothing.
 pub(super) static ZERO: Start = Start([0; 4]);
+/// Nothing for the sums of as many groups as [`group_of_16_by_four`] is told of at once.
+pub(super) static ZEROS: [i32; 32] = [0; 32];
 /// The bits of [`activation::WHOLE`](crate::activation::WHOLE), to which the sum of a block of 32 may be added.
 pub(super) static WHOLE: Start = Start([crate::activation::WHOLE.to_bits() as i32; 4]);
 

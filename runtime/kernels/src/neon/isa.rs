@@ -3,6 +3,8 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::rows::sums_of_lanes;
+
 /// What both can do with the weights of one row, each in its own way, with the same result.
 ///
 /// All functions ask of the CPU what their implementation is for, and of `values` that as many may be read as
@@ -17,11 +19,18 @@ pub(crate) trait Isa {
         total: int32x4_t,
     ) -> int32x4_t;
 
-    /// The same of eight groups of weights within 0 to 63, where 32 is zero; of each 16 values, `sums` are the sums.
+    /// The same of weights that are any bytes.
+    unsafe fn groups_of_32_bytes(
+        weights: &[int8x16_t; 8],
+        values: *const i8,
+        scales: int16x8_t,
+        total: int32x4_t,
+    ) -> int32x4_t;
+
+    /// The same of eight groups of 16 weights within 0 to 63.
     unsafe fn groups_of_16(
         weights: &[int8x16_t; 8],
         values: *const i8,
-        sums: int16x8_t,
         scales: int16x8_t,
         total: int32x4_t,
     ) -> int32x4_t;
@@ -65,16 +74,33 @@ impl Isa for Plain {
     }
 
     #[inline(always)]
-    unsafe fn groups_of_16(
+    unsafe fn groups_of_32_bytes(
         weights: &[int8x16_t; 8],
         values: *const i8,
-        sums: int16x8_t,
         scales: int16x8_t,
         total: int32x4_t,
     ) -> int32x4_t {
         // SAFETY: by the caller's word.
         unsafe {
-            let total = less_zero_weights(total, sums, scales);
+            let [a, b, c, d, e, f, g, h] = *weights;
+            let first = Self::block([a, b], values);
+            let second = Self::block([c, d], values.add(32));
+            let third = Self::block([e, f], values.add(64));
+            let fourth = Self::block([g, h], values.add(96));
+            let sums = sums_of_lanes([first, second, third, fourth]);
+            vmlaq_s32(total, sums, vmovl_s16(vget_low_s16(scales)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn groups_of_16(
+        weights: &[int8x16_t; 8],
+        values: *const i8,
+        scales: int16x8_t,
+        total: int32x4_t,
+    ) -> int32x4_t {
+        // SAFETY: by the caller's word.
+        unsafe {
             // Two products in each of eight numbers; four in each after a pairwise addition, at most 4 * 63 * 127.
             let [a, b, c, d, e, f, g, h] = *weights;
             let total = two_groups_of_16::<0>(total, [a, b], values, scales);
@@ -92,24 +118,6 @@ impl Isa for Plain {
             let pairs = vpaddlq_s16(products(weights[0], values));
             vpadalq_s16(pairs, products(weights[1], values.add(16)))
         }
-    }
-}
-
-/// `total` without what weights of 32, which stand for zero, add to it: groups with these scales and sums of values.
-///
-/// # Safety
-/// The CPU has NEON.
-#[inline(always)]
-pub(super) unsafe fn less_zero_weights(
-    total: int32x4_t,
-    sums: int16x8_t,
-    scales: int16x8_t,
-) -> int32x4_t {
-    // SAFETY: by the caller's word.
-    unsafe {
-        let below = vshlq_n_s16::<5>(scales);
-        let total = vmlsl_s16(total, vget_low_s16(below), vget_low_s16(sums));
-        vmlsl_high_s16(total, below, sums)
     }
 }
 

@@ -5,8 +5,8 @@ use std::arch::aarch64::*;
 use std::marker::PhantomData;
 
 use super::Kernel;
-use super::fours::{ZERO, eight_by_four, group_of_16_by_four, group_of_32_by_four};
 use super::isa::Isa;
+use super::k_fours::{below_by_four, two_rows_by_fours};
 use super::rows::{ROWS, Rows, sums_of_lanes};
 use crate::activation::Column;
 
@@ -14,8 +14,14 @@ use crate::activation::Column;
 pub(crate) trait SuperBlock {
     /// Bytes of a super-block.
     const BYTES: usize;
-    /// Weights in a group: 32, unpacked to 0 to 31, or 16, unpacked to 0 to 63, where 32 is zero.
+    /// Weights in a group: 32, unpacked to 0 to 31, or 16, unpacked to 0 to 63.
     const GROUP: usize;
+    /// What an unpacked weight of zero stands at, in groups of 16.
+    const ZERO: i32 = 0;
+    /// Whether weights, in groups of 32, are unpacked to any bytes.
+    const BYTES_WIDE: bool = false;
+    /// What an unpacked weight times its group's scale is too large by.
+    const TIMES: f32 = 1.0;
     /// Where the f16 scale is.
     const SCALE: usize;
     /// Where the f16 scale of the groups' minimums is, if they have these.
@@ -34,11 +40,31 @@ pub(crate) trait SuperBlock {
     /// As [`SuperBlock::unpack`].
     unsafe fn scales(block: *const u8) -> [int16x8_t; 2];
 
-    /// The minimums of eight groups.
+    /// The minimums of the first eight groups, and those of the others, if there are so many.
     ///
     /// # Safety
     /// As [`SuperBlock::unpack`].
-    unsafe fn mins(block: *const u8) -> uint8x8_t;
+    unsafe fn mins(_block: *const u8) -> [uint8x8_t; 2] {
+        // SAFETY: each arm64 CPU has NEON.
+        unsafe { [vdup_n_u8(0), vdup_n_u8(0)] }
+    }
+
+    /// The scale of all groups of each row.
+    ///
+    /// # Safety
+    /// Each row is valid for reading a super-block.
+    #[inline(always)]
+    unsafe fn scale_of_all(rows: &Rows) -> float32x4_t {
+        // SAFETY: by the caller's word.
+        unsafe {
+            let d = rows.floats(Self::SCALE);
+            if Self::TIMES == 1.0 {
+                return d;
+            }
+            // A power of two: nothing is rounded.
+            vmulq_n_f32(d, 1.0 / Self::TIMES)
+        }
+    }
 }
 
 /// The kernel of a [`SuperBlock`].
@@ -49,7 +75,8 @@ impl<B: SuperBlock> Kernel for Of<B> {
     const BLOCK_BYTES: usize = B::BYTES;
     // With eight columns, the registers hold no more.
     const ROWS_BY_FOURS: usize = 2;
-    const ZERO: i32 = if B::GROUP == 16 { 32 } else { 0 };
+    const ZERO: i32 = B::ZERO;
+    const SUMS_OF: usize = B::GROUP;
 
     #[inline(always)]
     unsafe fn multiply_rows<I: Isa, const C: usize>(
@@ -86,7 +113,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
     ) {
         // SAFETY: by the caller's word.
         unsafe {
-            let d = rows.floats(B::SCALE);
+            let d = B::scale_of_all(rows);
             let min = B::MIN.map(|at| rows.floats(at));
             for (c, [total, below]) in totals.into_iter().enumerate() {
                 let mut total = vmulq_f32(vcvtq_f32_s32(total), d);
@@ -108,7 +135,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
     ) {
         // SAFETY: by the caller's word.
         unsafe {
-            let d = rows.floats(B::SCALE);
+            let d = B::scale_of_all(rows);
             let min = B::MIN.map_or(d, |at| rows.floats(at));
             let totals = two_rows_by_fours::<B, F>([rows.0[0], rows.0[1]], fours, at);
             let four = |f: usize, sums: &mut [float32x4_t; ROWS]| {
@@ -118,7 +145,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
                 let mut b = vmulq_laneq_f32::<1>(vcvtq_f32_s32(b), d);
                 if B::MIN.is_some() {
                     let mins = [B::mins(rows.0[0]), B::mins(rows.0[1])];
-                    let [below_a, below_b] = below_by_four(mins, &fours[f], at);
+                    let [below_a, below_b] = below_by_four::<B>(mins, &fours[f], at);
                     a = vfmsq_laneq_f32::<0>(a, vcvtq_f32_s32(below_a), min);
                     b = vfmsq_laneq_f32::<1>(b, vcvtq_f32_s32(below_b), min);
                 }
@@ -130,109 +157,6 @@ impl<B: SuperBlock> Kernel for Of<B> {
                 four(1, &mut sums[1]);
             }
         }
-    }
-}
-
-/// The sums of a super-block of two rows: for each four, of each row.
-///
-/// # Safety
-/// As [`Kernel::multiply_fours`].
-#[inline(always)]
-unsafe fn two_rows_by_fours<B: SuperBlock, const F: usize>(
-    [a, b]: [*const u8; 2],
-    fours: &[Column; F],
-    at: usize,
-) -> [[int32x4_t; 2]; F] {
-    // SAFETY: by the caller's word.
-    unsafe {
-        let mut totals = [[vdupq_n_s32(0); 2]; F];
-        let scales = [B::scales(a), B::scales(b)];
-        macro_rules! quarter {
-            ($q:literal) => {
-                let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (B::unpack(a, $q), B::unpack(b, $q));
-                let scales = [
-                    of_quarter::<B>(scales[0], $q),
-                    of_quarter::<B>(scales[1], $q),
-                ];
-                let four = |column: &Column, totals| {
-                    let values = column.values.add(at * 1024 + place::<B>($q, 0) * 64);
-                    if B::GROUP == 16 {
-                        let starts = column.sums.add(at * 256 + place::<B>($q, 0) * 16);
-                        macro_rules! add {
-                            ($totals:expr, $i:literal, $a:ident, $b:ident) => {
-                                group_of_16_by_four::<$i, { $i * 128 }, { $i * 32 }>(
-                                    $totals,
-                                    [$a, $b],
-                                    values,
-                                    starts,
-                                    scales,
-                                )
-                            };
-                        }
-                        let totals = add!(add!(totals, 0, a0, b0), 1, a1, b1);
-                        add!(add!(totals, 2, a2, b2), 3, a3, b3)
-                    } else {
-                        const LANE: usize = $q % 2 * 2;
-                        let weights = [[a0, b0], [a1, b1]];
-                        let totals =
-                            group_of_32_by_four::<LANE, 0>(totals, weights, values, scales);
-                        let weights = [[a2, b2], [a3, b3]];
-                        group_of_32_by_four::<{ LANE + 1 }, 128>(totals, weights, values, scales)
-                    }
-                };
-                totals[0] = four(&fours[0], totals[0]);
-                if F > 1 {
-                    totals[1] = four(&fours[1], totals[1]);
-                }
-            };
-        }
-        quarter!(0);
-        quarter!(1);
-        quarter!(2);
-        quarter!(3);
-        totals
-    }
-}
-
-/// The minimums of two rows times the sums of four columns' values.
-///
-/// # Safety
-/// As [`Kernel::multiply_fours`].
-#[inline(always)]
-unsafe fn below_by_four(mins: [uint8x8_t; 2], four: &Column, at: usize) -> [int32x4_t; 2] {
-    // SAFETY: by the caller's word: of each of four columns there are eight sums, in two bytes each.
-    unsafe {
-        let sums = four.sums.cast::<i8>().add(at * 128);
-        let [low_a, low_b] = eight_by_four::<0>([ZERO.load(), ZERO.load()], mins, sums);
-        let [high_a, high_b] = eight_by_four::<32>([ZERO.load(), ZERO.load()], mins, sums);
-        [
-            vaddq_s32(low_a, vshlq_n_s32::<7>(high_a)),
-            vaddq_s32(low_b, vshlq_n_s32::<7>(high_b)),
-        ]
-    }
-}
-
-/// Which sixteen of a super-block's weights the unpacked ones of a quarter are.
-#[inline(always)]
-const fn place<B: SuperBlock>(quarter: usize, i: usize) -> usize {
-    if B::GROUP == 16 {
-        quarter / 2 * 8 + quarter % 2 + i * 2
-    } else {
-        quarter * 4 + i
-    }
-}
-
-/// The scales of a quarter's groups of 16, or those of a half's groups of 32.
-#[inline(always)]
-fn of_quarter<B: SuperBlock>(scales: [int16x8_t; 2], quarter: usize) -> int32x4_t {
-    let scales = scales[quarter / 2];
-    // SAFETY: each arm64 CPU has NEON.
-    unsafe {
-        vmovl_s16(vget_low_s16(match (B::GROUP, quarter % 2) {
-            (16, 0) => vuzp1q_s16(scales, scales),
-            (16, _) => vuzp2q_s16(scales, scales),
-            _ => scales,
-        }))
     }
 }
 
@@ -260,36 +184,38 @@ unsafe fn multiply_row<B: SuperBlock, I: Isa, const C: usize>(
             for (totals, column) in totals.iter_mut().zip(columns) {
                 let values = column.values.add(at * 256 + half * 128);
                 totals[0] = if B::GROUP == 16 {
-                    let sums = vld1q_s16(column.sums.cast::<i16>().add(at * 16 + half * 8));
-                    I::groups_of_16(&weights, values, sums, scales, totals[0])
+                    if B::ZERO != 0 {
+                        let sums = vld1q_s16(column.sums.cast::<i16>().add(at * 16 + half * 8));
+                        let less = vmulq_n_s16(scales, -B::ZERO as i16);
+                        totals[0] = times(totals[0], sums, less);
+                    }
+                    I::groups_of_16(&weights, values, scales, totals[0])
+                } else if B::BYTES_WIDE {
+                    I::groups_of_32_bytes(&weights, values, scales, totals[0])
                 } else {
                     I::groups_of_32(&weights, values, scales, totals[0])
                 };
             }
         }
         if B::MIN.is_some() {
-            let mins = wide(B::mins(row));
+            let [first, others] = B::mins(row).map(wide);
             for (totals, column) in totals.iter_mut().zip(columns) {
-                let sums = sums_of_32(column, at);
-                let below = vmull_s16(vget_low_s16(sums), vget_low_s16(mins));
-                totals[1] = vmlal_high_s16(below, sums, mins);
+                let sums = column.sums.cast::<i16>().add(at * 256 / B::GROUP);
+                totals[1] = times(totals[1], vld1q_s16(sums), first);
+                if B::GROUP == 16 {
+                    totals[1] = times(totals[1], vld1q_s16(sums.add(8)), others);
+                }
             }
         }
         totals
     }
 }
 
-/// The sums of each 32 values of a column's block.
-///
-/// # Safety
-/// The column has the block.
+/// `total` and the products of `a` and `b`.
 #[inline(always)]
-unsafe fn sums_of_32(column: &Column, at: usize) -> int16x8_t {
-    // SAFETY: there are sixteen sums, of 16 values each.
-    unsafe {
-        let sums = column.sums.cast::<i16>().add(at * 16);
-        vpaddq_s16(vld1q_s16(sums), vld1q_s16(sums.add(8)))
-    }
+fn times(total: int32x4_t, a: int16x8_t, b: int16x8_t) -> int32x4_t {
+    // SAFETY: each arm64 CPU has NEON.
+    unsafe { vmlal_high_s16(vmlal_s16(total, vget_low_s16(a), vget_low_s16(b)), a, b) }
 }
 
 /// Eight bytes as 16-bit numbers.

@@ -8,10 +8,13 @@
 pub(crate) mod block_32;
 mod dot_product;
 mod fours;
+pub(crate) mod iq4;
 mod isa;
+mod k_fours;
 mod k_quant;
 mod rows;
 pub(crate) mod super_blocks;
+pub(crate) mod two_bit;
 pub(crate) mod vector;
 
 use std::arch::aarch64::*;
@@ -36,6 +39,8 @@ pub(crate) trait Kernel {
     const ROWS_BY_FOURS: usize;
     /// What an unpacked weight of zero stands at, for columns in fours; 1 where a minimum is added.
     const ZERO: i32;
+    /// How many values of a column are summed up, of those in blocks of 256.
+    const SUMS_OF: usize = 16;
 
     /// The sums of a block of four rows with `C` columns' block `at`.
     unsafe fn multiply_rows<I: Isa, const C: usize>(
@@ -79,7 +84,7 @@ pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
             multiply::<Plain, K>
         },
         zero: if fours { K::ZERO } else { 0 },
-        sums_of: 16,
+        sums_of: K::SUMS_OF,
         fours,
         columns: 1..=usize::MAX,
     })

@@ -56,11 +56,11 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
     }
 
     #[inline(always)]
-    unsafe fn mins(block: *const u8) -> uint8x8_t {
+    unsafe fn mins(block: *const u8) -> [uint8x8_t; 2] {
         // SAFETY: by the caller's word.
         let [_, b, c] = unsafe { small_numbers(block) };
         let upper = c >> 4 & 0x0f0f_0f0f | (b >> 6 & 0x0303_0303) << 4;
-        bytes(b & 0x3f3f_3f3f, upper)
+        [bytes(b & 0x3f3f_3f3f, upper); 2]
     }
 }
 
@@ -89,6 +89,7 @@ pub(crate) type Q6K = Of<SixBit>;
 impl SuperBlock for SixBit {
     const BYTES: usize = 210;
     const GROUP: usize = 16;
+    const ZERO: i32 = 32;
     const SCALE: usize = 208;
     const MIN: Option<usize> = None;
 
@@ -119,16 +120,10 @@ impl SuperBlock for SixBit {
             [vmovl_s8(vget_low_s8(scales)), vmovl_high_s8(scales)]
         }
     }
-
-    #[inline(always)]
-    unsafe fn mins(_: *const u8) -> uint8x8_t {
-        // SAFETY: each arm64 CPU has NEON.
-        unsafe { vdup_n_u8(0) }
-    }
 }
 
 #[inline(always)]
-fn signed([a, b, c, d]: [uint8x16_t; 4]) -> [int8x16_t; 4] {
+pub(super) fn signed([a, b, c, d]: [uint8x16_t; 4]) -> [int8x16_t; 4] {
     // SAFETY: each arm64 CPU has NEON.
     unsafe {
         [

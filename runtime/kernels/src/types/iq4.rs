@@ -18,7 +18,7 @@ pub(super) const IQ4_NL: Format = Format {
     kernel: kernels! {
         avx512 block_32::Of<iq4::Iq4Nl>,
         avx2 block_32::Of<iq4::Iq4Nl>,
-        neon block_32::Of<block_32::Iq4Nl>
+        neon iq4::Iq4Nl
     },
 };
 
@@ -41,7 +41,8 @@ pub(super) const IQ4_XS: Format = Format {
     },
     kernel: kernels! {
         avx512 iq4::Iq4Xs,
-        avx2 iq4::Iq4Xs
+        avx2 iq4::Iq4Xs,
+        neon iq4::Iq4Xs
     },
 };
 

@@ -81,7 +81,8 @@ pub(super) const Q2K: Format = Format {
     },
     kernel: kernels! {
         avx512 two_bit::Q2K,
-        avx2 groups_of_16::Q2K
+        avx2 groups_of_16::Q2K,
+        neon two_bit::Q2K
     },
 };
 
@@ -106,7 +107,8 @@ pub(super) const Q3K: Format = Format {
     },
     kernel: kernels! {
         avx512 two_bit::Q3K,
-        avx2 groups_of_16::Q3K
+        avx2 groups_of_16::Q3K,
+        neon two_bit::Q3K
     },
 };
 
