@@ -37,6 +37,8 @@ const NEAR: f32 = 20.0;
 const COOLS: f32 = 1.5;
 /// Over how long a rise is measured.
 const SLOPE_OVER: Millis = Millis(2500);
+/// More than noise, in °C.
+const TURNED: f32 = 1.0;
 
 /// Why a sensor is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,6 +284,8 @@ impl Track {
                 self.slope_from = Some((now, reading));
             }
             None => self.slope_from = Some((now, reading)),
+            // What has turned falls no more, whatever it did before.
+            Some((_, from)) if reading.0 > from.0 + TURNED => self.rising = self.rising.max(0.0),
             Some(_) => {}
         }
     }
