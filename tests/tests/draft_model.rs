@@ -28,24 +28,33 @@ fn answers_are_the_same_with_a_draft_model_and_much_of_what_it_says_comes() {
     let options = ["--ctx", "512", "--model-draft", draft.to_str().unwrap()];
     let serve = Serve::start(&large, &options);
     let (mut drafted, mut accepted) = (0, 0);
-    for (text, temperature) in [
-        ("Why is the sky blue?", 0.0),
-        ("Write about an old lighthouse keeper.", 0.7),
-    ] {
-        let mut request = question(text, 24);
-        request["temperature"] = json!(temperature);
-        request["seed"] = json!(3);
-        let with = serve.chat(&request).json();
-        request["speculative.n_max"] = json!(0);
-        let without = serve.chat(&request).json();
-        assert_eq!(with["choices"], without["choices"]);
-        assert_eq!(without["timings"]["draft_n"], 0);
-        drafted += with["timings"]["draft_n"].as_u64().unwrap();
-        accepted += with["timings"]["draft_n_accepted"].as_u64().unwrap();
+    // Whether drafts pay is found by what batches take, which other programs disturb: answers until enough was drafted.
+    for seed in 3..23 {
+        for (text, temperature) in [
+            ("Why is the sky blue?", 0.0),
+            ("Write about an old lighthouse keeper.", 0.7),
+        ] {
+            let mut request = question(text, 24);
+            request["temperature"] = json!(temperature);
+            request["seed"] = json!(seed);
+            let with = serve.chat(&request).json();
+            request["speculative.n_max"] = json!(0);
+            let without = serve.chat(&request).json();
+            // ggml's sums of F32 hang on how many tokens are computed together: in many answers one is drawn otherwise.
+            if seed == 3 {
+                assert_eq!(with["choices"], without["choices"]);
+            }
+            assert_eq!(without["timings"]["draft_n"], 0);
+            drafted += with["timings"]["draft_n"].as_u64().unwrap();
+            accepted += with["timings"]["draft_n_accepted"].as_u64().unwrap();
+        }
+        if drafted >= 40 {
+            break;
+        }
     }
-    // Prose repeats little: what was looked up in it is a part of these.
+    // Prose repeats little: what was looked up in it is a small part of these.
     assert!(
-        accepted > 0 && accepted * 2 > drafted,
+        drafted >= 20 && accepted * 2 > drafted,
         "{accepted} of {drafted}"
     );
 }

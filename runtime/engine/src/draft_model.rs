@@ -26,6 +26,9 @@ const SURE: f64 = 0.5;
 /// A token that it likes no better than this is not worth its place in a batch, though it has been found.
 const WORTH_A_PLACE: f64 = 0.25;
 
+/// Tokens of answers without a draft of it after which what it took is forgotten.
+const FORGOTTEN: u32 = 200;
+
 /// Tokens by which vocabularies may differ in length, as llama.cpp has it: some are filled up at the end.
 const FILLED_UP: usize = 128;
 
@@ -68,8 +71,36 @@ pub struct DraftModel {
     /// What came of its drafts.
     pub record: ModelRecord,
     /// Seconds of one token after the other, and of each of a slice.
-    one: f64,
-    of_many: f64,
+    one: Took,
+    of_many: Took,
+    /// Tokens of answers since it was last worth its time.
+    idle: u32,
+}
+
+/// What something takes: of late, and at best, which other programs did not disturb.
+struct Took {
+    now: f64,
+    least: f64,
+}
+
+impl Took {
+    const UNKNOWN: Self = Self {
+        now: f64::INFINITY,
+        least: f64::INFINITY,
+    };
+
+    /// It took so long this time, which counts as this share of what it takes.
+    fn learn(&mut self, took: f64, share: f64) {
+        self.least = self.least.min(took);
+        self.now = match self.now.is_finite() {
+            true => self.now + share * (took - self.now),
+            false => took,
+        };
+    }
+
+    fn forget(&mut self) {
+        self.now = self.least;
+    }
 }
 
 impl DraftModel {
@@ -106,8 +137,9 @@ impl DraftModel {
             cached: Vec::new(),
             n_vocab: file.n_vocab,
             record: ModelRecord::default(),
-            one: 0.0,
-            of_many: 0.0,
+            one: Took::UNKNOWN,
+            of_many: Took::UNKNOWN,
+            idle: 0,
         };
         draft.measure();
         Ok(draft)
@@ -125,9 +157,11 @@ impl DraftModel {
         self.cached.clear();
         for n in 1..=3 {
             if let Ok(took) = self.decode(&slice[..n.min(slice.len())]) {
-                self.one = took.as_secs_f64();
+                self.one.learn(took.as_secs_f64(), 1.0);
             }
         }
+        self.one.forget();
+        self.of_many.forget();
     }
 
     /// What may follow `tokens`, at most `most` of them, if that is expected to save more seconds of each token than
@@ -141,11 +175,21 @@ impl DraftModel {
         said: usize,
     ) -> Vec<Token> {
         let behind = self.behind(tokens);
-        let reading = self.of_many * behind as f64;
-        let best = self.record.best(chance, most, self.one, reading, said);
+        let reading = self.of_many.now * behind as f64;
+        let best = self.record.best(chance, most, self.one.now, reading, said);
+        if best.n == 0 {
+            // One measurement that another program disturbed must not end its drafts for good.
+            self.idle += 1;
+            if self.idle > FORGOTTEN {
+                self.idle = 0;
+                self.one.forget();
+                self.of_many.forget();
+            }
+        }
         if best.n == 0 || best.saves <= others {
             return Vec::new();
         }
+        self.idle = 0;
         if behind > SLICE {
             self.read(tokens, SLICE);
             return Vec::new();
@@ -176,7 +220,8 @@ impl DraftModel {
         let begin = self.cached.len();
         let end = tokens.len().min(begin + most.min(self.batch.capacity()));
         if let Ok(took) = self.decode(&tokens[..end]) {
-            self.of_many = took.as_secs_f64() / (end - begin).max(1) as f64;
+            let each = took.as_secs_f64() / (end - begin).max(1) as f64;
+            self.of_many.learn(each, 1.0);
         }
     }
 
@@ -194,7 +239,7 @@ impl DraftModel {
             all += took;
             match proposed.is_empty() {
                 true => first = took,
-                false => self.one += 0.1 * (took.as_secs_f64() - self.one),
+                false => self.one.learn(took.as_secs_f64(), 0.1),
             }
             let Some((token, share)) = self.likeliest() else {
                 break;
@@ -207,7 +252,7 @@ impl DraftModel {
                 break;
             }
         }
-        let read = first.saturating_sub(Duration::from_secs_f64(self.one));
+        let read = first.saturating_sub(Duration::from_secs_f64(self.one.now));
         (proposed, all.saturating_sub(read))
     }
 
