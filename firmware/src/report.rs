@@ -45,6 +45,8 @@ pub fn report(
                 .joules_per_token
                 .map(|of| (of.0 * 100.0).round() / 100.0),
             watt_hours: outputs.last_day.map(|of| tenths(of.0)),
+            // Whole ones that are full, so that it rises and never falls.
+            watt_hours_total: outputs.total.map(|of| of.0.floor()),
             problems: problems(&outputs.problems, sensors, faults),
         },
     }

@@ -264,7 +264,7 @@ fn heat_slows_the_engine_and_in_the_end_answers_say_why_they_end() {
     let serve = Serve::start(&smollm2(), &["--slots", "1", "--threads", "2"]);
     let board = json!({
         "light": "too_hot", "temperature": 77.5, "power": 9.25, "fan": 100, "fan_speed": 4200,
-        "joules_per_token": 0.31, "watt_hours": 61.2,
+        "joules_per_token": 0.31, "watt_hours": 61.2, "watt_hours_total": 1204,
         "problems": [{"what": "fan", "why": "blocked"}],
     });
     for throttle in [1, 2, 3] {
@@ -286,6 +286,7 @@ fn heat_slows_the_engine_and_in_the_end_answers_say_why_they_end() {
         (&json!(3), &json!("ok"))
     );
     assert_eq!(serve.metric("joules_per_token"), 0.31);
+    assert_eq!(serve.metric("watt_hours_total"), 1204.0);
     assert_eq!(serve.metric("throttle_step"), 3.0);
 
     let mut running = serve.open_chat_stream(&endless());

@@ -1,6 +1,6 @@
-//! What the box takes: joules for each token, watt-hours of the last day.
+//! What the box takes: joules for each token, watt-hours of the last day and in all.
 //!
-//! In: power as it is measured, and the count of tokens that `serve` has generated. Out: the two figures, where there
+//! In: power as it is measured, and the count of tokens that `serve` has generated. Out: these figures, where there
 //! was enough to measure. Time in which nobody measured counts for nothing, rather than being guessed.
 
 use crate::device::Fault;
@@ -29,6 +29,7 @@ pub(crate) fn plausible(power: Watts) -> Result<Watts, Fault> {
 pub struct Account {
     measured: Option<(Millis, Watts)>,
     accounted: Millis,
+    all: Joules,
     /// Of each hour of the last day, the running one at its number modulo 24.
     hours: [Joules; HOURS],
     hour: u64,
@@ -70,6 +71,7 @@ impl Account {
         }
         self.enter_hour(now);
         self.hours[(self.hour % HOURS as u64) as usize].0 += joules;
+        self.all.0 += joules;
         self.count(working, joules, tokens);
     }
 
@@ -113,5 +115,10 @@ impl Account {
     pub fn last_day(&self) -> Option<WattHours> {
         let joules: f64 = self.hours.iter().map(|hour| hour.0).sum();
         (joules > 0.0).then_some(WattHours(joules / 3600.0))
+    }
+
+    /// Since the panel's start; never less than before.
+    pub fn total(&self) -> Option<WattHours> {
+        self.measured.map(|_| WattHours(self.all.0 / 3600.0))
     }
 }

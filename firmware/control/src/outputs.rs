@@ -116,6 +116,8 @@ pub struct Outputs {
     pub joules_per_token: Option<JoulesPerToken>,
     /// What the last day took.
     pub last_day: Option<WattHours>,
+    /// What all took since the panel's start.
+    pub total: Option<WattHours>,
     /// What is wrong.
     pub problems: Problems,
     /// When to measure again.

@@ -169,6 +169,7 @@ impl Panel {
             temperature: self.cooling.temperature,
             joules_per_token: self.account.per_token(),
             last_day: self.account.last_day(),
+            total: self.account.total(),
             problems,
             measure_at: self.measure_at,
             again: again.unwrap_or(self.measure_at),

@@ -33,13 +33,15 @@ type Sensor = (
 );
 
 /// What a board may measure.
-const SENSORS: [Sensor; 5] = [
+const SENSORS: [Sensor; 6] = [
     ("temperature", "Temperature", Some("temperature"), "°C"),
     ("power", "Power", Some("power"), "W"),
     ("fan_speed", "Fan", None, "rpm"),
     ("joules_per_token", "Energy of a token", None, "J"),
     // Of the last day, so that it also falls: no meter as Home Assistant has them.
     ("watt_hours", "Energy of the last day", None, "Wh"),
+    // A meter, for Home Assistant's own account of energy.
+    ("watt_hours_total", "Energy", Some("energy"), "Wh"),
 ];
 
 impl Measured {
@@ -215,7 +217,11 @@ fn sensor((key, name, class, unit): Sensor, topic: &str) -> Value {
         "state_topic": topic,
         "value_template": format!("{{{{ value_json.{key} | default(None) }}}}"),
         "unit_of_measurement": unit,
-        "state_class": "measurement",
+        "state_class": match class {
+            // It begins anew with the panel.
+            Some("energy") => "total_increasing",
+            _ => "measurement",
+        },
     });
     if let Some(class) = class {
         sensor["device_class"] = class.into();

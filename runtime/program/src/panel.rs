@@ -110,6 +110,13 @@ pub struct Board {
         skip_serializing_if = "Option::is_none"
     )]
     pub watt_hours: Option<f64>,
+    /// What it took since the panel's start, in watt-hours: a meter, which only rises until it begins anew.
+    #[serde(
+        default,
+        deserialize_with = "within::<0, 2_000_000_000, _>",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub watt_hours_total: Option<f64>,
     /// What is wrong.
     #[serde(default)]
     pub problems: Vec<Problem>,

@@ -111,9 +111,18 @@ pub async fn metrics(State(panel): State<Arc<Panel>>) -> impl IntoResponse {
             Some(f64::from(panel.throttle())),
         ),
     ];
+    let meter = (
+        "watt_hours_total",
+        "counter",
+        "What the box took since the panel's start.",
+    );
+    let meter = board
+        .watt_hours_total
+        .map(|value| (meter.0, meter.1, meter.2, value));
     let measured = measured
         .into_iter()
-        .filter_map(|(name, help, value)| Some((name, "gauge", help, value?)));
+        .filter_map(|(name, help, value)| Some((name, "gauge", help, value?)))
+        .chain(meter);
     let mut text = String::new();
     for (name, kind, help, value) in rows.into_iter().chain(measured) {
         write!(

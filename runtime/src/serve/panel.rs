@@ -222,6 +222,7 @@ impl Panel {
             ("fan_speed", board.fan_speed),
             ("joules_per_token", board.joules_per_token),
             ("watt_hours", board.watt_hours),
+            ("watt_hours_total", board.watt_hours_total),
         ];
         let known = figures
             .into_iter()

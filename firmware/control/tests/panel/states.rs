@@ -207,6 +207,11 @@ fn energy_is_counted_for_each_token_and_for_the_day() {
         .expect("a day")
         .0;
     assert!((138.0..144.5).contains(&day), "{day} Wh of 6 W for a day");
+    let total = desk.step().total.expect("all of it").0;
+    assert!(
+        (302.5..303.8).contains(&total),
+        "{total} Wh of 6 W for 50.5 hours"
+    );
 }
 
 #[test]

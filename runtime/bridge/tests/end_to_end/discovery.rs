@@ -180,19 +180,29 @@ fn a_board_that_measures_itself_has_sensors_and_another_has_none() {
     });
     // A panel measures what energy is for.
     let board = json!({
-        "temperature": 48.0, "power": 5.5, "joules_per_token": 0.31, "watt_hours": 61.2
+        "temperature": 48.0, "power": 5.5, "joules_per_token": 0.31, "watt_hours": 61.2,
+        "watt_hours_total": 1204
     });
     engine.told_by_panel(&json!({"private": false, "board": board}));
     eventually("energy is announced", || {
         let components = &heard.next_on(CONFIG).json()["components"];
         let units = ["joules_per_token", "watt_hours"]
             .map(|name| components[name]["unit_of_measurement"].clone());
-        (units == [json!("J"), json!("Wh")]).then_some(())
+        let meter = &components["watt_hours_total"];
+        let is_meter =
+            meter["device_class"] == "energy" && meter["state_class"] == "total_increasing";
+        (is_meter && units == [json!("J"), json!("Wh")]).then_some(())
     });
     eventually("energy is shown", || {
         let state = states.next().json();
-        let figures = ["power", "joules_per_token", "watt_hours"].map(|name| state[name].clone());
-        (figures == [json!(5.5), json!(0.31), json!(61.2)]).then_some(())
+        let figures = [
+            "power",
+            "joules_per_token",
+            "watt_hours",
+            "watt_hours_total",
+        ]
+        .map(|name| state[name].clone());
+        (figures == [json!(5.5), json!(0.31), json!(61.2), json!(1204)]).then_some(())
     });
     // A switch of which nobody says where it stands is not said to be off.
     let private = |is: Value| {
