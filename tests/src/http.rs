@@ -174,6 +174,11 @@ pub fn put_over_unix(socket: &Path, path: &str, body: &str) -> String {
     send_over_unix(socket, "PUT", path, body, "")
 }
 
+/// The same with DELETE, and nothing in the body.
+pub fn delete_over_unix(socket: &Path, path: &str) -> String {
+    send_over_unix(socket, "DELETE", path, "", "")
+}
+
 /// The same for somebody else, whom the header `Cloister-Asker` names.
 pub fn post_over_unix_as(socket: &Path, path: &str, body: &str, asker: &str) -> String {
     send_over_unix(

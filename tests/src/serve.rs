@@ -59,8 +59,13 @@ impl Serve {
     /// Serves SmolLM2 to the network, with these further options. The address is one of this machine's that is not
     /// loopback's; by loopback it is [`Serve::url`].
     pub fn start_open(options: &[&str]) -> (Self, String) {
+        Self::start_open_with(&smollm2(), options)
+    }
+
+    /// The same with `model`, a file or a folder of files.
+    pub fn start_open_with(model: &Path, options: &[&str]) -> (Self, String) {
         let options = [&["--listen", "0.0.0.0:0"], options].concat();
-        let serve = Self::start(&smollm2(), &options);
+        let serve = Self::start(model, &options);
         let (_, port) = serve.url.rsplit_once(':').expect("the URL has a port");
         let open = format!("{}:{port}", own_address());
         (serve, open)

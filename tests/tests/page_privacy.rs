@@ -254,14 +254,17 @@ fn axe_finds_nothing_to_complain_about_on_a_phone_and_on_a_desk_by_day_and_by_ni
     let axe = std::fs::read_to_string(cached("axe-core-4.14.1.min.js")).unwrap();
     let serve = Serve::start(&smollm2(), &["--ctx", "512"]);
     let browser = Browser::start();
-    browser.open(&format!("{}/privacy", serve.url));
-    until("the page tells", || {
-        text(&browser, "#processes")
-            .contains("sealed")
-            .then_some(())
-    });
-    for (width, height) in [(360, 740), (1280, 800)] {
-        for theme in ["light", "dark"] {
+    let looks = [(360, 740), (1280, 800)];
+    let looks = looks.map(|look| [(look, "light"), (look, "dark")]);
+    for (page, list, told) in [
+        ("privacy", "#processes", "sealed"),
+        ("box", "#models", "smollm2"),
+    ] {
+        browser.open(&format!("{}/{page}", serve.url));
+        until("the page tells", || {
+            text(&browser, list).contains(told).then_some(())
+        });
+        for ((width, height), theme) in looks.into_iter().flatten() {
             browser.resize(width, height);
             let features = json!({"features": [
                 {"name": "prefers-color-scheme", "value": theme},
@@ -277,10 +280,14 @@ fn axe_finds_nothing_to_complain_about_on_a_phone_and_on_a_desk_by_day_and_by_ni
                 found["passes"].as_u64() > Some(10),
                 "axe did not run: {found}"
             );
-            assert_eq!(found["violations"], json!([]), "{theme} at {width} px");
+            assert_eq!(
+                found["violations"],
+                json!([]),
+                "/{page}, {theme} at {width} px"
+            );
             let wide =
                 browser.run("return document.documentElement.scrollWidth > window.innerWidth");
-            assert_eq!(wide, json!(false), "it scrolls sideways at {width} px");
+            assert_eq!(wide, json!(false), "/{page} scrolls sideways at {width} px");
         }
     }
 }

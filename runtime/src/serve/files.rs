@@ -1,8 +1,10 @@
-//! `PUT /api/box/files/{name}`: the owner's files for the box: a model, an update, settings.
+//! `PUT /api/box/files/{name}`: the owner's files for the box: a model, an update, settings. `DELETE` is in [`remove`].
 //!
 //! In: the file as it comes, from who has the scope admin. Out: the same file in `inbox` of the state folder, whole or not
 //! at all; what becomes of it is for the system, which tells by [`super::notices`]. A box without that folder takes none.
 //! Must never look into a file, nor write where the services would have no room left.
+
+pub mod remove;
 
 use std::fs::File;
 use std::io::Write;
@@ -60,6 +62,21 @@ impl Files {
             access: Access::of(state),
         }
     }
+
+    /// The folder for the system, if there is one and `peer` may leave something in it. Of the network only who has the
+    /// scope for it comes so far; local programs have nothing to bring.
+    fn inbox_for(&self, peer: &Peer) -> Result<&Path, ApiError> {
+        if matches!(peer, Peer::LocalUser(user) if *user != Some(0)) {
+            return Err(ApiError::forbidden(
+                "only the owner may bring or remove files",
+            ));
+        }
+        match self.inbox.is_dir() {
+            true => Ok(&self.inbox),
+            false => Err(ApiError::not_found(PATH)
+                .with_hint(": this box takes no files: put models into its folder yourself")),
+        }
+    }
 }
 
 /// Where a file lies until it is whole.
@@ -88,14 +105,7 @@ pub async fn put(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    // Of the network only who has the scope for it comes so far; local programs have nothing to bring.
-    if matches!(peer, Peer::LocalUser(user) if user != Some(0)) {
-        return Err(ApiError::forbidden("only the owner may bring files"));
-    }
-    if !files.inbox.is_dir() {
-        return Err(ApiError::not_found(PATH)
-            .with_hint(": this box takes no files: put models into its folder yourself"));
-    }
+    let inbox = files.inbox_for(&peer)?;
     check_name(&name)?;
     let bytes = headers.get(header::CONTENT_LENGTH);
     let bytes = bytes.and_then(|bytes| bytes.to_str().ok()?.parse().ok());
@@ -109,7 +119,7 @@ pub async fn put(
         return Err(ApiError::invalid(message));
     };
     let cleared = Cleared(&arriving);
-    let whole = arrive(&arriving.0, &files.inbox, bytes, body).await?;
+    let whole = arrive(&arriving.0, inbox, bytes, body).await?;
     off_the_runtime(move || whole.sync_all())
         .await
         .map_err(failed)?;
@@ -119,7 +129,7 @@ pub async fn put(
     {
         return Err(unknown_key());
     }
-    let moved = std::fs::rename(&arriving.0, files.inbox.join(&name));
+    let moved = std::fs::rename(&arriving.0, inbox.join(&name));
     moved.context("a file cannot be moved").map_err(failed)?;
     drop(cleared);
     tracing::info!("the owner brought a file");
@@ -150,7 +160,7 @@ async fn arrive(arriving: &Path, inbox: &Path, bytes: u64, body: Body) -> Result
     let free = free.context("what is free is not known").map_err(failed)?;
     if free < bytes.saturating_add(LEFT) {
         return Err(ApiError::too_large(format!(
-            "the box has no room for it: {} MiB are free, of which {} stay so; remove a model",
+            "the box has no room for it: {} MiB are free, of which {} stay so; remove a model on the page, under This box",
             free >> 20,
             LEFT >> 20
         )));

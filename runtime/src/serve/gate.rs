@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, header, uri::Authority};
+use axum::http::{HeaderName, HeaderValue, Method, header, uri::Authority};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
@@ -112,7 +112,7 @@ async fn passed(gate: &Arc<Gate>, peer: Peer, mut request: Request, next: Next) 
 /// Whether its body goes to the disk, piece by piece.
 fn is_file(request: &Request) -> bool {
     let path = request.extensions().get::<MatchedPath>();
-    path.is_some_and(|path| path.as_str() == files::PATH)
+    path.is_some_and(|path| path.as_str() == files::PATH) && request.method() == Method::PUT
 }
 
 impl Gate {

@@ -38,10 +38,10 @@ pub async fn show(
 }
 
 async fn describe(models: &Models, file: &Path) -> Value {
-    let created = std::fs::metadata(file)
-        .and_then(|meta| meta.modified())
-        .ok()
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+    let about = std::fs::metadata(file).ok();
+    let created = about
+        .as_ref()
+        .and_then(|about| about.modified().ok()?.duration_since(UNIX_EPOCH).ok())
         .map_or(0, |age| age.as_secs());
     let embeds = models.embeds(file).await;
     let answering = models.current().filter(|one| one.info().path == file);
@@ -70,6 +70,7 @@ async fn describe(models: &Models, file: &Path) -> Value {
         "object": "model",
         "created": created,
         "owned_by": "cloister",
+        "bytes": about.map(|about| about.len()),
         // As llama-server and Ollama call it.
         "capabilities": [if embeds { "embedding" } else { "completion" }],
         "loaded": !meta.is_null(),

@@ -185,6 +185,11 @@ impl Models {
         }
     }
 
+    /// Whether one file was given, not a folder of them.
+    pub fn is_one_file(&self) -> bool {
+        matches!(self.place, Place::File(_))
+    }
+
     /// Their names.
     pub fn ids(&self) -> Vec<String> {
         self.files()

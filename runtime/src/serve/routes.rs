@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 
 use super::files::Files;
 use super::gate::{self, Gate};
@@ -41,7 +41,14 @@ pub fn router(
             "/api/events",
             get(events::events).with_state((panel.clone(), notices)),
         )
-        .route("/api/box/files/{name}", put(files::put).with_state(files))
+        .route(
+            "/api/box/files/{name}",
+            put(files::put).with_state(files.clone()),
+        )
+        .route(
+            "/api/box/files/{name}",
+            delete(files::remove::remove).with_state((files, models.clone())),
+        )
         .route("/api/panel", put(panel::tell).with_state(panel.clone()))
         .route(
             "/api/panel/test",

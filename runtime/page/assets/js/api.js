@@ -66,11 +66,15 @@ function post(body, signal) {
   return { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal };
 }
 
-/** The models of the box that answer: [{id, loaded, meta}]. */
-export async function models() {
+/** All models of the box: [{id, bytes, loaded, capabilities, meta}]. */
+export async function allModels() {
   const response = await call("/v1/models");
-  const all = (await response.json()).data ?? [];
-  return all.filter(({ capabilities }) => !capabilities?.includes("embedding"));
+  return (await response.json()).data ?? [];
+}
+
+/** Those that answer. */
+export async function models() {
+  return (await allModels()).filter(({ capabilities }) => !capabilities?.includes("embedding"));
 }
 
 /** What the box's programs tell about themselves. */
@@ -96,6 +100,11 @@ export function bring(file, onShare) {
     });
     request.send(file);
   });
+}
+
+/** Has the box remove the model in this file. */
+export async function remove(name) {
+  await call(`/api/box/files/${encodeURIComponent(name)}`, { method: "DELETE" });
 }
 
 /** Sanitised HTML of a text in Markdown. */
