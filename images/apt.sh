@@ -6,15 +6,19 @@
 
 # of_release ARCH: sets the two up; the lists of packages are fetched by `renew_lists`.
 of_release() {
-  local arch=$1 mirror
+  local arch=$1 label mirror suites
   folder=$PWD/.cloister/images/apt-$arch
   mkdir -p "$folder/lists/partial" "$folder/archives/partial"
   : > "$folder/status"
-  # shellcheck disable=SC2016 # apt's own variable
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | sort -u | head -n 1)
-  [ -n "$mirror" ] || fail "this machine's apt knows no mirror of Debian; run apt-get update"
-  printf '%s\n' 'Types: deb' "URIs: $mirror" 'Suites: trixie trixie-updates trixie-backports' \
-    'Components: main non-free-firmware' 'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' > "$folder/sources.sources"
+  : > "$folder/sources.sources"
+  for label in Debian Debian-Security; do
+    # shellcheck disable=SC2016 # apt's own variable
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' "Label: $label" | sort -u | head -n 1)
+    [ -n "$mirror" ] || fail "this machine's apt knows no mirror of $label; name one in its sources, and run apt-get update"
+    case $label in Debian) suites='trixie trixie-updates trixie-backports' ;; *) suites=trixie-security ;; esac
+    printf '%s\n' 'Types: deb' "URIs: $mirror" "Suites: $suites" 'Components: main non-free-firmware' \
+      'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' '' >> "$folder/sources.sources"
+  done
   of_this=(-o "APT::Architecture=$arch" -o "APT::Architectures=$arch" -o APT::Install-Recommends=false
     -o "Dir::Etc::SourceList=$folder/sources.sources" -o Dir::Etc::SourceParts=/dev/null
     -o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null

@@ -56,7 +56,7 @@ pub async fn pair(
             voided.unwrap_or_else(|error| tracing::error!("a code stays good: {error:#}"));
         }
         return Err(ApiError::forbidden(
-            "this code is wrong, used or too old: `cloister pair` on the box shows another",
+            "this code is wrong, used or too old: the console of the box, or `cloister pair` on it, shows another",
         ));
     };
     tracing::info!("a browser was paired");
