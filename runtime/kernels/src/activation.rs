@@ -7,6 +7,7 @@
 //! | values, -127 to 127 | i8 | k | all |
 //! | scale of a block | f32 | a block of 32 or 256 values each, filled up with zeros to 8 | all |
 //! | sum of the values | i32 | as above | blocks of 32 |
+//! | instead of it, the sum times the scale | f32 | as above | blocks of 32, weights with a minimum |
 //! | sum of 16 values | i16 | k / 16 | blocks of 256 |
 //!
 //! Instead of the last, AVX-512 and arm64 have for some types the sums of 32 values ([`Layout::sums_of`]), or AVX-512 of 16
@@ -17,11 +18,12 @@
 //!
 //! | in place of | are |
 //! | --- | --- |
-//! | the sum of a block of 32 | the float [`WHOLE`] plus [`Layout::zero`] times the sum |
+//! | the sum of a block of 32, as a number | the float [`WHOLE`] plus [`Layout::zero`] times the sum |
 //! | sums of 16 values, if `zero` is not 0 | their products with `-zero`, i32 |
 //! | sums of 16 or 32 values else | of each column in turn the lower seven bits of four sums, then so of the next four, and when these are through, likewise the upper bits, signed |
 //!
-//! Block lengths and rounding are those of ggml's Q8_0 and Q8_K, except that scales stay f32.
+//! Block lengths and rounding are those of ggml's Q8_0, Q8_1 and Q8_K, so that only the order of additions is another: of
+//! blocks of 32, scales and their products with sums have half precision, but where that has no such number, beyond 65,504.
 
 use crate::WeightType;
 #[cfg(target_arch = "x86_64")]
@@ -47,9 +49,10 @@ pub(crate) struct Layout {
     pub block_len: usize,
     /// How many columns, the first ones, lie side by side in fours.
     pub in_fours: usize,
-    /// What an unpacked weight of zero stands at, for columns in fours, and with AVX-512 for some types; of a block of 32
-    /// where a minimum is added to each weight, 1.
+    /// What an unpacked weight of zero stands at, for columns in fours, and with AVX-512 for some types.
     pub zero: i32,
+    /// Whether a minimum is added to each weight of a block of 32.
+    pub minimum: bool,
     /// How many values are summed up: 16, or 32 with AVX-512 and on arm64 for some types. Of blocks of 32, all are.
     pub sums_of: usize,
     pub simd: Simd,
@@ -63,6 +66,7 @@ impl Layout {
             block_len: weight_type.block_len(),
             in_fours: if kernel.fours { columns / 4 * 4 } else { 0 },
             zero: kernel.zero,
+            minimum: weight_type.format().minimum.is_some() && weight_type.block_len() == 32,
             sums_of: kernel.sums_of,
             simd: kernel.simd,
         }
@@ -141,7 +145,7 @@ impl Layout {
                     std::slice::from_raw_parts_mut(column.values.cast_mut().add(at), self.block_len)
                 }
             };
-            let (scale, sums_of_16) = match self.simd {
+            let (largest, sums_of_16) = match self.simd {
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: the CPU has it, or there would be no such layout; there are as many values.
                 Simd::Avx512 => unsafe { avx512::quantize(input, values.as_mut_ptr()) },
@@ -156,15 +160,26 @@ impl Layout {
                         to.add(i * 16).copy_from_nonoverlapping(four.as_ptr(), 4);
                     }
                 }
-                scales.add(block * step + turn).write_unaligned(scale);
+                let scales = scales.add(block * step + turn);
                 if self.block_len == 32 {
+                    let scale = largest / 127.0;
+                    scales.write_unaligned(halved(scale));
                     let mut sum = sums_of_16[0] + sums_of_16[1];
-                    if fours {
+                    if self.minimum {
+                        sum = halved(scale * sum as f32).to_bits() as i32;
+                    } else if fours {
                         sum = (WHOLE + (self.zero * sum) as f32).to_bits() as i32;
                     }
                     let sums = column.sums.cast_mut().cast::<i32>();
                     sums.add(block * step + turn).write_unaligned(sum);
-                } else if fours {
+                    continue;
+                }
+                scales.write_unaligned(if largest > 0.0 {
+                    1.0 / inverse(largest)
+                } else {
+                    0.0
+                });
+                if fours {
                     let to = at * self.sums_bytes() * 4 / self.k;
                     let to = column.sums.cast_mut().wrapping_add(to);
                     self.keep_sums(sums_of_16, to, turn);
@@ -223,11 +238,28 @@ impl Layout {
     }
 }
 
-/// Quantizes a block; gives its scale, and of each 16 values, the sum.
+/// What values of a block are multiplied with whose largest magnitude this is.
+pub(crate) fn inverse(largest: f32) -> f32 {
+    if largest > 0.0 { 127.0 / largest } else { 0.0 }
+}
+
+/// Rounded to half precision, ties to even; but as it is beyond its largest number.
+pub(crate) fn halved(x: f32) -> f32 {
+    let (magnitude, bits) = (x.abs(), x.to_bits());
+    if magnitude < 6.103_515_6e-5 {
+        // Below 2 to the -14th, half precision counts in steps of what 0.5 has as its last place.
+        ((magnitude + 0.5) - 0.5).copysign(x)
+    } else if magnitude < 65520.0 {
+        f32::from_bits((bits + 0xfff + (bits >> 13 & 1)) & !0x1fff)
+    } else {
+        x
+    }
+}
+
+/// Quantizes a block; gives the largest magnitude, and of each 16 values, the sum.
 fn quantize(input: &[f32], values: &mut [i8]) -> (f32, [i32; 16]) {
     let largest = largest_magnitude(input);
-    let scale = largest / 127.0;
-    let inverse = if scale > 0.0 { 127.0 / largest } else { 0.0 };
+    let inverse = inverse(largest);
     for (value, x) in values.iter_mut().zip(input) {
         *value = rounded(x * inverse);
     }
@@ -235,7 +267,7 @@ fn quantize(input: &[f32], values: &mut [i8]) -> (f32, [i32; 16]) {
     for (sum, values) in sums.iter_mut().zip(values.chunks_exact(16)) {
         *sum = values.iter().map(|v| i32::from(*v)).sum();
     }
-    (scale, sums)
+    (largest, sums)
 }
 
 /// Zero where there is no number. Eight maxima side by side, so that the compiler may use a register of them.

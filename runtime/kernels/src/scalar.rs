@@ -52,10 +52,20 @@ pub unsafe fn dot(
         let weights = (weight_type.format().dequantize)(bytes);
         // SAFETY: the layout has a scale for each block and a value for each weight.
         let scale = f64::from(unsafe { column.scales.add(block).read_unaligned() });
+        let mut total = 0.0;
         for (i, weight) in weights.iter().enumerate() {
             // SAFETY: as above.
             let value = unsafe { *column.values.add(block * layout.block_len + i) };
             let term = weight * scale * f64::from(value);
+            sum += term;
+            magnitude += term.abs();
+            total += scale * f64::from(value);
+        }
+        // The sum of the values, times the scale, has a rounding of its own.
+        if let Some(at) = weight_type.format().minimum {
+            // SAFETY: as above.
+            let rounded = unsafe { column.sums.cast::<f32>().add(block).read_unaligned() };
+            let term = f16(bytes, at) * (f64::from(rounded) - total);
             sum += term;
             magnitude += term.abs();
         }

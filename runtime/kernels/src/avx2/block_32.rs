@@ -65,11 +65,12 @@ impl<B: Block> Kernel for Of<B> {
                 for (n, column) in columns.iter().enumerate() {
                     let scale = _mm256_loadu_ps(column.scales.add(first));
                     _mm256_storeu_ps(scales[n].as_mut_ptr(), _mm256_mul_ps(d, scale));
-                    let sum = _mm256_loadu_si256(column.sums.cast::<i32>().add(first).cast());
-                    let sum = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum));
                     if B::MIN {
+                        let sum = _mm256_loadu_ps(column.sums.cast::<f32>().add(first));
                         sums[n] = _mm256_fmadd_ps(min, sum, sums[n]);
                     } else if B::ZERO != 0.0 {
+                        let sum = _mm256_loadu_si256(column.sums.cast::<i32>().add(first).cast());
+                        let sum = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sum));
                         let zero = _mm256_mul_ps(d, _mm256_set1_ps(B::ZERO));
                         sums[n] = _mm256_fnmadd_ps(zero, sum, sums[n]);
                     }

@@ -243,11 +243,11 @@ unsafe fn add_block<B: Block, const R: usize, const C: usize>(
         unsafe {
             let scale = (*tiles.add(r)).scales[block];
             for (c, column) in columns.iter().enumerate() {
-                let mut total = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[r][c]), scale);
+                let total = _mm512_mul_ps(_mm512_cvtepi32_ps(totals[r][c]), scale);
                 if B::MIN {
                     let min = (*tiles.add(r)).mins[block];
-                    let sum = spread(column.sums.cast::<i32>().add(at));
-                    total = _mm512_fmadd_ps(min, _mm512_cvtepi32_ps(sum), total);
+                    let sum = _mm512_castsi512_ps(spread(column.sums.cast::<f32>().add(at)));
+                    sums[r][c] = _mm512_fmadd_ps(min, sum, sums[r][c]);
                 }
                 let scale = _mm512_castsi512_ps(spread(column.scales.add(at)));
                 sums[r][c] = _mm512_fmadd_ps(total, scale, sums[r][c]);

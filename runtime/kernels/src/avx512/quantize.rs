@@ -3,8 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::lone::add_up;
+use crate::activation::inverse;
 
-/// Quantizes a block of 32 or 256 values; gives its scale, and of each 16 values, the sum.
+/// Quantizes a block of 32 or 256 values; gives the largest magnitude, and of each 16 values, the sum.
 ///
 /// # Safety
 /// The CPU is [available](super::available); `values` is valid for writing as many bytes.
@@ -18,8 +19,7 @@ pub(crate) unsafe fn quantize(input: &[f32], values: *mut i8) -> (f32, [i32; 16]
         largest = _mm512_max_ps(_mm512_abs_ps(x), largest);
     }
     let largest = _mm512_reduce_max_ps(largest);
-    let scale = largest / 127.0;
-    let inverse = _mm512_set1_ps(if scale > 0.0 { 127.0 / largest } else { 0.0 });
+    let inverse = _mm512_set1_ps(inverse(largest));
     for (i, part) in input.chunks_exact(16).enumerate() {
         // SAFETY: sixteen floats in, sixteen bytes out. What is no number, or beyond all, has a lowest byte of 0.
         unsafe {
@@ -45,5 +45,5 @@ pub(crate) unsafe fn quantize(input: &[f32], values: *mut i8) -> (f32, [i32; 16]
     let in_order = _mm512_permutexvar_epi32(order, add_up(a, b, c, d));
     // SAFETY: sixteen numbers.
     unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), in_order) };
-    (scale, sums)
+    (largest, sums)
 }

@@ -33,7 +33,7 @@ impl<B: Block> Kernel for Of<B> {
     const BLOCK_LEN: usize = 32;
     const BLOCK_BYTES: usize = B::BYTES;
     const ROWS_BY_FOURS: usize = ROWS;
-    const ZERO: i32 = if B::MIN { 1 } else { B::ZERO };
+    const ZERO: i32 = B::ZERO;
 
     #[inline(always)]
     unsafe fn multiply_rows<I: Isa, const C: usize>(
@@ -66,15 +66,15 @@ impl<B: Block> Kernel for Of<B> {
         unsafe {
             let d = rows.floats(0);
             for (c, column) in columns.iter().enumerate() {
-                let values = column.sums.cast::<i32>().add(at).read_unaligned();
                 let mut total = totals[c][0];
-                if B::ZERO != 0 {
-                    total = vsubq_s32(total, vdupq_n_s32(B::ZERO * values));
-                }
-                let mut total = vmulq_f32(vcvtq_f32_s32(total), d);
                 if B::MIN {
-                    total = vfmaq_n_f32(total, rows.floats(2), values as f32);
+                    let sum = column.sums.cast::<f32>().add(at).read_unaligned();
+                    sums[c] = vfmaq_n_f32(sums[c], rows.floats(2), sum);
+                } else if B::ZERO != 0 {
+                    let sum = column.sums.cast::<i32>().add(at).read_unaligned();
+                    total = vsubq_s32(total, vdupq_n_s32(B::ZERO * sum));
                 }
+                let total = vmulq_f32(vcvtq_f32_s32(total), d);
                 let scale = column.scales.add(at).read_unaligned();
                 sums[c] = vfmaq_n_f32(sums[c], total, scale);
             }
@@ -104,13 +104,14 @@ impl<B: Block> Kernel for Of<B> {
                 macro_rules! add {
                     ($row:literal, $total:expr) => {{
                         let total = vreinterpretq_f32_s32($total);
-                        let total = if B::MIN {
+                        if B::MIN {
                             let total = vmulq_laneq_f32::<$row>(vsubq_f32(total, whole), d);
-                            vfmaq_laneq_f32::<$row>(total, vsubq_f32(kept, whole), min)
+                            let sum = vfmaq_laneq_f32::<$row>(sums[$row], kept, min);
+                            vfmaq_f32(sum, total, scales)
                         } else {
-                            vmulq_laneq_f32::<$row>(vsubq_f32(total, kept), d)
-                        };
-                        vfmaq_f32(sums[$row], total, scales)
+                            let total = vmulq_laneq_f32::<$row>(vsubq_f32(total, kept), d);
+                            vfmaq_f32(sums[$row], total, scales)
+                        }
                     }};
                 }
                 let [a, b, c, e] = totals;

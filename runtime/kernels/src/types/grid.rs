@@ -228,6 +228,7 @@ macro_rules! format {
             number: $number,
             block_len: 256,
             block_bytes: $packing::BYTES,
+            minimum: None,
             #[cfg(test)]
             halves: &[0],
             #[cfg(test)]

@@ -11,6 +11,7 @@ pub(super) const IQ4_NL: Format = Format {
     number: 20,
     block_len: 32,
     block_bytes: 18,
+    minimum: None,
     #[cfg(test)]
     halves: &[0],
     #[cfg(test)]
@@ -27,6 +28,7 @@ pub(super) const IQ4_XS: Format = Format {
     number: 23,
     block_len: 256,
     block_bytes: 136,
+    minimum: None,
     #[cfg(test)]
     halves: &[0],
     #[cfg(test)]

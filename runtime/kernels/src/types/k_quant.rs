@@ -9,6 +9,7 @@ pub(super) const Q4K: Format = Format {
     number: 12,
     block_len: 256,
     block_bytes: 144,
+    minimum: None,
     #[cfg(test)]
     halves: &[0, 2],
     #[cfg(test)]
@@ -25,6 +26,7 @@ pub(super) const Q5K: Format = Format {
     number: 13,
     block_len: 256,
     block_bytes: 176,
+    minimum: None,
     #[cfg(test)]
     halves: &[0, 2],
     #[cfg(test)]
@@ -45,6 +47,7 @@ pub(super) const Q6K: Format = Format {
     number: 14,
     block_len: 256,
     block_bytes: 210,
+    minimum: None,
     #[cfg(test)]
     halves: &[208],
     #[cfg(test)]
@@ -69,6 +72,7 @@ pub(super) const Q2K: Format = Format {
     number: 10,
     block_len: 256,
     block_bytes: 84,
+    minimum: None,
     #[cfg(test)]
     halves: &[80, 82],
     #[cfg(test)]
@@ -92,6 +96,7 @@ pub(super) const Q3K: Format = Format {
     number: 11,
     block_len: 256,
     block_bytes: 110,
+    minimum: None,
     #[cfg(test)]
     halves: &[108],
     #[cfg(test)]

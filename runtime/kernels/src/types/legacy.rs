@@ -9,6 +9,7 @@ pub(super) const Q4_0: Format = Format {
     number: 2,
     block_len: 32,
     block_bytes: 18,
+    minimum: None,
     #[cfg(test)]
     halves: &[0],
     #[cfg(test)]
@@ -25,6 +26,7 @@ pub(super) const Q4_1: Format = Format {
     number: 3,
     block_len: 32,
     block_bytes: 20,
+    minimum: Some(2),
     #[cfg(test)]
     halves: &[0, 2],
     #[cfg(test)]
@@ -45,6 +47,7 @@ pub(super) const Q5_0: Format = Format {
     number: 6,
     block_len: 32,
     block_bytes: 22,
+    minimum: None,
     #[cfg(test)]
     halves: &[0],
     #[cfg(test)]
@@ -66,6 +69,7 @@ pub(super) const Q5_1: Format = Format {
     number: 7,
     block_len: 32,
     block_bytes: 24,
+    minimum: Some(2),
     #[cfg(test)]
     halves: &[0, 2],
     #[cfg(test)]
@@ -87,6 +91,7 @@ pub(super) const Q8_0: Format = Format {
     number: 8,
     block_len: 32,
     block_bytes: 34,
+    minimum: None,
     #[cfg(test)]
     halves: &[0],
     #[cfg(test)]

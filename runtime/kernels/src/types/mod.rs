@@ -24,6 +24,12 @@ pub(crate) struct Format {
     block_len: usize,
     /// Bytes of a block.
     block_bytes: usize,
+    /// Where in a block of 32 what is added to each weight is, of half precision.
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code)
+    )]
+    pub minimum: Option<usize>,
     /// Where in a block numbers of half precision are.
     #[cfg(test)]
     pub halves: &'static [usize],

@@ -1,17 +1,27 @@
 //! A model with the kernels against the same model without, as ggml has it: the logits, the greedy tokens, and that the
-//! number of threads changes nothing. What ggml itself makes of the weights in its two layouts is the measure.
+//! number of threads changes nothing. What ggml itself makes of the weights in its two layouts is the measure; beside it
+//! stands what ggml makes of them when the last bits of a few numbers are others, which is what any other order of
+//! additions comes to.
 //! The kernels are on or off for the whole process: one test at a time.
 //!
 //! Minutes, by name: `cargo test --release -p cloister-engine --test same_as_stock -- --nocapture`. `CLOISTER_MODELS` names
 //! other files, with `:` between them.
 
+mod apart;
+#[path = "../support/mod.rs"]
 mod support;
+mod texts;
 
 use std::hash::{DefaultHasher, Hasher};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use apart::{mean_divergence, part};
 use cloister_engine::evaluate::{Evaluator, Token};
+use cloister_gguf::Gguf;
 use support::cached;
+use tempfile::NamedTempFile;
+use texts::{TEXT, prompts};
 
 /// Tokens of a window, and of an answer.
 const WINDOW: usize = 256;
@@ -23,59 +33,11 @@ const DEEP_WINDOW: usize = 64;
 /// Logits that are nearer may change places.
 const NEAR_TIE: f32 = 0.01;
 
-/// English, and some code.
-const TEXT: &str = concat!(
-    include_str!("../../../README.md"),
-    include_str!("../../../ARCHITECTURE.md"),
-    include_str!("../../../docs/privacy.md"),
-    include_str!("../src/queue.rs"),
-);
-
-const SUBJECTS: [&str; 20] = [
-    "rain",
-    "a sonnet",
-    "the number seven",
-    "bread",
-    "Rust",
-    "Paris",
-    "a bicycle",
-    "the moon",
-    "chess",
-    "tea",
-    "an octopus",
-    "the heart",
-    "a loom",
-    "glass",
-    "the Nile",
-    "winter",
-    "a bridge",
-    "salt",
-    "a violin",
-    "TCP",
-];
-
-/// What is asked about each of them: 200 prompts.
-fn prompts() -> impl Iterator<Item = String> {
-    SUBJECTS.iter().flat_map(|subject| {
-        [
-            format!("What is {subject}?"),
-            format!("The history of {subject} begins"),
-            format!("Once upon a time there was {subject}, and"),
-            format!("Three facts about {subject}:\n1."),
-            format!("Q: Why do people like {subject}?\nA:"),
-            format!("# {subject}\n\n"),
-            format!("def about():\n    \"\"\"Tells of {subject}.\"\"\"\n"),
-            format!("{{\"subject\": \"{subject}\", \"words\": ["),
-            format!("\"I have never thought about {subject},\" she said. \""),
-            format!("En français, {subject} se dit"),
-        ]
-    })
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Way {
     Stock,
     Repacked,
+    Nudged,
     Kernels,
 }
 
@@ -83,17 +45,20 @@ enum Way {
 struct Models {
     stored: Evaluator,
     repacked: Evaluator,
+    nudged: Evaluator,
 }
 
 impl Models {
     fn load(path: &Path) -> Self {
-        let load = |repack| {
+        let load = |path, repack| {
             Evaluator::load_to_compare(path, WINDOW as u32, None, 2, repack)
                 .unwrap_or_else(|error| panic!("{error}"))
         };
         Self {
-            stored: load(false),
-            repacked: load(true),
+            stored: load(path, false),
+            repacked: load(path, true),
+            // It stays mapped when its name is gone.
+            nudged: load(nudged(path).path(), false),
         }
     }
 
@@ -101,9 +66,25 @@ impl Models {
         cloister_kernels::enable(way == Way::Kernels);
         match way {
             Way::Repacked => &mut self.repacked,
+            Way::Nudged => &mut self.nudged,
             Way::Stock | Way::Kernels => &mut self.stored,
         }
     }
+}
+
+/// The same file, but for the first norm's numbers: each is the next larger one, or the next smaller one if negative.
+fn nudged(path: &Path) -> NamedTempFile {
+    let file = Gguf::open(path).unwrap_or_else(|error| panic!("{error}"));
+    let norm = file.tensor("blk.0.attn_norm.weight");
+    let norm = norm.expect("models have a first norm");
+    let from = (file.data_start + norm.offset) as usize;
+    let mut bytes = std::fs::read(path).expect("the file is there");
+    for number in bytes[from..][..norm.bytes() as usize].as_chunks_mut().0 {
+        *number = (u32::from_le_bytes(*number) + 1).to_le_bytes();
+    }
+    let mut copy = NamedTempFile::new().expect("there is room for a copy");
+    copy.write_all(&bytes).expect("there is room for a copy");
+    copy
 }
 
 /// The logits after each of `tokens`.
@@ -140,30 +121,6 @@ fn answer(model: &mut Evaluator, prompt: &[Token]) -> Vec<(Token, f32)> {
         next = vec![best[0].0];
     }
     answer
-}
-
-/// Where answers part, how far apart the two best logits were.
-fn part(a: &[(Token, f32)], b: &[(Token, f32)]) -> Option<f32> {
-    let mut both = a.iter().zip(b);
-    let (a, b) = both.find(|(a, b)| a.0 != b.0)?;
-    Some(a.1.min(b.1))
-}
-
-/// Mean of the KL divergence of rows of `n_vocab` logits.
-fn mean_divergence(p: &[f32], q: &[f32], n_vocab: usize) -> f64 {
-    let ln_softmax = |logits: &[f32]| {
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let ln = |logit: &f32| f64::from(logit - max);
-        let sum: f64 = logits.iter().map(|l| ln(l).exp()).sum();
-        logits.iter().map(|l| ln(l) - sum.ln()).collect::<Vec<_>>()
-    };
-    let rows = p.chunks_exact(n_vocab).zip(q.chunks_exact(n_vocab));
-    let count = rows.len() as f64;
-    let of_row = |(p, q)| -> f64 {
-        let (p, q) = (ln_softmax(p), ln_softmax(q));
-        p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum()
-    };
-    rows.map(of_row).sum::<f64>() / count
 }
 
 fn files() -> Vec<PathBuf> {
@@ -211,42 +168,44 @@ fn the_number_of_threads_changes_no_bit() {
 fn same_logits(models: &mut Models) {
     let tokens = models.stored.tokenize(TEXT);
     let n_vocab = models.stored.n_vocab();
-    let [mut layouts, mut ours] = [0.0; 2];
+    let [mut layouts, mut nudged, mut ours] = [0.0; 3];
     for window in tokens.chunks_exact(WINDOW).take(WINDOWS) {
         let stock = logits(models.of(Way::Stock), window);
         let mut divergence = |way| {
             mean_divergence(&stock, &logits(models.of(way), window), n_vocab) / WINDOWS as f64
         };
         layouts += divergence(Way::Repacked);
+        nudged += divergence(Way::Nudged);
         ours += divergence(Way::Kernels);
     }
-    println!("mean KL divergence: of the kernels {ours:.3e}, of ggml's two layouts {layouts:.3e}");
+    println!(
+        "mean KL divergence: of the kernels {ours:.3e}, of ggml's two layouts {layouts:.3e}, of ggml with other last bits \
+         {nudged:.3e}"
+    );
     // Of some types ggml has one layout only.
-    assert!(ours <= if layouts > 0.0 { 2.0 * layouts } else { 1e-2 });
+    assert!(ours <= 2.0 * if layouts > 0.0 { layouts } else { nudged });
 }
 
 fn same_answers(models: &mut Models) {
-    let mut parted: [Vec<f32>; 2] = [Vec::new(), Vec::new()];
+    let ways = [Way::Repacked, Way::Nudged, Way::Kernels];
+    let mut parted = ways.map(|_| Vec::new());
     for prompt in prompts() {
         let prompt = models.stored.tokenize(&prompt);
         let stock = greedy(models.of(Way::Stock), &prompt);
-        for (way, parted) in [Way::Repacked, Way::Kernels].into_iter().zip(&mut parted) {
+        for (way, parted) in ways.into_iter().zip(&mut parted) {
             let other = greedy(models.of(way), &prompt);
             parted.extend(part(&stock, &other));
         }
     }
-    for (what, parted) in ["ggml's two layouts", "the kernels"]
-        .iter()
-        .zip(&mut parted)
-    {
+    for (way, parted) in ways.iter().zip(&mut parted) {
         parted.sort_by(f32::total_cmp);
         let far = parted.iter().filter(|apart| **apart >= NEAR_TIE).count();
         println!(
-            "{what}: {} of 200 answers part, {far} of them where the best logits were {NEAR_TIE} or more apart: {parted:.3?}",
+            "{way:?}: {} of 200 answers part, {far} of them where the best logits were {NEAR_TIE} or more apart: {parted:.3?}",
             parted.len(),
         );
     }
-    let [layouts, ours] = parted.map(|parted| parted.last().copied().unwrap_or(0.0));
+    let [layouts, _, ours] = parted.map(|parted| parted.last().copied().unwrap_or(0.0_f32));
     // ggml's own ways part where logits were farther apart, too.
     assert!(ours < layouts.max(NEAR_TIE) * 2.0);
 }
