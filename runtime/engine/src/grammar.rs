@@ -306,6 +306,8 @@ impl TokenizerEnv for Vocabulary {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::llama::vocabulary::vocabulary;
 
@@ -323,6 +325,44 @@ mod tests {
         let may_come = |token: usize| words[token / 32] >> (token % 32) & 1 == 1;
         assert!(may_come(usize::from(b'a')));
         assert_eq!([259, 260, 261].map(may_come), [true, false, false]);
+    }
+
+    #[test]
+    fn a_mail_address_does_not_go_on_for_ever() {
+        let grammars = Grammars::new(Arc::new(vocabulary("gpt-2", &[]))).unwrap();
+        let email = json!({"type": "string", "format": "email"});
+        let both = json!({"type": "string", "format": "email", "allOf": [{"pattern": "a$"}]});
+        for (schema, begins) in [
+            (email.clone(), "\""),
+            (json!({"format": "email"}), "\""),
+            (both, "\""),
+            (json!({"type": "array", "items": email}), "[\""),
+            (
+                json!({"type": "object", "properties": {"format": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"anyOf": [email]}}}),
+                "{\"format\": \"",
+            ),
+        ] {
+            // Whether these bytes may come, one after the other.
+            let may_come = |text: &str| {
+                let mut grammar = grammars
+                    .compile(&Shape::JsonSchema(schema.clone()))
+                    .unwrap();
+                text.bytes().map(Token::from).all(|byte| {
+                    let allowed = grammar.allows(byte, false);
+                    grammar.take(byte);
+                    allowed
+                })
+            };
+            let [first, label] = ["a".repeat(64), "a".repeat(63)];
+            assert!(may_come(&format!("{begins}{first}@{label}.{label}.a\"")));
+            assert!(!may_come(&format!("{begins}{first}a")), "{schema}");
+            assert!(!may_come(&format!("{begins}a@{label}a")), "{schema}");
+            let parts = format!("{begins}a@a{}", ".a".repeat(7));
+            assert!(may_come(&parts) && !may_come(&(parts + ".a")), "{schema}");
+        }
+        // What only looks like one is left alone.
+        let named = json!({"const": {"format": "email"}});
+        assert_eq!(spaced(named.clone())["const"], named["const"]);
     }
 
     #[test]
