@@ -1,5 +1,6 @@
-"""Answers held to schemas of the JSON Schema test suite: each is valid unless it was cut off, and a schema that
-cannot be kept to is refused with the name of what is not supported.
+"""Answers held to schemas of the JSON Schema test suite: each is valid, or the beginning of some JSON if it was cut off,
+and a schema that cannot be kept to is refused with the name of what is not supported. Small models say the same for ever
+where a schema leaves it open: three of four are to come to their end.
 
 Arguments: base URL, the npm archive, how many schemas, drawn by which seed. Prints figures as JSON.
 """
@@ -75,12 +76,23 @@ def ask(**more):
         return {"status": error.code, **json.load(error)}
 
 
-def judge(drawn):
-    """`finished`, `cut`, `refused`, or what is wrong."""
-    schema, where = drawn
+def begins(text):
+    """Whether a text is the beginning of some JSON: what is wrong with it is at its end."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        return error.msg.startswith("Unterminated string") or error.pos >= len(text) - len("\\u0000")
+    return True
+
+
+def judge(number, schema, where):
+    """`finished`, `cut`, `refused`, or what is wrong.
+
+    Each is drawn by a seed of its own: with one for all, schemas that begin alike get the same text, which counts as often.
+    """
     text = json.dumps(schema)
     format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-    answer = ask(response_format=format, seed=SEED)
+    answer = ask(response_format=format, seed=number)
     if "error" in answer:
         message = answer["error"]["message"]
         # What is in quotation marks is the schema's. None of the suite is refused for another reason than a keyword.
@@ -90,7 +102,8 @@ def judge(drawn):
         return "wrong", f"{where}: {text}: {answer}"
     choice = answer["choices"][0]
     if choice["finish_reason"] == "length":
-        return "cut", text
+        whole = answer["usage"]["completion_tokens"] == MAX_TOKENS and begins(choice["message"]["content"])
+        return ("cut", text) if whole else ("wrong", f"{where}: {text}: {answer}")
     try:
         value = json.loads(choice["message"]["content"])
         jsonschema.Draft4Validator(schema).validate(value)
@@ -101,12 +114,12 @@ def judge(drawn):
 
 drawn = list(itertools.islice(schemas(random.Random(SEED)), COUNT))
 with concurrent.futures.ThreadPoolExecutor(4) as pool:
-    outcomes = list(pool.map(judge, drawn))
+    outcomes = list(pool.map(judge, range(COUNT), *zip(*drawn)))
 count = {kind: sum(k == kind for k, _ in outcomes) for kind in ("finished", "cut", "refused", "wrong")}
 for kind, detail in outcomes:
     if kind in ("wrong", "refused"):
         print(kind, detail, file=sys.stderr)
 share = count["finished"] / max(1, count["finished"] + count["cut"])
 print(json.dumps({"schemas": len(drawn), **count, "finished_share": round(share, 3)}))
-if count["wrong"] or share < 0.95:
+if count["wrong"] or share < 0.75:
     sys.exit(1)
