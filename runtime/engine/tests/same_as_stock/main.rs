@@ -1,7 +1,6 @@
 //! A model with the kernels against the same model without, as ggml has it: the logits, the greedy tokens, and that the
 //! number of threads changes nothing. What ggml itself makes of the weights in its two layouts is the measure; beside it
-//! stands what ggml makes of them when the last bits of a few numbers are others, which is what any other order of
-//! additions comes to.
+//! stands what ggml makes of them when the last bits of its norms' numbers are others.
 //! The kernels are on or off for the whole process: one test at a time.
 //!
 //! Minutes, by name: `cargo test --release -p cloister-engine --test same_as_stock -- --nocapture`. `CLOISTER_MODELS` names
@@ -18,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use apart::{mean_divergence, part};
 use cloister_engine::evaluate::{Evaluator, Token};
-use cloister_gguf::Gguf;
+use cloister_gguf::{Gguf, TensorType};
 use support::cached;
 use tempfile::NamedTempFile;
 use texts::{TEXT, prompts};
@@ -30,7 +29,7 @@ const ANSWER: usize = 24;
 /// Tokens before a window and before an answer that are deep in the cache; tokens of that window.
 const DEPTH: usize = 2304;
 const DEEP_WINDOW: usize = 64;
-/// Logits that are nearer may change places.
+/// Logits that are nearer are as good.
 const NEAR_TIE: f32 = 0.01;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,15 +71,21 @@ impl Models {
     }
 }
 
-/// The same file, but for the first norm's numbers: each is the next larger one, or the next smaller one if negative.
+/// The same file, but for the last bits of all norms' numbers: in turn one step down, none, and one up. After the first norm
+/// alone, the rounding to 8 bits often leaves nothing of it.
 fn nudged(path: &Path) -> NamedTempFile {
     let file = Gguf::open(path).unwrap_or_else(|error| panic!("{error}"));
-    let norm = file.tensor("blk.0.attn_norm.weight");
-    let norm = norm.expect("models have a first norm");
-    let from = (file.data_start + norm.offset) as usize;
     let mut bytes = std::fs::read(path).expect("the file is there");
-    for number in bytes[from..][..norm.bytes() as usize].as_chunks_mut().0 {
-        *number = (u32::from_le_bytes(*number) + 1).to_le_bytes();
+    for norm in file.tensors.iter().filter(|t| t.name.contains("norm")) {
+        assert_eq!(norm.tensor_type, TensorType::F32, "{}", norm.name);
+        let from = (file.data_start + norm.offset) as usize;
+        let numbers = bytes[from..][..norm.bytes() as usize].as_chunks_mut().0;
+        for (number, step) in numbers.iter_mut().zip([-1, 0, 1].into_iter().cycle()) {
+            if f32::from_le_bytes(*number) != 0.0 {
+                let bits = u32::from_le_bytes(*number).wrapping_add_signed(step);
+                *number = bits.to_le_bytes();
+            }
+        }
     }
     let mut copy = NamedTempFile::new().expect("there is room for a copy");
     copy.write_all(&bytes).expect("there is room for a copy");
@@ -142,7 +147,7 @@ fn logits_are_as_near_to_ggmls_as_its_two_layouts_are_to_each_other() {
 }
 
 #[test]
-fn answers_part_where_two_tokens_are_as_good() {
+fn answers_part_as_ggmls_own_do() {
     for path in files() {
         println!("{}", path.display());
         same_answers(&mut Models::load(&path));
@@ -205,9 +210,11 @@ fn same_answers(models: &mut Models) {
             parted.len(),
         );
     }
-    let [layouts, _, ours] = parted.map(|parted| parted.last().copied().unwrap_or(0.0_f32));
-    // ggml's own ways part where logits were farther apart, too.
-    assert!(ours < layouts.max(NEAR_TIE) * 2.0);
+    // Of ggml's own ways, too, answers part where logits are farther apart than in a near tie: as many, and as far.
+    let [layouts, nudged, ours] = &parted;
+    assert!(2 * ours.len() <= 3 * layouts.len().max(nudged.len()));
+    let apart = |parted: &[f32]| parted.iter().sum::<f32>() / parted.len().max(1) as f32;
+    assert!(apart(ours) <= 1.5 * apart(layouts).max(apart(nudged)));
 }
 
 /// What comes behind many tokens: the logits of a window, and greedy tokens. There ggml's own bits hang on the number of
