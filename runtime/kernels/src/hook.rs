@@ -82,7 +82,7 @@ fn layout(kernel: &Kernel, weight_type: WeightType, product: &Product) -> Layout
 
 /// Bytes of the quantized columns; what is kept of the experts comes after them.
 fn columns_bytes(layout: Layout, product: &Product) -> usize {
-    (layout.column_bytes() * product.columns as usize).next_multiple_of(8)
+    layout.bytes(product.columns as usize).next_multiple_of(8)
 }
 
 /// Thread `ith` of `nth`, all of which call this with the same product.

@@ -34,6 +34,8 @@ mod panels;
 pub mod peak;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub mod product;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod rounding;
 #[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod scalar;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -39,10 +39,10 @@ impl Panel {
         self.weights.wrapping_add(row * self.weights_stride)
     }
 
-    /// The four columns from `first` on, which lie side by side.
+    /// The columns from `first` on that lie side by side.
     #[cfg(target_arch = "aarch64")]
-    pub fn four(&self, first: usize) -> Column {
-        self.layout.four(self.columns, first)
+    pub fn side_by_side(&self, first: usize) -> Column {
+        self.layout.side_by_side(self.columns, first)
     }
 
     #[inline(always)]

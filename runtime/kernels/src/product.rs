@@ -26,7 +26,7 @@ impl Columns {
         let count = inputs.len();
         let kernel = weight_type.kernel()?;
         let layout = Layout::new(&kernel, weight_type, k, count);
-        let mut bytes = vec![0; layout.column_bytes() * count];
+        let mut bytes = vec![0; layout.bytes(count)];
         for (i, input) in inputs.enumerate() {
             let blocks = 0..k / layout.block_len;
             // SAFETY: input and columns are as long as the layout says.

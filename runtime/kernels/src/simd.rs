@@ -20,6 +20,8 @@ pub(crate) enum Simd {
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "aarch64")]
+    I8mm,
+    #[cfg(target_arch = "aarch64")]
     DotProduct,
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -37,8 +39,8 @@ pub(crate) struct Kernel {
     /// What quantized columns have to look like for it: as those of [`Layout`](crate::activation::Layout).
     pub zero: i32,
     pub sums_of: usize,
-    /// Whether columns may lie side by side in fours.
-    pub fours: bool,
+    /// How many columns may lie side by side; 1 where all lie alone.
+    pub together: usize,
     /// For which numbers of columns it is faster than ggml: others go ggml's way.
     pub columns: RangeInclusive<usize>,
 }
@@ -70,6 +72,7 @@ impl Simd {
         ];
         #[cfg(target_arch = "aarch64")]
         let all = [
+            (Self::I8mm, neon::has_i8mm()),
             (Self::DotProduct, neon::has_dot_products()),
             (Self::Neon, true),
         ];
@@ -103,6 +106,8 @@ impl Simd {
                 #[cfg(target_arch = "x86_64")]
                 Self::Avx2 => avx2::multiply_in_registers(rounds),
                 #[cfg(target_arch = "aarch64")]
+                Self::I8mm => neon::multiply_matrices_in_registers(rounds),
+                #[cfg(target_arch = "aarch64")]
                 Self::DotProduct => neon::multiply_dot_products_in_registers(rounds),
                 #[cfg(target_arch = "aarch64")]
                 Self::Neon => neon::multiply_in_registers(rounds),
@@ -126,7 +131,7 @@ impl Simd {
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni | Self::Avx2 => by!(avx2),
             #[cfg(target_arch = "aarch64")]
-            Self::DotProduct | Self::Neon => by!(neon),
+            Self::I8mm | Self::DotProduct | Self::Neon => by!(neon),
         }
     }
 
@@ -152,7 +157,7 @@ impl Simd {
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni | Self::Avx2 => false,
             #[cfg(target_arch = "aarch64")]
-            Self::DotProduct => false,
+            Self::I8mm | Self::DotProduct => false,
             // ggml has such layouts for CPUs with dot products only.
             #[cfg(target_arch = "aarch64")]
             Self::Neon => true,
@@ -176,7 +181,7 @@ impl Simd {
             #[cfg(target_arch = "x86_64")]
             Self::AvxVnni | Self::Avx2 => (row_by_row, 1),
             #[cfg(target_arch = "aarch64")]
-            Self::DotProduct | Self::Neon => (row_by_row, neon::ROWS),
+            Self::I8mm | Self::DotProduct | Self::Neon => (row_by_row, neon::ROWS),
         }
     }
 }

@@ -66,7 +66,7 @@ pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
         multiply,
         zero: 0,
         sums_of: 16,
-        fours: false,
+        together: 1,
         columns: K::COLUMNS,
     })
 }

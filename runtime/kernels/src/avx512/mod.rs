@@ -109,7 +109,7 @@ pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
         multiply: multiply::<K>,
         zero: K::ZERO,
         sums_of: K::SUMS_OF,
-        fours: false,
+        together: 1,
         columns: 1..=usize::MAX,
     })
 }

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::lone::add_up;
-use crate::activation::inverse;
+use crate::rounding::inverse;
 
 /// Quantizes a block of 32 or 256 values; gives the largest magnitude, and of each 16 values, the sum.
 ///

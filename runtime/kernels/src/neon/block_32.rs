@@ -5,10 +5,12 @@ use std::arch::aarch64::*;
 use std::marker::PhantomData;
 
 use super::Kernel;
-use super::fours::{WHOLE, four_by_four};
 use super::isa::Isa;
 use super::rows::{ROWS, Rows, sums_of_lanes};
-use crate::activation::{self, Column};
+use super::source::Source;
+use super::tile::{Tile, WHOLE};
+use crate::activation::Column;
+use crate::rounding;
 
 /// How a type packs its blocks. The scale comes first, as f16.
 pub(crate) trait Block {
@@ -23,7 +25,7 @@ pub(crate) trait Block {
     ///
     /// # Safety
     /// `block` is valid for reading `BYTES`.
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2];
+    unsafe fn unpack(block: impl Source) -> [int8x16_t; 2];
 }
 
 /// The kernel of a [`Block`].
@@ -32,7 +34,7 @@ pub(crate) struct Of<B>(PhantomData<B>);
 impl<B: Block> Kernel for Of<B> {
     const BLOCK_LEN: usize = 32;
     const BLOCK_BYTES: usize = B::BYTES;
-    const ROWS_BY_FOURS: usize = ROWS;
+    const ROWS_OF_TILE: usize = ROWS;
     const ZERO: i32 = B::ZERO;
 
     #[inline(always)]
@@ -82,44 +84,47 @@ impl<B: Block> Kernel for Of<B> {
     }
 
     #[inline(always)]
-    unsafe fn multiply_fours<const F: usize>(
+    unsafe fn multiply_tile<T: Tile<N>, const N: usize, const F: usize>(
         rows: &Rows,
-        fours: &[Column; F],
+        columns: &[Column; F],
         at: usize,
-        sums: &mut [[float32x4_t; ROWS]; F],
+        sums: &mut [[[float32x4_t; N]; 2]; F],
     ) {
         // SAFETY: by the caller's word.
         unsafe {
-            let d = rows.floats(0);
-            let min = if B::MIN { rows.floats(2) } else { d };
-            let [a, b, c, e] = unpacked::<B>(rows);
-            let four = |four: &Column, sums: [float32x4_t; ROWS]| {
-                let values = four.values.add(at * 128);
-                let totals = [WHOLE.load(), WHOLE.load(), WHOLE.load(), WHOLE.load()];
-                let totals = four_by_four::<0>(totals, [a[0], b[0], c[0], e[0]], values);
-                let totals = four_by_four::<64>(totals, [a[1], b[1], c[1], e[1]], values);
-                let scales = vld1q_f32(four.scales.add(at * 4));
-                let kept = vld1q_f32(four.sums.cast::<f32>().add(at * 4));
-                let whole = vdupq_n_f32(activation::WHOLE);
-                macro_rules! add {
-                    ($row:literal, $total:expr) => {{
-                        let total = vreinterpretq_f32_s32($total);
-                        if B::MIN {
-                            let total = vmulq_laneq_f32::<$row>(vsubq_f32(total, whole), d);
-                            let sum = vfmaq_laneq_f32::<$row>(sums[$row], kept, min);
-                            vfmaq_f32(sum, total, scales)
-                        } else {
-                            let total = vmulq_laneq_f32::<$row>(vsubq_f32(total, kept), d);
-                            vfmaq_f32(sums[$row], total, scales)
-                        }
-                    }};
-                }
-                let [a, b, c, e] = totals;
-                [add!(0, a), add!(1, b), add!(2, c), add!(3, e)]
+            let d = T::of_rows(rows.floats(0));
+            let min = if B::MIN {
+                T::of_rows(rows.floats(2))
+            } else {
+                d
             };
-            sums[0] = four(&fours[0], sums[0]);
-            if F > 1 {
-                sums[1] = four(&fours[1], sums[1]);
+            let [a, b, c, e] = rows.0;
+            let ((a, b), (c, e)) = (T::sources([a, b]), T::sources([c, e]));
+            let (a, b, c, e) = (B::unpack(a), B::unpack(b), B::unpack(c), B::unpack(e));
+            let first = [[a[0], b[0]], [c[0], e[0]]];
+            let others = [[a[1], b[1]], [c[1], e[1]]];
+            let whole = vdupq_n_f32(rounding::WHOLE);
+            for f in 0..F {
+                let values = columns[f].values.add(at * 32 * T::COLUMNS);
+                let totals = [[WHOLE.load(); N], [WHOLE.load(); N]];
+                let totals = T::four_rows::<0>(totals, first, values);
+                let totals = T::four_rows::<1>(totals, others, values);
+                let scales = vld1q_f32(columns[f].scales.add(at * 4));
+                let kept = vld1q_f32(columns[f].sums.cast::<f32>().add(at * 4));
+                for half in 0..2 {
+                    for i in 0..N {
+                        let mut sum = sums[f][half][i];
+                        let total = vreinterpretq_f32_s32(totals[half][i]);
+                        let less = if B::MIN {
+                            sum = vfmaq_f32(sum, kept, min[half][i]);
+                            whole
+                        } else {
+                            kept
+                        };
+                        let total = vmulq_f32(vsubq_f32(total, less), d[half][i]);
+                        sums[f][half][i] = vfmaq_f32(sum, total, scales);
+                    }
+                }
             }
         }
     }
@@ -141,12 +146,9 @@ unsafe fn unpacked<B: Block>(rows: &Rows) -> [[int8x16_t; 2]; ROWS] {
 /// # Safety
 /// They are valid for reading.
 #[inline(always)]
-pub(super) unsafe fn nibbles(packed: *const u8) -> [uint8x16_t; 2] {
-    // SAFETY: by the caller's word.
-    unsafe {
-        let packed = vld1q_u8(packed);
-        [vandq_u8(packed, vdupq_n_u8(15)), vshrq_n_u8::<4>(packed)]
-    }
+pub(super) fn nibbles(packed: uint8x16_t) -> [uint8x16_t; 2] {
+    // SAFETY: each arm64 CPU has NEON.
+    unsafe { [vandq_u8(packed, vdupq_n_u8(15)), vshrq_n_u8::<4>(packed)] }
 }
 
 /// In each byte, whether the bit of its own, of the 32 bits at `bits`, is set.
@@ -154,15 +156,11 @@ pub(super) unsafe fn nibbles(packed: *const u8) -> [uint8x16_t; 2] {
 /// # Safety
 /// `bits` is valid for reading 4 bytes.
 #[inline(always)]
-unsafe fn fifth_bits(bits: *const u8) -> [uint8x16_t; 2] {
-    // SAFETY: by the caller's word.
+fn set([low, high]: [uint8x16_t; 2]) -> [uint8x16_t; 2] {
+    // SAFETY: each arm64 CPU has NEON.
     unsafe {
-        let bits = vreinterpretq_u8_u32(vdupq_n_u32(bits.cast::<u32>().read_unaligned()));
-        // Each of two bytes eight times over.
-        let byte = |i: u64| vcreate_u8(i * 0x0101_0101_0101_0101);
         let which = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
-        let set = |i| vtstq_u8(vqtbl1q_u8(bits, vcombine_u8(byte(i), byte(i + 1))), which);
-        [set(0), set(2)]
+        [vtstq_u8(low, which), vtstq_u8(high, which)]
     }
 }
 
@@ -180,9 +178,9 @@ impl Block for Q4_0 {
     const ZERO: i32 = 8;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+    unsafe fn unpack(block: impl Source) -> [int8x16_t; 2] {
         // SAFETY: the weights begin after the scale.
-        signed(unsafe { nibbles(block.add(2)) })
+        signed(nibbles(unsafe { block.load(2) }))
     }
 }
 
@@ -194,9 +192,9 @@ impl Block for Q4_1 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+    unsafe fn unpack(block: impl Source) -> [int8x16_t; 2] {
         // SAFETY: the weights begin after scale and minimum.
-        signed(unsafe { nibbles(block.add(4)) })
+        signed(nibbles(unsafe { block.load(4) }))
     }
 }
 
@@ -207,10 +205,10 @@ impl Block for Q5_0 {
     const BYTES: usize = 22;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+    unsafe fn unpack(block: impl Source) -> [int8x16_t; 2] {
         // SAFETY: bits and weights follow the scale.
         unsafe {
-            let (low, set) = (nibbles(block.add(6)), fifth_bits(block.add(2)));
+            let (low, set) = (nibbles(block.load(6)), set(block.bits(2)));
             // The upper half of a byte is all ones, a negative weight, where the bit is not set.
             let upper = vdupq_n_u8(0xf0);
             signed([
@@ -229,10 +227,10 @@ impl Block for Q5_1 {
     const MIN: bool = true;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+    unsafe fn unpack(block: impl Source) -> [int8x16_t; 2] {
         // SAFETY: bits and weights follow scale and minimum.
         unsafe {
-            let (low, set) = (nibbles(block.add(8)), fifth_bits(block.add(4)));
+            let (low, set) = (nibbles(block.load(8)), set(block.bits(4)));
             let sixteen = vdupq_n_u8(16);
             signed([
                 vorrq_u8(low[0], vandq_u8(sixteen, set[0])),
@@ -249,13 +247,8 @@ impl Block for Q8_0 {
     const BYTES: usize = 34;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+    unsafe fn unpack(block: impl Source) -> [int8x16_t; 2] {
         // SAFETY: the weights begin after the scale.
-        unsafe {
-            [
-                vld1q_s8(block.add(2).cast()),
-                vld1q_s8(block.add(18).cast()),
-            ]
-        }
+        signed(unsafe { [block.load(2), block.load(18)] })
     }
 }

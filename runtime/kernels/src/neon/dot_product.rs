@@ -3,8 +3,8 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::fours::ZERO;
 use super::isa::Isa;
+use super::tile::ZERO;
 
 /// Armv8.2 with dot products: Cortex-A76, A78AE, Neoverse.
 pub(super) struct DotProduct;
@@ -83,7 +83,7 @@ unsafe fn sdot(sums: int32x4_t, weights: int8x16_t, values: *const i8) -> int32x
 
 /// Adds to `total` the products of four groups of 32 weights, each times its scale, in a lane for each group.
 ///
-/// One piece of assembly, for the same reason as in `fours`.
+/// One piece of assembly, for the same reason as in `tile`.
 ///
 /// # Safety
 /// The CPU has dot products; `values` is valid for reading 128 bytes.

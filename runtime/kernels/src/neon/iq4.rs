@@ -4,6 +4,7 @@ use std::arch::aarch64::*;
 
 use super::block_32::{self, Block, nibbles};
 use super::k_quant::{self, SuperBlock, wide};
+use super::source::Source;
 
 pub(crate) type Iq4Nl = block_32::Of<Nl>;
 pub(crate) type Iq4Xs = k_quant::Of<Xs>;
@@ -15,9 +16,9 @@ impl Block for Nl {
     const BYTES: usize = 18;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8) -> [int8x16_t; 2] {
+    unsafe fn unpack(block: impl Source) -> [int8x16_t; 2] {
         // SAFETY: the numbers begin after the scale.
-        unsafe { looked_up(block.add(2)) }
+        looked_up(unsafe { block.load(2) })
     }
 }
 
@@ -32,11 +33,11 @@ impl SuperBlock for Xs {
     const MIN: Option<usize> = None;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8, quarter: usize) -> [int8x16_t; 4] {
+    unsafe fn unpack(block: impl Source, quarter: usize) -> [int8x16_t; 4] {
         // SAFETY: sixteen bytes for each of eight groups are behind the scales.
         unsafe {
-            let packed = block.add(8 + quarter * 32);
-            let ([a, b], [c, d]) = (looked_up(packed), looked_up(packed.add(16)));
+            let at = 8 + quarter * 32;
+            let ([a, b], [c, d]) = (looked_up(block.load(at)), looked_up(block.load(at + 16)));
             [a, b, c, d]
         }
     }
@@ -65,8 +66,8 @@ impl SuperBlock for Xs {
 /// # Safety
 /// They are valid for reading.
 #[inline(always)]
-unsafe fn looked_up(packed: *const u8) -> [int8x16_t; 2] {
-    // SAFETY: by the caller's word; there are as many weights in the table as there are numbers.
+fn looked_up(packed: uint8x16_t) -> [int8x16_t; 2] {
+    // SAFETY: there are as many weights in the table as there are numbers.
     unsafe {
         let table = vld1q_s8(crate::types::IQ4.as_ptr());
         let [low, high] = nibbles(packed);

@@ -123,7 +123,7 @@ impl Isa for Plain {
 
 /// Adds to `total` the products of two groups of 32 weights, each times its scale, of which `LANE` is the first.
 ///
-/// One piece of assembly, for the same reason as in `fours`.
+/// One piece of assembly, for the same reason as in `tile`.
 ///
 /// # Safety
 /// `values` is valid for reading 64 bytes.

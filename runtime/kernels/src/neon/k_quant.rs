@@ -6,8 +6,10 @@ use std::marker::PhantomData;
 
 use super::Kernel;
 use super::isa::Isa;
-use super::k_fours::{below_by_four, two_rows_by_fours};
-use super::rows::{ROWS, Rows, sums_of_lanes};
+use super::k_tile::{below, two_rows};
+use super::rows::{Rows, sums_of_lanes};
+use super::source::Source;
+use super::tile::Tile;
 use crate::activation::Column;
 
 /// How a type packs its super-blocks.
@@ -32,7 +34,7 @@ pub(crate) trait SuperBlock {
     ///
     /// # Safety
     /// `block` is valid for reading a super-block.
-    unsafe fn unpack(block: *const u8, quarter: usize) -> [int8x16_t; 4];
+    unsafe fn unpack(block: impl Source, quarter: usize) -> [int8x16_t; 4];
 
     /// The scales of each half's groups; of four, in the lower lanes.
     ///
@@ -74,7 +76,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
     const BLOCK_LEN: usize = 256;
     const BLOCK_BYTES: usize = B::BYTES;
     // With eight columns, the registers hold no more.
-    const ROWS_BY_FOURS: usize = 2;
+    const ROWS_OF_TILE: usize = 2;
     const ZERO: i32 = B::ZERO;
     const SUMS_OF: usize = B::GROUP;
 
@@ -127,34 +129,33 @@ impl<B: SuperBlock> Kernel for Of<B> {
     }
 
     #[inline(always)]
-    unsafe fn multiply_fours<const F: usize>(
+    unsafe fn multiply_tile<T: Tile<N>, const N: usize, const F: usize>(
         rows: &Rows,
-        fours: &[Column; F],
+        columns: &[Column; F],
         at: usize,
-        sums: &mut [[float32x4_t; ROWS]; F],
+        sums: &mut [[[float32x4_t; N]; 2]; F],
     ) {
         // SAFETY: by the caller's word.
         unsafe {
-            let d = B::scale_of_all(rows);
-            let min = B::MIN.map_or(d, |at| rows.floats(at));
-            let totals = two_rows_by_fours::<B, F>([rows.0[0], rows.0[1]], fours, at);
-            let four = |f: usize, sums: &mut [float32x4_t; ROWS]| {
-                let scales = vld1q_f32(fours[f].scales.add(at * 4));
-                let [a, b] = totals[f];
-                let mut a = vmulq_laneq_f32::<0>(vcvtq_f32_s32(a), d);
-                let mut b = vmulq_laneq_f32::<1>(vcvtq_f32_s32(b), d);
-                if B::MIN.is_some() {
-                    let mins = [B::mins(rows.0[0]), B::mins(rows.0[1])];
-                    let [below_a, below_b] = below_by_four::<B>(mins, &fours[f], at);
-                    a = vfmsq_laneq_f32::<0>(a, vcvtq_f32_s32(below_a), min);
-                    b = vfmsq_laneq_f32::<1>(b, vcvtq_f32_s32(below_b), min);
+            let [d, _] = T::of_rows(B::scale_of_all(rows));
+            let min = B::MIN.map(|at| T::of_rows(rows.floats(at))[0]);
+            let totals = two_rows::<B, T, N, F>([rows.0[0], rows.0[1]], columns, at);
+            for f in 0..F {
+                let scales = vld1q_f32(columns[f].scales.add(at * 4));
+                let below = match min {
+                    Some(_) => {
+                        let mins = [B::mins(rows.0[0]), B::mins(rows.0[1])];
+                        below::<B, T, N>(mins, &columns[f], at)
+                    }
+                    None => totals[f],
+                };
+                for i in 0..N {
+                    let mut total = vmulq_f32(vcvtq_f32_s32(totals[f][i]), d[i]);
+                    if let Some(min) = min {
+                        total = vfmsq_f32(total, vcvtq_f32_s32(below[i]), min[i]);
+                    }
+                    sums[f][0][i] = vfmaq_f32(sums[f][0][i], total, scales);
                 }
-                sums[0] = vfmaq_f32(sums[0], a, scales);
-                sums[1] = vfmaq_f32(sums[1], b, scales);
-            };
-            four(0, &mut sums[0]);
-            if F > 1 {
-                four(1, &mut sums[1]);
             }
         }
     }

@@ -1,8 +1,9 @@
-//! NEON, which each arm64 CPU has, with dot products where these are there.
+//! NEON, which each arm64 CPU has, with dot products or products of matrices (i8mm) where these are there.
 //!
 //! With dot products, four columns lie side by side, and four values of each meet four weights of a row in one
-//! instruction: rows need not be brought side by side, and what is unpacked stays in registers. Without, or with
-//! fewer columns, each row is multiplied as it lies, and the whole sums of four rows are brought side by side: a
+//! instruction: rows need not be brought side by side, and what is unpacked stays in registers. With products of matrices,
+//! eight values of each of two columns meet eight weights of each of two rows, and an odd column is one of a pair. Without,
+//! or with fewer columns, each row is multiplied as it lies, and the whole sums of four rows are brought side by side: a
 //! column's product has the same bits either way. No sum can overflow, whatever the bytes of a file say.
 
 pub(crate) mod block_32;
@@ -10,10 +11,13 @@ mod dot_product;
 mod fours;
 pub(crate) mod iq4;
 mod isa;
-mod k_fours;
 mod k_quant;
+mod k_tile;
+mod pairs;
 mod rows;
+mod source;
 pub(crate) mod super_blocks;
+mod tile;
 pub(crate) mod two_bit;
 pub(crate) mod vector;
 
@@ -24,8 +28,10 @@ use crate::panel::Panel;
 use crate::simd::{self, Simd};
 use dot_product::DotProduct;
 use isa::{Isa, Plain};
+use pairs::I8mm;
 pub(crate) use rows::ROWS;
-use rows::{Rows, transposed};
+use rows::Rows;
+use tile::Tile;
 
 /// How a type's blocks are multiplied. Of two whole sums for each row, the second is for what is subtracted, if any.
 ///
@@ -35,9 +41,9 @@ pub(crate) trait Kernel {
     const BLOCK_LEN: usize;
     /// Bytes of a block.
     const BLOCK_BYTES: usize;
-    /// How many rows, the first ones, are multiplied with columns in fours at once.
-    const ROWS_BY_FOURS: usize;
-    /// What an unpacked weight of zero stands at, for columns in fours; 1 where a minimum is added.
+    /// How many rows, the first ones, are multiplied at once with columns that lie side by side: two, or four.
+    const ROWS_OF_TILE: usize;
+    /// What an unpacked weight of zero stands at, for columns side by side; 1 where a minimum is added.
     const ZERO: i32;
     /// How many values of a column are summed up, of those in blocks of 256.
     const SUMS_OF: usize = 16;
@@ -58,13 +64,13 @@ pub(crate) trait Kernel {
         sums: &mut [float32x4_t; C],
     );
 
-    /// Adds the products of a block of [`Kernel::ROWS_BY_FOURS`] rows with four or eight columns to their sums with
-    /// each row, by dot products.
-    unsafe fn multiply_fours<const F: usize>(
+    /// Adds the products of a block of [`Kernel::ROWS_OF_TILE`] rows with `F` times columns that lie side by side to
+    /// their sums.
+    unsafe fn multiply_tile<T: Tile<N>, const N: usize, const F: usize>(
         rows: &Rows,
-        fours: &[Column; F],
+        columns: &[Column; F],
         at: usize,
-        sums: &mut [[float32x4_t; ROWS]; F],
+        sums: &mut [[[float32x4_t; N]; 2]; F],
     );
 }
 
@@ -73,19 +79,25 @@ pub(crate) fn has_dot_products() -> bool {
     std::arch::is_aarch64_feature_detected!("dotprod")
 }
 
+/// Whether this CPU has products of 8-bit matrices, with dot products for a lone column.
+pub(crate) fn has_i8mm() -> bool {
+    has_dot_products() && std::arch::is_aarch64_feature_detected!("i8mm")
+}
+
 /// The kernel of the type that `K` is for.
 pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
-    let fours = simd == Simd::DotProduct;
+    let (multiply, together): (unsafe fn(&Panel), _) = match simd {
+        Simd::I8mm => (multiply::<DotProduct, I8mm, 1, K>, 2),
+        Simd::DotProduct => (multiply::<DotProduct, DotProduct, 2, K>, 4),
+        // Its columns all lie alone.
+        Simd::Neon => (multiply::<Plain, DotProduct, 2, K>, 1),
+    };
     Some(simd::Kernel {
         simd,
-        multiply: if fours {
-            multiply::<DotProduct, K>
-        } else {
-            multiply::<Plain, K>
-        },
-        zero: if fours { K::ZERO } else { 0 },
+        multiply,
+        zero: if together > 1 { K::ZERO } else { 0 },
         sums_of: K::SUMS_OF,
-        fours,
+        together,
         columns: 1..=usize::MAX,
     })
 }
@@ -93,19 +105,21 @@ pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
 /// Computes `panel`.
 ///
 /// # Safety
-/// The CPU has what `I` is for, and `panel`, of `K`'s type, keeps its promises.
-unsafe fn multiply<I: Isa, K: Kernel>(panel: &Panel) {
+/// The CPU has what `I` is for, and where columns lie side by side, `T`; `panel`, of `K`'s type, keeps its promises.
+unsafe fn multiply<I: Isa, T: Tile<N>, const N: usize, K: Kernel>(panel: &Panel) {
     for row in (0..panel.rows).step_by(ROWS) {
         // SAFETY: as the caller says.
         unsafe {
             let mut column = 0;
-            while column < panel.layout.in_fours {
-                let fours = ((panel.layout.in_fours - column) / 4).min(2);
-                match fours {
-                    1 => multiply_fours::<K, 1>(panel, row, column),
-                    _ => multiply_fours::<K, 2>(panel, row, column),
-                }
-                column += fours * 4;
+            while column < panel.layout.side_by_side {
+                let left = (panel.layout.side_by_side - column) / T::COLUMNS;
+                column += T::COLUMNS
+                    * match left.min(T::MOST) {
+                        1 => multiply_tile::<K, T, N, 1>(panel, row, column),
+                        2 => multiply_tile::<K, T, N, 2>(panel, row, column),
+                        3 => multiply_tile::<K, T, N, 3>(panel, row, column),
+                        _ => multiply_tile::<K, T, N, 4>(panel, row, column),
+                    };
             }
             while column < panel.n_columns {
                 let count = (panel.n_columns - column).min(2);
@@ -123,6 +137,8 @@ unsafe fn multiply<I: Isa, K: Kernel>(panel: &Panel) {
 ///
 /// # Safety
 /// As [`multiply`]; the panel has the row and the columns.
+// What a call would cost is a tenth of a short row's time.
+#[inline(always)]
 unsafe fn multiply_rows<I: Isa, K: Kernel, const C: usize>(
     panel: &Panel,
     row: usize,
@@ -158,36 +174,46 @@ unsafe fn multiply_rows<I: Isa, K: Kernel, const C: usize>(
     }
 }
 
-/// Multiplies the rows from `row` on with `F` times four columns from `column` on.
+/// Multiplies the rows from `row` on with `F` times columns side by side from `column` on. Gives `F`.
 ///
 /// # Safety
-/// The CPU has dot products, the panel, of `K`'s type, keeps its promises and has the row and the columns.
-unsafe fn multiply_fours<K: Kernel, const F: usize>(panel: &Panel, row: usize, column: usize) {
-    let mut fours = [panel.four(column); F];
-    for (i, four) in fours.iter_mut().enumerate() {
-        *four = panel.four(column + i * 4);
+/// The CPU has what `T` is for, the panel, of `K`'s type, keeps its promises and has the row and the columns.
+unsafe fn multiply_tile<K: Kernel, T: Tile<N>, const N: usize, const F: usize>(
+    panel: &Panel,
+    row: usize,
+    column: usize,
+) -> usize {
+    let mut columns = [panel.side_by_side(column); F];
+    for (i, columns) in columns.iter_mut().enumerate() {
+        *columns = panel.side_by_side(column + i * T::COLUMNS);
     }
     // SAFETY: rows and columns have these blocks.
     unsafe {
-        let mut products = [[vdupq_n_f32(0.0); ROWS]; F];
-        for first in (0..ROWS).step_by(K::ROWS_BY_FOURS) {
+        let mut products = [[[vdupq_n_f32(0.0); N]; 2]; F];
+        for first in (0..ROWS).step_by(K::ROWS_OF_TILE) {
             let start = Rows::of(panel, row + first);
-            let mut sums = [[vdupq_n_f32(0.0); ROWS]; F];
+            let mut sums = [[[vdupq_n_f32(0.0); N]; 2]; F];
             for at in 0..panel.layout.k / K::BLOCK_LEN {
                 let rows = start.skip(at * K::BLOCK_BYTES);
-                K::multiply_fours(&rows, &fours, at, &mut sums);
+                K::multiply_tile::<T, N, F>(&rows, &columns, at, &mut sums);
             }
             for (products, sums) in products.iter_mut().zip(sums) {
-                products[first..first + K::ROWS_BY_FOURS]
-                    .copy_from_slice(&sums[..K::ROWS_BY_FOURS]);
+                products[first / 2] = sums[0];
+                if K::ROWS_OF_TILE == ROWS {
+                    products[1] = sums[1];
+                }
             }
         }
-        for (f, sums) in products.into_iter().enumerate() {
-            for (c, sums) in transposed(sums).into_iter().enumerate() {
-                store(panel, row, column + f * 4 + c, sums);
-            }
+        for (f, products) in products.into_iter().enumerate() {
+            T::by_column(products, |c, sums| {
+                let column = column + f * T::COLUMNS + c;
+                if column < panel.n_columns {
+                    store(panel, row, column, sums);
+                }
+            });
         }
     }
+    F
 }
 
 /// # Safety
@@ -210,31 +236,54 @@ unsafe fn store(panel: &Panel, row: usize, column: usize, sums: float32x4_t) {
 /// Multiplies values in registers as [`multiply`] does, and nothing else; gives the number of operations.
 pub(crate) fn multiply_in_registers(rounds: usize) -> usize {
     // SAFETY: each CPU has what it is for.
-    unsafe { repeat::<Plain>(rounds) }
+    let groups = |weights: &_, values, total| unsafe {
+        Plain::groups_of_32(weights, values, vdupq_n_s16(1), total)
+    };
+    repeat(rounds, groups)
 }
 
-/// The same as the kernels does.
+/// The same as the kernels for dot products do.
 ///
 /// # Safety
 /// The CPU [has them](has_dot_products).
 pub(crate) unsafe fn multiply_dot_products_in_registers(rounds: usize) -> usize {
     // SAFETY: as the caller says.
-    unsafe { repeat::<DotProduct>(rounds) }
+    let groups = |weights: &_, values, total| unsafe {
+        DotProduct::groups_of_32(weights, values, vdupq_n_s16(1), total)
+    };
+    repeat(rounds, groups)
 }
 
+/// The same as the kernels for products of matrices do.
+///
 /// # Safety
-/// The CPU has what `I` is for.
+/// The CPU [has them](has_i8mm).
+pub(crate) unsafe fn multiply_matrices_in_registers(rounds: usize) -> usize {
+    // SAFETY: as the caller says.
+    let groups = |weights: &[int8x16_t; 8], values, total| unsafe {
+        let [a, b, c, d, ..] = *weights;
+        let scales = [vdupq_n_s32(1); 4];
+        let [total] = I8mm::group_of_32::<0>([total], [[a, b], [c, d]], values, scales);
+        total
+    };
+    repeat(rounds, groups)
+}
+
+/// `groups` multiplies 128 pairs of numbers, and adds the products to the total.
 #[inline(always)]
-unsafe fn repeat<I: Isa>(rounds: usize) -> usize {
+fn repeat(
+    rounds: usize,
+    groups: impl Fn(&[int8x16_t; 8], *const i8, int32x4_t) -> int32x4_t,
+) -> usize {
     let values = std::hint::black_box([2i8; 128]);
-    // SAFETY: there are 128 values, in the first-level cache.
+    // SAFETY: each arm64 CPU has NEON.
     unsafe {
         let mut weights = std::hint::black_box([vdupq_n_s8(1); 8]);
         let mut total = vdupq_n_s32(0);
         for _ in 0..rounds {
             // Weights that hang on the round: or they would be multiplied once and for all.
             weights[0] = veorq_s8(weights[0], vdupq_n_s8(1));
-            total = I::groups_of_32(&weights, values.as_ptr(), vdupq_n_s16(1), total);
+            total = groups(&weights, values.as_ptr(), total);
         }
         std::hint::black_box(total);
     }

@@ -3,6 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::k_quant::{Of, SuperBlock, wide};
+use super::source::Source;
 
 /// Q4_K, and Q5_K if `FIVE`: f16 scale, f16 minimum, 12 bytes of scales and minimums of six bits, of Q5_K 32 bytes of
 /// fifth bits, bit `g` for group `g`, then 128 bytes of two weights each.
@@ -18,16 +19,16 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
     const MIN: Option<usize> = Some(2);
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8, quarter: usize) -> [int8x16_t; 4] {
+    unsafe fn unpack(block: impl Source, quarter: usize) -> [int8x16_t; 4] {
         // SAFETY: each read is within the super-block.
         unsafe {
-            let low = block.add(if FIVE { 48 } else { 16 } + quarter * 32);
+            let low = if FIVE { 48 } else { 16 } + quarter * 32;
             let side = |side: usize| {
-                let packed = vld1q_u8(low.add(side * 16));
+                let packed = block.load(low + side * 16);
                 if !FIVE {
                     return [vandq_u8(packed, vdupq_n_u8(15)), vshrq_n_u8::<4>(packed)];
                 }
-                let bits = vld1q_u8(block.add(16 + side * 16));
+                let bits = block.load(16 + side * 16);
                 // To bit 0, from which it is shifted, and to bit 4, where a fifth bit belongs.
                 let [first, second] = match quarter {
                     0 => [bits, vshlq_n_u8::<3>(bits)],
@@ -94,13 +95,13 @@ impl SuperBlock for SixBit {
     const MIN: Option<usize> = None;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8, quarter: usize) -> [int8x16_t; 4] {
+    unsafe fn unpack(block: impl Source, quarter: usize) -> [int8x16_t; 4] {
         // SAFETY: each read is within the super-block.
         unsafe {
             let (half, side) = (quarter / 2, quarter % 2);
-            let high = vld1q_u8(block.add(128 + half * 32 + side * 16));
-            let even = vld1q_u8(block.add(half * 64 + side * 16));
-            let odd = vld1q_u8(block.add(half * 64 + 32 + side * 16));
+            let high = block.load(128 + half * 32 + side * 16);
+            let even = block.load(half * 64 + side * 16);
+            let odd = block.load(half * 64 + 32 + side * 16);
             let next = vshrq_n_u8::<2>(high);
             let (first, third) = (vdupq_n_u8(0x03), vdupq_n_u8(0x30));
             signed([

@@ -3,6 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::k_quant::{Of, SuperBlock, wide};
+use super::source::Source;
 use super::super_blocks::signed;
 
 pub(crate) type Q2K = Of<TwoBit>;
@@ -22,10 +23,10 @@ impl SuperBlock for TwoBit {
     const MIN: Option<usize> = Some(82);
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8, quarter: usize) -> [int8x16_t; 4] {
+    unsafe fn unpack(block: impl Source, quarter: usize) -> [int8x16_t; 4] {
         // SAFETY: the weights are behind sixteen scales.
         unsafe {
-            let packed = vld1q_u8(block.add(16 + quarter * 16));
+            let packed = block.load(16 + quarter * 16);
             signed([
                 vandq_u8(packed, vdupq_n_u8(0x03)),
                 vandq_u8(packed, vdupq_n_u8(0x0c)),
@@ -72,13 +73,13 @@ impl SuperBlock for ThreeBit {
     const MIN: Option<usize> = None;
 
     #[inline(always)]
-    unsafe fn unpack(block: *const u8, quarter: usize) -> [int8x16_t; 4] {
+    unsafe fn unpack(block: impl Source, quarter: usize) -> [int8x16_t; 4] {
         // SAFETY: each read is within the super-block.
         unsafe {
             let (half, side) = (quarter / 2, quarter % 2);
-            let packed = vld1q_u8(block.add(32 + quarter * 16));
+            let packed = block.load(32 + quarter * 16);
             // The third bit of each of the half's four groups, from bit 0 on.
-            let mut third = vld1q_u8(block.add(side * 16));
+            let mut third = block.load(side * 16);
             if half == 1 {
                 third = vshrq_n_u8::<4>(third);
             }

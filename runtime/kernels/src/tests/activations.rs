@@ -4,7 +4,7 @@ use super::{kernels, quantized};
 use crate::WeightType;
 use crate::activation::Layout;
 #[cfg(feature = "ggml")]
-use crate::activation::halved;
+use crate::rounding::halved;
 use crate::simd::Kernel;
 
 #[test]

@@ -31,7 +31,7 @@ fn kernels(weight_type: WeightType) -> impl Iterator<Item = Kernel> {
 }
 
 fn quantized(layout: Layout, inputs: &[Vec<f32>]) -> Vec<u8> {
-    let mut columns = vec![0xa5; layout.column_bytes() * inputs.len()];
+    let mut columns = vec![0xa5; layout.bytes(inputs.len())];
     let buffer = columns.as_mut_ptr();
     for (i, input) in inputs.iter().enumerate() {
         let half = layout.k / layout.block_len / 2;
@@ -68,7 +68,7 @@ fn reference(
     inputs: &[Vec<f32>],
 ) -> Vec<Vec<(f64, f64)>> {
     let layout = Layout {
-        in_fours: 0,
+        side_by_side: 0,
         ..Layout::new(kernel, weight_type, k, inputs.len())
     };
     let columns = quantized(layout, inputs);
