@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Cycles of the arm64 kernels beside ggml's own loops, by a model of two CPUs: no board has run this.
+"""Cycles of the arm64 kernels beside ggml's own loops, by a model of three CPUs: no board has run this.
 
 One product each is run under qemu, which writes down every instruction of the kernel in the order of execution;
-llvm-mca says how many cycles a Cortex-A72, or a Neoverse N1, which is a Cortex-A76 for servers, takes for them with
-everything in the first-level cache and each branch foreseen.
+llvm-mca says how many cycles a Cortex-A72, a Neoverse N1, which is a Cortex-A76 for servers, or a Neoverse N2, which is
+a Cortex-A710 for servers and has products of 8-bit matrices (i8mm), takes for them with everything in the first-level cache and each branch foreseen.
 
 llvm-mca takes a multiplication by element for as cheap as an addition on the N1; here it costs what llvm-mca says of one
 by a whole register.
 
 ggml's loops are those inside the pinned sys crate's package, compiled for the CPU: as stored (`vec_dot`, a column at
-a time), and where ggml has it repacked (`gemv`, or `gemm` from four columns on). Its sgemm for blocks of 32 is not here.
+a time, or two rows and two columns where ggml has that), and where ggml has it repacked (`gemv`, or `gemm` from four columns on). Its sgemm for blocks of 32 is not here.
 
 In: gcc for arm64, qemu-user-static, llvm 17 or later, the Rust target aarch64-unknown-linux-gnu. Out: a table, and a
 section of RESULTS.md, in which the lines of types that were not asked for stay.
@@ -29,28 +29,32 @@ from record import RESULTS, record
 
 REPOSITORY = Path(__file__).parents[2]
 TARGET = 'aarch64-unknown-linux-gnu'
-# qemu's name, llvm-mca's, gcc's options.
+# qemu's name, llvm-mca's, gcc's options; which of a type's layouts ggml repacks to, if any; numbers of columns.
 CPUS = {
-    'Cortex-A72': ('cortex-a72', 'cortex-a72', ['-mcpu=cortex-a72']),
-    'Cortex-A76': ('cortex-a76', 'neoverse-n1', ['-mcpu=cortex-a76']),
+    'Cortex-A72': ('cortex-a72', 'cortex-a72', ['-mcpu=cortex-a72'], None, (1, 2, 4, 8)),
+    'Cortex-A76': ('cortex-a76', 'neoverse-n1', ['-mcpu=cortex-a76'], 0, (1, 2, 4, 8)),
+    'Neoverse N2': ('max,sve128=on,sve256=off,sve512=off,sve1024=off,sve2048=off', 'neoverse-n2', ['-mcpu=neoverse-n2'], 1, (1, 2, 3, 4, 8, 16)),
 }
-# Ours, ggml's, what it multiplies with, the layout that it repacks to with dot products, bytes and length of a block.
+# Ours, ggml's, what it multiplies with, the layouts that it repacks to with dot products and with products of matrices,
+# bytes and length of a block.
 TYPES = {
-    'Q4K': ('q4_K', 'q8_K', '8x4', 144, 256),
-    'Q5K': ('q5_K', 'q8_K', '8x4', 176, 256),
-    'Q6K': ('q6_K', 'q8_K', '8x4', 210, 256),
-    'Q8_0': ('q8_0', 'q8_0', '4x4', 34, 32),
-    'Q4_0': ('q4_0', 'q8_0', '4x4', 18, 32),
+    'Q4K': ('q4_K', 'q8_K', ('8x4', '8x8'), 144, 256),
+    'Q5K': ('q5_K', 'q8_K', ('8x4', '8x8'), 176, 256),
+    'Q6K': ('q6_K', 'q8_K', ('8x4', '8x8'), 210, 256),
+    'Q8_0': ('q8_0', 'q8_0', ('4x4', '4x8'), 34, 32),
+    'Q4_0': ('q4_0', 'q8_0', ('4x4', '4x8'), 18, 32),
     'Q4_1': ('q4_1', 'q8_1', None, 20, 32),
     'Q5_0': ('q5_0', 'q8_0', None, 22, 32),
-    'Iq4Nl': ('iq4_nl', 'q8_0', '4x4', 18, 32),
+    'Iq4Nl': ('iq4_nl', 'q8_0', ('4x4', '4x4'), 18, 32),
     'Q5_1': ('q5_1', 'q8_1', None, 24, 32),
     'Q2K': ('q2_K', 'q8_K', None, 84, 256),
     'Q3K': ('q3_K', 'q8_K', None, 110, 256),
     'Iq4Xs': ('iq4_xs', 'q8_K', None, 136, 256),
 }
-ROWS, K, COLUMNS = 8, 1024, (1, 2, 4, 8)
-PROMISED = {'Cortex-A72': 2.0, 'Cortex-A76': 1.3}
+# Of which ggml multiplies two rows with two columns, with products of matrices.
+IN_PAIRS = ('Q4_0', 'Q4_1', 'Q8_0', 'Q4K', 'Q6K')
+ROWS, K = 8, 1024
+PROMISED = {'Cortex-A72': 2.0, 'Cortex-A76': 1.3, 'Neoverse N2': 1.3}
 
 GGML = r'''
 #include <stddef.h>
@@ -61,6 +65,8 @@ void ggml_vec_dot_WEIGHTS_VALUES(int, float *, size_t, const void *, size_t, con
 void GEMV(int, float *, size_t, const void *, const void *, int, int);
 void GEMM(int, float *, size_t, const void *, const void *, int, int);
 #endif
+/* Bytes of a register of SVE, on the CPU that is modelled. */
+int ggml_cpu_get_sve_cnt(void) { return 16; }
 static char weights[1 << 20], values[1 << 20];
 static float products[1 << 12];
 int main(int argc, char ** argv) {
@@ -71,9 +77,10 @@ int main(int argc, char ** argv) {
     for (; column + 4 <= columns; column += 4) GEMM(LENGTH, products, ROWS, weights, values, 4, ROWS);
     for (; column < columns; column++) GEMV(LENGTH, products, ROWS, weights, values, 1, ROWS);
 #else
-    for (int column = 0; column < columns; column++)
-        for (int row = 0; row < ROWS; row++)
-            ggml_vec_dot_WEIGHTS_VALUES(LENGTH, products, 0, weights + row * ROW_BYTES, 0, values + column * 8192, 0, 1);
+    int at_once = columns % 2 ? 1 : AT_ONCE;
+    for (int column = 0; column < columns; column += at_once)
+        for (int row = 0; row < ROWS; row += at_once)
+            ggml_vec_dot_WEIGHTS_VALUES(LENGTH, products, 16, weights + row * ROW_BYTES, ROW_BYTES, values + column * 8192, 8192, at_once);
 #endif
     return products[0] != 0;
 }
@@ -114,17 +121,17 @@ def ggml_sources():
     return Path(manifest).parent / 'llama.cpp/ggml'
 
 
-def theirs(folder, name, options, repacked):
+def theirs(folder, name, options, layout, at_once):
     """The program that multiplies by ggml's loops, compiled for one CPU."""
-    weights, values, layout, block, length = TYPES[name]
+    weights, values, _, block, length = TYPES[name]
     ggml = ggml_sources()
     main = folder / 'main.c'
     text = GGML.replace('WEIGHTS', weights).replace('VALUES', values)
     main.write_text(text.replace('GEMV', f'ggml_gemv_{weights}_{layout}_{values}').replace('GEMM', f'ggml_gemm_{weights}_{layout}_{values}'))
-    program = folder / f'{name}-{"repacked" if repacked else "stored"}{options[-1]}'
+    program = folder / f'{name}-{layout}{options[-1]}'
     includes = [f'-I{ggml / part}' for part in ('include', 'src', 'src/ggml-cpu')]
-    defines = [f'-DROWS={ROWS}', f'-DLENGTH={K}', f'-DROW_BYTES={K // length * block}'] + (['-DLAYOUT'] if repacked else [])
-    source = ggml / 'src/ggml-cpu/arch/arm' / ('repack.cpp' if repacked else 'quants.c')
+    defines = [f'-DROWS={ROWS}', f'-DLENGTH={K}', f'-DROW_BYTES={K // length * block}', f'-DAT_ONCE={at_once}'] + (['-DLAYOUT'] if layout else [])
+    source = ggml / 'src/ggml-cpu/arch/arm' / ('repack.cpp' if layout else 'quants.c')
     # What the loops do not reach is left out.
     link = ['-static', '-Wl,--unresolved-symbols=ignore-all', '-lm']
     subprocess.run([GCC, '-O3', '-w', *options, *includes, *defines, main, source, '-o', program, *link], check=True)
@@ -170,7 +177,7 @@ def trace(cpu, program, arguments, wanted, folder):
 
 def cycles(model, run):
     """Cycles that a CPU of this model takes for these instructions."""
-    command = [MCA, f'-mtriple={TARGET}', f'-mcpu={model}', '-mattr=+dotprod,+fullfp16', '-iterations=1', '-instruction-info=0', '-resource-pressure=0']
+    command = [MCA, f'-mtriple={TARGET}', f'-mcpu={model}', '-iterations=1', '-instruction-info=0', '-resource-pressure=0']
     said = subprocess.run(command, input='\n'.join(run), check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     return int(re.search(r'Total Cycles: +(\d+)', said)[1])
 
@@ -196,14 +203,16 @@ def main():
     print(*lines, sep='\n')
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        for cpu, (emulated, model, options) in CPUS.items():
+        for cpu, (emulated, model, options, which, numbers) in CPUS.items():
             for name in types:
-                weights, values, layout = TYPES[name][:3]
-                others = {'stored': (theirs(folder, name, options, False), f'^ggml_vec_dot_{weights}_{values}$')}
+                weights, values, layouts = TYPES[name][:3]
+                at_once = 2 if which == 1 and name in IN_PAIRS else 1
+                others = {'stored': (theirs(folder, name, options, None, at_once), f'^ggml_vec_dot_{weights}_{values}$')}
                 # Without dot products ggml repacks nothing.
-                if layout and emulated == 'cortex-a76':
-                    others['repacked'] = (theirs(folder, name, options, True), f'ggml_gem[vm]_{weights}_{layout}_{values}')
-                for n in COLUMNS:
+                if layouts and which is not None:
+                    layout = layouts[which]
+                    others['repacked'] = (theirs(folder, name, options, layout, at_once), f'ggml_gem[vm]_{weights}_{layout}_{values}')
+                for n in numbers:
                     per = ROWS * K * n / 256
 
                     def cost(path, wanted, arguments):
