@@ -1,6 +1,6 @@
 """Answers held to schemas of the JSON Schema test suite: each is valid, or the beginning of some JSON if it was cut off,
-and a schema that cannot be kept to is refused with the name of what is not supported. Small models say the same for ever
-where a schema leaves it open: three of four are to come to their end.
+and a schema that cannot be kept to is refused with the name of what is not supported. The prompt names the schema: small
+models that do not know it say the same for ever where it leaves that open. 19 of 20 are to come to their end.
 
 Arguments: base URL, the npm archive, how many schemas, drawn by which seed. Prints figures as JSON.
 """
@@ -65,8 +65,8 @@ def keywords(schema):
     return found
 
 
-def ask(**more):
-    body = {"messages": [{"role": "user", "content": "Answer with some JSON."}], "max_tokens": MAX_TOKENS, **more}
+def ask(prompt, **more):
+    body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": MAX_TOKENS, **more}
     request = urllib.request.Request(
         BASE + "/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -92,7 +92,7 @@ def judge(number, schema, where):
     """
     text = json.dumps(schema)
     format = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
-    answer = ask(response_format=format, seed=number)
+    answer = ask(f"Answer with a short JSON value of this schema: {text}", response_format=format, seed=number)
     if "error" in answer:
         message = answer["error"]["message"]
         # What is in quotation marks is the schema's. None of the suite is refused for another reason than a keyword.
@@ -121,5 +121,5 @@ for kind, detail in outcomes:
         print(kind, detail, file=sys.stderr)
 share = count["finished"] / max(1, count["finished"] + count["cut"])
 print(json.dumps({"schemas": len(drawn), **count, "finished_share": round(share, 3)}))
-if count["wrong"] or share < 0.75:
+if count["wrong"] or share < 0.95:
     sys.exit(1)
