@@ -68,6 +68,12 @@ impl Experts {
         }
     }
 
+    /// Whether there are experts, and no more tokens for them than a step has that checks drafts or answers several clients.
+    /// To some experts go fewer than to others, and ggml's own way has another order of additions for few columns.
+    pub fn few_tokens(&self) -> bool {
+        self.count > 0 && self.tokens <= 32
+    }
+
     /// Bytes that [`Experts::group`] writes at most.
     pub fn groups_bytes(&self) -> usize {
         if self.count == 0 {

@@ -59,7 +59,8 @@ fn accepted(product: &Product) -> Option<(WeightType, Kernel)> {
     let weight_type = WeightType::from_ggml(product.weight_type as sys::ggml_type)?;
     let kernel = weight_type.kernel()?;
     let columns = product.experts.columns_of_each(product.columns as usize);
-    (enabled() && kernel.columns.contains(&columns)).then_some((weight_type, kernel))
+    let ours = kernel.columns.contains(&columns) || product.experts.few_tokens();
+    (enabled() && ours).then_some((weight_type, kernel))
 }
 
 #[unsafe(no_mangle)]

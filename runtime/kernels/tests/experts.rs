@@ -1,9 +1,9 @@
-//! Products of experts, computed by ggml's own threads: against ggml's own way, and against plain products.
+//! Products, of experts too, computed by ggml's own threads: against ggml's own way, against plain products, and whatever
+//! they are computed together with.
 #![cfg(feature = "ggml")]
 
 use std::ptr::null_mut;
 
-use cloister_kernels::product::takes;
 use cloister_kernels::{WeightType, enable};
 use llama_cpp_sys_2 as sys;
 
@@ -15,6 +15,10 @@ fn floats(seed: u32, count: usize) -> Vec<f32> {
         state as i32 as f32 / 2e9
     };
     (0..count).map(|_| next()).collect()
+}
+
+fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
 }
 
 /// Experts of `rows` rows of `k` weights each.
@@ -119,12 +123,12 @@ fn experts_multiply_as_plain_products_do_and_as_ggml_does() {
     const USED: usize = 3;
     for weight_type in WeightType::ALL.iter().copied() {
         let weights = Weights::new(weight_type, 512, 83, 5);
-        for (tokens, inputs) in [(1, 1), (1, USED), (7, 1), (40, USED), (40, 1)] {
+        for (tokens, inputs) in [(1, 1), (1, USED), (7, 1), (12, 1), (40, USED), (40, 1)] {
             let shape = Shape { tokens, inputs };
             let input = floats(2, weights.k * inputs * tokens);
-            // The last expert is nobody's.
-            let ids: Vec<i32> = (0..tokens * USED)
-                .map(|i| ((i / USED * 7 + i % USED) % 4) as i32)
+            // One is everybody's, two are every second token's, the last one is nobody's.
+            let ids: Vec<i32> = (0..tokens as i32)
+                .flat_map(|token| [0, 1 + token % 2, 3])
                 .collect();
             enable(false);
             let ggml = weights.multiply(&input, shape, &ids, 2);
@@ -139,15 +143,9 @@ fn experts_multiply_as_plain_products_do_and_as_ggml_does() {
                 length(&apart),
                 length(&ggml)
             );
-            let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             let alone = weights.multiply(&input, shape, &ids, 1);
             assert_eq!(bits(&alone), bits(&ours), "{weight_type:?}, of one thread");
-            // ggml's own way gives other bits.
-            let of_each = (tokens * USED).div_ceil(weights.experts);
-            if !takes(weight_type, 1) || !takes(weight_type, of_each) {
-                continue;
-            }
-            for (i, id) in ids.iter().enumerate().step_by(tokens) {
+            for (i, id) in ids.iter().enumerate().step_by(1 + tokens / 4) {
                 let column = (i / USED * inputs + i % USED % inputs) * weights.k;
                 let lone = Shape {
                     tokens: 1,
@@ -162,6 +160,30 @@ fn experts_multiply_as_plain_products_do_and_as_ggml_does() {
                 let products = &ours[i * weights.rows..][..weights.rows];
                 assert_eq!(bits(products), bits(&expected), "{weight_type:?}, {i}");
             }
+        }
+    }
+}
+
+/// As many as a step has that checks drafts, or answers several clients. Whether the kernels or ggml computes them is no
+/// matter.
+#[test]
+fn a_column_has_the_same_product_whatever_it_is_batched_with() {
+    const MOST: usize = 32;
+    enable(true);
+    for weight_type in WeightType::ALL.iter().copied() {
+        let weights = Weights::new(weight_type, 1536, 83, 1);
+        let input = floats(3, weights.k * MOST);
+        let multiply = |columns: &[f32]| {
+            let inputs = columns.len() / weights.k;
+            let shape = Shape { tokens: 1, inputs };
+            bits(&weights.multiply(columns, shape, &[], 2))
+        };
+        let alone: Vec<u32> = input.chunks(weights.k).flat_map(&multiply).collect();
+        for columns in (2..10).chain([15, 16, 17, MOST]) {
+            assert!(
+                multiply(&input[..columns * weights.k]) == alone[..columns * weights.rows],
+                "{weight_type:?}, {columns} columns"
+            );
         }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
-use std::ops::RangeInclusive;
 
 use super::isa::Isa;
 use super::{Kernel, broadcast_half, prefetch};
@@ -17,10 +16,6 @@ pub(crate) trait SuperBlock {
     const SCALE: usize;
     /// Where the f16 scale of the groups' minimums is, if they have these.
     const MIN: Option<usize> = None;
-    /// As [`Kernel::COLUMNS`].
-    const COLUMNS: RangeInclusive<usize> = 1..=32;
-    /// What the f16 scale is divided by.
-    const DIVISOR: f32 = 1.0;
     /// What an unpacked weight of zero stands at.
     const ZERO: i16 = 0;
 
@@ -51,8 +46,6 @@ pub(crate) trait SuperBlock {
 pub(crate) struct Of<B>(PhantomData<B>);
 
 impl<B: SuperBlock> Kernel for Of<B> {
-    const COLUMNS: RangeInclusive<usize> = B::COLUMNS;
-
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     unsafe fn dot<I: Isa, const N: usize>(
@@ -87,10 +80,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
                 }
                 half!(0);
                 half!(1);
-                let mut d = broadcast_half(block.add(B::SCALE));
-                if B::DIVISOR != 1.0 {
-                    d = _mm256_mul_ps(d, _mm256_set1_ps(1.0 / B::DIVISOR));
-                }
+                let d = broadcast_half(block.add(B::SCALE));
                 let scales = _mm256_cvtepi8_epi16(scales);
                 let zeros = _mm256_mullo_epi16(scales, _mm256_set1_epi16(B::ZERO));
                 let mins = _mm256_cvtepi8_epi16(B::mins(block));

@@ -1,9 +1,12 @@
-//! AVX2 with FMA and F16C: every x86 since 2013; with AVX-VNNI where this is there.
+//! AVX2 with FMA and F16C: Intel's Core and Xeon since 2013, its Pentium, Celeron and Atom since about 2021, AMD's since
+//! 2015; with AVX-VNNI where this is there.
 //!
 //! A row is unpacked once for up to four columns. Products of 8-bit values are added in pairs to 16 bits,
 //! in fours to 32; no sum can overflow there, whatever the bytes of a file say.
 
 pub(crate) mod block_32;
+#[cfg(feature = "ggml")]
+pub(crate) mod grid;
 pub(crate) mod groups_of_16;
 pub(crate) mod groups_of_32;
 pub(crate) mod iq4;
@@ -29,6 +32,9 @@ pub(crate) fn available() -> bool {
 pub(crate) trait Kernel {
     /// For which numbers of columns it is faster than ggml, which unpacks tiles of rows for many.
     const COLUMNS: RangeInclusive<usize> = 1..=32;
+
+    /// How many columns a row is unpacked once for: 4 or 7.
+    const AT_ONCE: usize = 4;
 
     /// The dot products of one row of `blocks` blocks with `N` columns, before the eight lanes of each
     /// are added up.
@@ -79,13 +85,16 @@ pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
 unsafe fn multiply<I: Isa, K: Kernel>(panel: &Panel) {
     let mut first = 0;
     while first < panel.n_columns {
-        let n = (panel.n_columns - first).min(4);
+        let n = (panel.n_columns - first).min(K::AT_ONCE);
         // SAFETY: as the caller says; there are `n` columns from `first` on.
         unsafe {
             match n {
                 1 => multiply_columns::<I, K, 1>(panel, first),
                 2 => multiply_columns::<I, K, 2>(panel, first),
                 3 => multiply_columns::<I, K, 3>(panel, first),
+                5 if K::AT_ONCE > 4 => multiply_columns::<I, K, 5>(panel, first),
+                6 if K::AT_ONCE > 4 => multiply_columns::<I, K, 6>(panel, first),
+                7 if K::AT_ONCE > 4 => multiply_columns::<I, K, 7>(panel, first),
                 _ => multiply_columns::<I, K, 4>(panel, first),
             }
         }

@@ -2,7 +2,7 @@
 //! for the tests, and with which instruction sets it has kernels; and a line in the list below.
 
 #[cfg(feature = "ggml")]
-mod grid;
+pub(crate) mod grid;
 mod iq4;
 mod k_quant;
 mod legacy;
@@ -117,6 +117,8 @@ types! {
     Iq2S = grid::IQ2_S,
     #[cfg(feature = "ggml")]
     Iq3Xxs = grid::IQ3_XXS,
+    #[cfg(feature = "ggml")]
+    Iq3S = grid::IQ3_S,
 }
 
 impl WeightType {
