@@ -82,7 +82,7 @@ int main(int argc, char ** argv) {
         for (int row = 0; row < ROWS; row += at_once)
             ggml_vec_dot_WEIGHTS_VALUES(LENGTH, products, 16, weights + row * ROW_BYTES, ROW_BYTES, values + column * 8192, 8192, at_once);
 #endif
-    return products[0] != 0;
+    return 0;
 }
 '''
 
@@ -162,7 +162,10 @@ def trace(cpu, program, arguments, wanted, folder):
     assert instructions, f'{program}: no function {wanted}'
     log = folder / 'log'
     command = [QEMU, '-cpu', cpu, '-d', 'in_asm,exec,nochain', '-dfilter', f'{min(instructions):#x}..{max(instructions) + 3:#x}']
-    subprocess.run([*command, '-D', log, program, *map(str, arguments)], check=False, stdout=subprocess.DEVNULL)
+    code = subprocess.run([*command, '-D', log, program, *map(str, arguments)], stdout=subprocess.DEVNULL).returncode
+    # What died midway has run too few instructions.
+    if code:
+        sys.exit(f'arm.py: {Path(program).name} {" ".join(map(str, arguments))} ended with {code} on {cpu}')
     blocks, block, run = {}, None, []
     for line in open(log):
         if line.startswith('IN:'):
@@ -172,6 +175,7 @@ def trace(cpu, program, arguments, wanted, folder):
             blocks[block[0]] = block
         elif found := re.match(r'Trace \d+: \S+ \[\w+/0*([0-9a-f]+)/', line):
             run += [instructions[at] for at in blocks[int(found[1], 16)] if at in instructions]
+    assert run, f'{program}: none of {wanted} was run'
     return run
 
 

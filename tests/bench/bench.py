@@ -2,6 +2,7 @@
 """Measures what Cloister promises about speed and memory, side by side with llama.cpp in one run.
 
 usage: tests/bench/bench.py [--rounds N] [--out tests/bench/RESULTS.md]
+       tests/bench/bench.py --llama-bench    prints the path of llama-bench, and nothing else
 
 Builds llama-bench (-march=native) from the PyPI source package of llama-cpp-python the first time.
 Needs what `tests/run` installs, the release binaries, and the models of `tests/fetch`. Close other
@@ -275,8 +276,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--out', default=RESULTS)
+    parser.add_argument('--llama-bench', action='store_true', help='print the path of llama-bench, built if it is not there')
     args = parser.parse_args()
     program = llama_bench()
+    if args.llama_bench:
+        print(program)
+        return
     if not os.path.exists(SMOLLM2_Q4_0):
         run(os.path.join(BIN, 'cloister-quantize'), 'convert', SMOLLM2, SMOLLM2_Q4_0, '--type', 'Q4_0')
 
