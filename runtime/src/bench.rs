@@ -1,4 +1,4 @@
-//! `cloister bench`: the work that `llama-bench` times, as a table or as JSON.
+//! `cloister bench`: the work that `llama-bench` times, as a table or as JSON; with `--batch`, batches of it.
 
 mod batches;
 
@@ -31,7 +31,7 @@ pub struct BenchArgs {
     /// Threads; the physical cores this process may use unless given.
     #[arg(short = 't', long, env = "CLOISTER_THREADS")]
     threads: Option<usize>,
-    /// Times each test is run, after a warm-up.
+    /// Times each test is run, after a warm-up; with --batch, rounds of three runs each.
     #[arg(short = 'r', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
     /// Multiply matrices with ggml's own kernels only.
