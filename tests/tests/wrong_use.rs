@@ -23,6 +23,23 @@ fn a_mistake_in_the_options_of_any_program_is_one_line_that_names_it() {
         ("cloister", "bench --model m -p 0 -n 0", "-p 0"),
         ("cloister", "bench --model m -t 100000", "threads"),
         ("cloister", "bench --model m --floor 4:2", "--against"),
+        ("cloister", "bench --model m --batch 4 -p 8", "--n-prompt"),
+        ("cloister", "bench --model m --batch 1 -n 0", "--n-gen"),
+        (
+            "cloister",
+            "bench --model m --batch 4 --against /nowhere",
+            "'/nowhere'",
+        ),
+        (
+            "cloister",
+            "bench --model m --batch 4 --against /etc/passwd",
+            "no program",
+        ),
+        (
+            "cloister",
+            "bench --model m --batch 4 --against /bin/true --floor 8:2",
+            "a batch of 8",
+        ),
         ("cloister", "warm", "<FILE>"),
         ("cloister-bridge", "--brokr x", "'--brokr'"),
         ("cloister-bridge", "--mqtt-version 4", "3.1.1"),
