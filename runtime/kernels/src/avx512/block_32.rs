@@ -6,6 +6,7 @@ use std::array::from_fn;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::ahead::{InOrder, RowByRow};
 use super::lone::{gather, totals};
 use super::tile::{ROWS, Rows, Tile, WEIGHTS, floats, low_floats, spread};
 use super::{Kernel, TILES};
@@ -62,15 +63,15 @@ impl<B: Block> Kernel for Of<B> {
     #[inline]
     unsafe fn multiply<const C: usize>(
         tiles: *const Tile,
-        rows: Option<&[Rows; TILES]>,
+        ahead: &[RowByRow; TILES],
         blocks: usize,
         columns: &[Column; C],
         first: usize,
         sums: &mut [[__m512; C]; TILES],
     ) {
         for block in 0..blocks {
-            for rows in rows.into_iter().flatten() {
-                rows.ask(ROWS * B::BYTES);
+            for ahead in ahead {
+                ahead.ask(ROWS * B::BYTES);
             }
             // SAFETY: the tiles and the columns have this block.
             unsafe {
@@ -96,6 +97,7 @@ impl<B: Block> Kernel for Of<B> {
     #[inline]
     unsafe fn multiply_few<const C: usize>(
         rows: &Rows,
+        mut ahead: InOrder,
         blocks: usize,
         tile: *mut Tile,
         columns: &[Column; C],
@@ -103,7 +105,6 @@ impl<B: Block> Kernel for Of<B> {
     ) {
         let mut all = [*sums];
         for block in 0..blocks {
-            rows.ask(ROWS * B::BYTES);
             let of_tile = block % TILE_BLOCKS;
             // SAFETY: the rows and the columns have all these blocks, the tile those whose scales are in it.
             unsafe {
@@ -113,6 +114,7 @@ impl<B: Block> Kernel for Of<B> {
                 let mut totals = starts::<B, C>(columns, block);
                 let weights = B::unpack(rows, block * B::BYTES);
                 for (four, weights) in weights.into_iter().enumerate() {
+                    ahead.ask(four, 8, ROWS * B::BYTES);
                     for (c, column) in columns.iter().enumerate() {
                         let values = spread(column.values.add(block * 32 + four * 4));
                         totals[c] = _mm512_dpbusd_epi32(totals[c], weights, values);
@@ -128,6 +130,7 @@ impl<B: Block> Kernel for Of<B> {
     #[inline]
     unsafe fn multiply_lone(
         rows: &Rows,
+        mut ahead: InOrder,
         blocks: usize,
         tile: *mut Tile,
         column: &Column,
@@ -148,7 +151,7 @@ impl<B: Block> Kernel for Of<B> {
                     gather(column.values, places),
                     gather(column.values, places.map(|at| at + 16)),
                 ];
-                let [totals] = totals(rows, from * B::BYTES, 4 * B::BYTES, |row| {
+                let [totals] = totals(rows, &mut ahead, from * B::BYTES, 4 * B::BYTES, |row| {
                     let [low, high] = B::four_blocks(row, at);
                     let sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), low, values[0]);
                     [_mm512_dpbusd_epi32(sum, high, values[1])]

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::InOrder;
 use super::k_quant::{Of, SuperBlock};
 use super::lone::{gather, totals};
 use super::scales::{byte, two_bytes};
@@ -101,7 +102,12 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
-    unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16] {
+    unsafe fn totals(
+        rows: &Rows,
+        ahead: &mut InOrder,
+        at: usize,
+        values: *const i8,
+    ) -> [__m512i; 16] {
         let nibble = _mm512_set1_epi8(15);
         let sixteen = _mm512_set1_epi8(16);
         // First halves, then second ones, of the even groups and of the odd ones each; and the fifth bits of these.
@@ -119,7 +125,7 @@ impl<const FIVE: bool> SuperBlock for FourBit<FIVE> {
             bits[odd] = _mm512_inserti32x4::<2>(bits[odd], bit(2));
             bits[odd] = _mm512_inserti32x4::<3>(bits[odd], bit(3));
         }
-        let [even, odd] = totals(rows, at, Self::BYTES, |block| {
+        let [even, odd] = totals(rows, ahead, at, Self::BYTES, |block| {
             let mut sums = [_mm512_setzero_si512(); 2];
             for (half, values) in halves.iter().enumerate() {
                 // SAFETY: the weights are within the block.

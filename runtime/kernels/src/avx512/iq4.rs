@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::InOrder;
 use super::block_32::Block;
 use super::k_quant::{self, SuperBlock};
 use super::legacy::{nibbles, nibbles_of_four};
@@ -106,7 +107,12 @@ impl SuperBlock for FourBit {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
-    unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16] {
+    unsafe fn totals(
+        rows: &Rows,
+        ahead: &mut InOrder,
+        at: usize,
+        values: *const i8,
+    ) -> [__m512i; 16] {
         let nibble = _mm512_set1_epi8(15);
         let mut halves = [[_mm512_setzero_si512(); 2]; 2];
         for (p, halves) in halves.iter_mut().enumerate() {
@@ -117,7 +123,7 @@ impl SuperBlock for FourBit {
                     unsafe { gather(values, [from, from + 32, from + 64, from + 96]) };
             }
         }
-        let groups = totals(rows, at, Self::BYTES, |block| {
+        let groups = totals(rows, ahead, at, Self::BYTES, |block| {
             let mut sums = [_mm512_setzero_si512(); 2];
             for (p, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: the weights are within the block.

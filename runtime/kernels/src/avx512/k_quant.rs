@@ -4,6 +4,7 @@
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 
+use super::ahead::{InOrder, RowByRow};
 use super::tile::{ROWS, Rows, Tile, spread};
 use super::totals::{add_block, add_group, starts};
 use super::{Kernel, TILES};
@@ -61,11 +62,16 @@ pub(crate) trait SuperBlock {
     ) -> __m512i;
 
     /// The total of the products of each group's weights with a column's 256 `values`; a group in each register.
-    /// Groups that the type has not are left out.
+    /// Groups that the type has not are left out. As many bytes as the rows' super-blocks have are asked for `ahead`.
     ///
     /// # Safety
     /// As [`SuperBlock::shared`]; `values` is valid for reading.
-    unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16];
+    unsafe fn totals(
+        rows: &Rows,
+        ahead: &mut InOrder,
+        at: usize,
+        values: *const i8,
+    ) -> [__m512i; 16];
 }
 
 /// The kernel of a [`SuperBlock`].
@@ -119,7 +125,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
     #[inline]
     unsafe fn multiply<const C: usize>(
         tiles: *const Tile,
-        rows: Option<&[Rows; TILES]>,
+        ahead: &[RowByRow; TILES],
         blocks: usize,
         columns: &[Column; C],
         first: usize,
@@ -131,8 +137,8 @@ impl<B: SuperBlock> Kernel for Of<B> {
                 let mut scaled = [[_mm512_setzero_ps(); C]; TILES];
                 for i in 0..Self::GROUPS {
                     let group = Self::group(i);
-                    for rows in rows.into_iter().flatten() {
-                        rows.ask(ROWS * B::BYTES / Self::GROUPS);
+                    for ahead in ahead {
+                        ahead.ask(ROWS * B::BYTES / Self::GROUPS);
                     }
                     let mut totals = [starts::<B, C>(columns, first + block, group); TILES];
                     for four in 0..Self::FOURS {
@@ -161,6 +167,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
     #[inline]
     unsafe fn multiply_few<const C: usize>(
         rows: &Rows,
+        mut ahead: InOrder,
         blocks: usize,
         tile: *mut Tile,
         columns: &[Column; C],
@@ -175,12 +182,14 @@ impl<B: SuperBlock> Kernel for Of<B> {
                 let shared = B::shared(rows, at);
                 let mut scaled = [[_mm512_setzero_ps(); C]];
                 for part in 0..B::PARTS {
-                    rows.ask(ROWS * B::BYTES / B::PARTS);
                     let bits = B::part(rows, at, part);
                     for i in 0..Self::GROUPS_OF_PART {
                         let group = Self::group(part * Self::GROUPS_OF_PART + i);
                         let mut totals = starts::<B, C>(columns, block, group);
                         for four in 0..Self::FOURS {
+                            let step = i * Self::FOURS + four;
+                            let steps = Self::GROUPS_OF_PART * Self::FOURS;
+                            ahead.ask(step, steps, ROWS * B::BYTES / B::PARTS);
                             let weights = B::weights(&shared, &bits, part, i, four);
                             let at = block * 256 + group * B::GROUP + four * 4;
                             for (c, column) in columns.iter().enumerate() {
@@ -201,6 +210,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
     #[inline]
     unsafe fn multiply_lone(
         rows: &Rows,
+        mut ahead: InOrder,
         blocks: usize,
         tile: *mut Tile,
         column: &Column,
@@ -212,7 +222,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
             // SAFETY: the rows and the column have this block; the tile has room for the scales of one.
             unsafe {
                 B::unpack_scales(rows, at, tile, 0);
-                let totals = B::totals(rows, at, column.values.add(block * 256));
+                let totals = B::totals(rows, &mut ahead, at, column.values.add(block * 256));
                 let mut scaled = [[_mm512_setzero_ps()]];
                 for i in 0..Self::GROUPS {
                     let group = Self::group(i);

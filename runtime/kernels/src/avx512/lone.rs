@@ -6,14 +6,16 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::InOrder;
 use super::tile::Rows;
 
 /// Adds up each 128-bit lane of what `dot` gives for each row, of its `bytes` bytes from byte `at` on: in register `g` of the
-/// result's entry `p`, lane `r` is the total of lane `g` of row `r`'s register `p`.
+/// result's entry `p`, lane `r` is the total of lane `g` of row `r`'s register `p`. As many bytes are asked for `ahead`.
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) fn totals<const P: usize>(
     rows: &Rows,
+    ahead: &mut InOrder,
     at: usize,
     bytes: usize,
     dot: impl Fn(*const u8) -> [__m512i; P],
@@ -24,7 +26,7 @@ pub(super) fn totals<const P: usize>(
         let mut dots = [[_mm512_setzero_si512(); P]; 4];
         for (i, dots) in dots.iter_mut().enumerate() {
             let row = four * 4 + i;
-            rows.ask(bytes);
+            ahead.ask(0, 1, bytes);
             *dots = dot(rows.row(row).wrapping_add(at));
         }
         let [a, b, c, d] = dots;

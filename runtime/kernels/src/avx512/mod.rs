@@ -6,6 +6,7 @@
 //! rows at once. A tile is unpacked once for all columns; up to eight meet weights as these are unpacked, so that the CPU
 //! does both at once; a lone one has a [way of its own](lone).
 
+mod ahead;
 pub(crate) mod block_32;
 pub(crate) mod four_bit;
 pub(crate) mod iq4;
@@ -26,6 +27,7 @@ use std::mem::MaybeUninit;
 use crate::activation::Column;
 use crate::panel::Panel;
 use crate::simd::{self, Simd};
+use ahead::{InOrder, RowByRow};
 pub(crate) use quantize::quantize;
 pub(crate) use tile::ROWS;
 use tile::{Rows, Tile, WEIGHTS};
@@ -61,14 +63,14 @@ pub(crate) trait Kernel {
     unsafe fn unpack(rows: &Rows, blocks: usize, tile: *mut Tile);
 
     /// Adds the products of the tiles' rows with `C` columns to `sums`. The tiles' first block meets the
-    /// columns' block `first`. If `rows`, the tiles', are given, memory is asked for what comes after them.
+    /// columns' block `first`. The columns' share of what comes after the tiles' rows is asked for.
     ///
     /// # Safety
     /// The CPU is [`available`]; the tiles were unpacked by this type with `blocks` blocks; the columns have
     /// blocks from `first` on for them.
     unsafe fn multiply<const C: usize>(
         tiles: *const Tile,
-        rows: Option<&[Rows; TILES]>,
+        ahead: &[RowByRow; TILES],
         blocks: usize,
         columns: &[Column; C],
         first: usize,
@@ -76,13 +78,14 @@ pub(crate) trait Kernel {
     );
 
     /// Adds the products of the rows with a few columns to `sums`, giving the same bits as [`Kernel::multiply`]: weights
-    /// are multiplied as they are unpacked. Memory is asked for what comes after the rows. Of `tile`, it uses what it
+    /// are multiplied as they are unpacked. As many bytes as the rows have are asked for `ahead`. Of `tile`, it uses what it
     /// likes.
     ///
     /// # Safety
     /// The CPU is [`available`]; rows and columns have `blocks` blocks; `tile` is valid for writing.
     unsafe fn multiply_few<const C: usize>(
         rows: &Rows,
+        ahead: InOrder,
         blocks: usize,
         tile: *mut Tile,
         columns: &[Column; C],
@@ -95,6 +98,7 @@ pub(crate) trait Kernel {
     /// As there.
     unsafe fn multiply_lone(
         rows: &Rows,
+        ahead: InOrder,
         blocks: usize,
         tile: *mut Tile,
         column: &Column,
@@ -116,7 +120,7 @@ pub(crate) fn kernel<K: Kernel>(simd: Simd) -> Option<simd::Kernel> {
 
 /// Asks memory for sixteen rows from `row` on, which will be computed soon.
 pub(crate) fn ask_for_first(row: *const u8, stride: usize) {
-    tile::ask(row, 0..(stride * ROWS).min(FIRST_BYTES) / 64);
+    ahead::ask_at_once(row, (stride * ROWS).min(FIRST_BYTES));
 }
 
 /// Most that [`ask_for_first`] asks for: what is asked for all at once waits for each other.
@@ -130,6 +134,9 @@ const TILES: usize = 2;
 
 /// Columns that are multiplied with them at once.
 const TILE_COLUMNS: usize = 4;
+
+/// Values of all columns that stay in the second-level cache.
+const STRIP_VALUES: usize = 256 << 10;
 
 /// Computes `panel`.
 ///
@@ -160,14 +167,19 @@ unsafe fn multiply_few<K: Kernel, const C: usize>(panel: &Panel) {
     let blocks = panel.layout.k / K::BLOCK_LEN;
     let columns = panel.columns::<C>(0);
     for row in (0..panel.rows).step_by(ROWS) {
-        let rows = Rows::of(panel, row);
+        let rows = Rows::of(panel, row, 0);
+        let ahead = InOrder::new(if row + ROWS < panel.rows {
+            panel.row(row + ROWS)
+        } else {
+            panel.next
+        });
         let mut sums = [_mm512_setzero_ps(); C];
         // SAFETY: rows and columns have these blocks, and the tile is one of ours.
         unsafe {
             if C == 1 {
-                K::multiply_lone(&rows, blocks, tile, &columns[0], &mut sums[0]);
+                K::multiply_lone(&rows, ahead, blocks, tile, &columns[0], &mut sums[0]);
             } else {
-                K::multiply_few(&rows, blocks, tile, &columns, &mut sums);
+                K::multiply_few(&rows, ahead, blocks, tile, &columns, &mut sums);
             }
         }
         let mask = ((1u32 << (panel.rows - row).min(ROWS)) - 1) as __mmask16;
@@ -186,40 +198,47 @@ unsafe fn multiply_tiles<K: Kernel>(panel: &Panel) {
     let tiles: *mut Tile = tiles.as_mut_ptr().cast();
     let blocks = panel.layout.k / K::BLOCK_LEN;
     let slice = WEIGHTS / K::BLOCK_LEN;
-    // A slice of all rows at a time: the columns' values of it then stay in the second-level cache.
-    for first in (0..blocks).step_by(slice) {
-        let count = (blocks - first).min(slice);
-        let at = first * K::BLOCK_BYTES;
+    // A strip of all rows at a time: the columns' values of it then stay in the second-level cache. It is as long as can be, as
+    // long stretches of memory come faster than short ones.
+    let strip = (STRIP_VALUES / panel.n_columns / WEIGHTS).max(1) * slice;
+    for begin in (0..blocks).step_by(strip) {
+        let end = blocks.min(begin + strip);
+        let at = begin * K::BLOCK_BYTES;
         for row in (0..panel.rows).step_by(TILES * ROWS) {
             let next = if row + TILES * ROWS < panel.rows {
                 panel.row(row + TILES * ROWS).wrapping_add(at)
-            } else if first + slice < blocks {
-                panel.weights.wrapping_add(at + slice * K::BLOCK_BYTES)
+            } else if end < blocks {
+                panel.weights.wrapping_add(end * K::BLOCK_BYTES)
             } else {
                 panel.next
             };
-            let rows: [Rows; TILES] = std::array::from_fn(|r| {
+            let times = panel.n_columns.div_ceil(TILE_COLUMNS);
+            let bytes = (end - begin) * K::BLOCK_BYTES;
+            let ahead: [RowByRow; TILES] = std::array::from_fn(|r| {
                 let next = next.wrapping_add(panel.weights_stride * r * ROWS);
-                Rows::of_slice(panel, row + r * ROWS, at, next, count * K::BLOCK_BYTES)
+                RowByRow::new(next, panel.weights_stride, bytes, times)
             });
-            for (r, rows) in rows.iter().enumerate() {
-                // SAFETY: the rows have these blocks, and the tile is one of ours.
-                unsafe { K::unpack(rows, count, tiles.add(r)) };
-            }
-            for column in (0..panel.n_columns).step_by(TILE_COLUMNS) {
-                let asking = (column == 0).then_some(&rows);
-                // SAFETY: the tiles were unpacked above; there are as many columns left.
-                unsafe {
-                    let tiles = tiles.cast_const();
-                    macro_rules! columns {
-                        ($($n:literal)*) => {
-                            match panel.n_columns - column {
-                                $($n => multiply_columns::<K, $n>(panel, tiles, asking, [row, column], first, count),)*
-                                _ => multiply_columns::<K, TILE_COLUMNS>(panel, tiles, asking, [row, column], first, count),
-                            }
-                        };
+            for first in (begin..end).step_by(slice) {
+                let count = slice.min(end - first);
+                for r in 0..TILES {
+                    let rows = Rows::of(panel, row + r * ROWS, first * K::BLOCK_BYTES);
+                    // SAFETY: the rows have these blocks, and the tile is one of ours.
+                    unsafe { K::unpack(&rows, count, tiles.add(r)) };
+                }
+                for column in (0..panel.n_columns).step_by(TILE_COLUMNS) {
+                    // SAFETY: the tiles were unpacked above; there are as many columns left.
+                    unsafe {
+                        let tiles = tiles.cast_const();
+                        macro_rules! columns {
+                            ($($n:literal)*) => {
+                                match panel.n_columns - column {
+                                    $($n => multiply_columns::<K, $n>(panel, tiles, &ahead, [row, column], first, count),)*
+                                    _ => multiply_columns::<K, TILE_COLUMNS>(panel, tiles, &ahead, [row, column], first, count),
+                                }
+                            };
+                        }
+                        columns!(1 2 3);
                     }
-                    columns!(1 2 3);
                 }
             }
         }
@@ -233,7 +252,7 @@ unsafe fn multiply_tiles<K: Kernel>(panel: &Panel) {
 unsafe fn multiply_columns<K: Kernel, const C: usize>(
     panel: &Panel,
     tiles: *const Tile,
-    rows: Option<&[Rows; TILES]>,
+    ahead: &[RowByRow; TILES],
     [row, column]: [usize; 2],
     first: usize,
     count: usize,
@@ -254,7 +273,7 @@ unsafe fn multiply_columns<K: Kernel, const C: usize>(
         }
     }
     // SAFETY: as the caller says.
-    unsafe { K::multiply::<C>(tiles, rows, count, &columns, first, &mut sums) };
+    unsafe { K::multiply::<C>(tiles, ahead, count, &columns, first, &mut sums) };
     for (r, (sums, mask)) in sums.iter().zip(masks).enumerate() {
         for (i, sum) in sums.iter().enumerate() {
             // SAFETY: as above.

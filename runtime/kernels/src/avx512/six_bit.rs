@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::InOrder;
 use super::k_quant::{Of, SuperBlock};
 use super::lone::totals;
 use super::scales::unpack_signed_scales;
@@ -77,7 +78,12 @@ impl SuperBlock for SixBit {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
-    unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16] {
+    unsafe fn totals(
+        rows: &Rows,
+        ahead: &mut InOrder,
+        at: usize,
+        values: *const i8,
+    ) -> [__m512i; 16] {
         let nibble = _mm512_set1_epi8(15);
         let two_bits = _mm512_set1_epi8(0x30);
         // SAFETY: they are within the 256 values.
@@ -85,7 +91,7 @@ impl SuperBlock for SixBit {
         // Bits 0 and 1 belong to the first 32 weights, the next two to the next 32, and so on.
         let up = _mm512_inserti64x4::<1>(_mm512_set1_epi16(4), _mm256_set1_epi16(2));
         let down = _mm512_inserti64x4::<1>(_mm512_setzero_si512(), _mm256_set1_epi16(2));
-        let groups = totals(rows, at, Self::BYTES, |block| {
+        let groups = totals(rows, ahead, at, Self::BYTES, |block| {
             let mut sums = [_mm512_setzero_si512(); 4];
             for half in 0..2 {
                 // SAFETY: the weights are within the block.

@@ -1,7 +1,6 @@
 //! Sixteen rows of weights side by side, unpacked to a byte each.
 
 use std::arch::x86_64::*;
-use std::cell::Cell;
 
 use crate::panel::Panel;
 
@@ -25,31 +24,14 @@ pub(crate) struct Tile {
     pub offset_scales: [__m512; WEIGHTS / 256],
 }
 
-/// Where the blocks of sixteen rows begin, and what memory is to be asked for meanwhile.
+/// Where the blocks of sixteen rows begin.
 pub(crate) struct Rows {
     starts: [*const u8; ROWS],
-    ahead: Ahead,
 }
 
 impl Rows {
-    /// The panel's rows from `row` on; beyond the panel's end, its last row again. They are read to their end before others.
-    pub fn of(panel: &Panel, row: usize) -> Self {
-        let next = if row + ROWS < panel.rows {
-            panel.row(row + ROWS)
-        } else {
-            panel.next
-        };
-        // As the next sixteen rows lie behind each other without a gap, each of their bytes is asked for once.
-        Self::asking(panel, row, 0, Ahead::in_one_piece(next))
-    }
-
-    /// The same from byte `at` of each row, before `bytes` bytes from `next` on, and of the rows below that, are read.
-    pub fn of_slice(panel: &Panel, row: usize, at: usize, next: *const u8, bytes: usize) -> Self {
-        let ahead = Ahead::row_by_row(next, panel.weights_stride, bytes);
-        Self::asking(panel, row, at, ahead)
-    }
-
-    fn asking(panel: &Panel, row: usize, at: usize, ahead: Ahead) -> Self {
+    /// From byte `at` on of the panel's rows from `row` on; beyond the panel's end, its last row again.
+    pub fn of(panel: &Panel, row: usize, at: usize) -> Self {
         let mut starts = [std::ptr::null(); ROWS];
         let last = panel.row(panel.rows - 1);
         let mut start = panel.row(row.min(panel.rows - 1));
@@ -58,7 +40,7 @@ impl Rows {
             let below = start.wrapping_add(panel.weights_stride);
             start = if start < last { below } else { start };
         }
-        Self { starts, ahead }
+        Self { starts }
     }
 
     /// Where row `index` of the sixteen begins.
@@ -137,80 +119,6 @@ impl Rows {
             word(14),
             word(15),
         )
-    }
-
-    /// Asks memory for the next `bytes` bytes of what comes after these rows.
-    #[inline(always)]
-    pub fn ask(&self, bytes: usize) {
-        self.ahead.ask(bytes);
-    }
-}
-
-/// What memory is asked for, line by line: of lines that are asked for all at once, most wait, and the arithmetic for them.
-struct Ahead {
-    place: Cell<*const u8>,
-    /// Bytes that are due and not asked for yet.
-    due: Cell<usize>,
-    /// Lines up to the row's end.
-    left: Cell<usize>,
-    lines: usize,
-    to_next_row: usize,
-}
-
-impl Ahead {
-    fn in_one_piece(place: *const u8) -> Self {
-        Self {
-            place: Cell::new(place),
-            due: Cell::new(0),
-            left: Cell::new(usize::MAX),
-            lines: usize::MAX,
-            to_next_row: 0,
-        }
-    }
-
-    fn row_by_row(place: *const u8, stride: usize, bytes: usize) -> Self {
-        let lines = bytes / 64 + 1;
-        Self {
-            place: Cell::new(place),
-            due: Cell::new(0),
-            left: Cell::new(lines),
-            lines,
-            to_next_row: stride.wrapping_sub(lines * 64),
-        }
-    }
-
-    #[inline(always)]
-    fn ask(&self, bytes: usize) {
-        let mut place = self.place.get();
-        if self.lines == usize::MAX {
-            // As many lines each time, even if some are asked for twice: of a number that changes, the CPU guesses wrong.
-            ask(place, 0..bytes.div_ceil(64));
-            self.place.set(place.wrapping_add(bytes));
-            return;
-        }
-        // Rows begin and end within a line.
-        let mut due = self.due.get() + bytes + bytes / 8;
-        while due >= 64 {
-            ask(place, 0..1);
-            place = place.wrapping_add(64);
-            due -= 64;
-            self.left.set(self.left.get() - 1);
-            if self.left.get() == 0 {
-                self.left.set(self.lines);
-                place = place.wrapping_add(self.to_next_row);
-            }
-        }
-        self.due.set(due);
-        self.place.set(place);
-    }
-}
-
-/// Asks memory for `lines` of 64 bytes each after `from`.
-#[inline(always)]
-pub(super) fn ask(from: *const u8, lines: std::ops::Range<usize>) {
-    for line in lines {
-        // SAFETY: a prefetch never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.wrapping_add(line * 64).cast()) };
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::InOrder;
 use super::k_quant::{Of, SuperBlock};
 use super::lone::totals;
 use super::scales::{byte, two_bytes, unpack_signed_scales};
@@ -111,14 +112,19 @@ impl<const THREE: bool> SuperBlock for TwoBit<THREE> {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
     #[inline]
-    unsafe fn totals(rows: &Rows, at: usize, values: *const i8) -> [__m512i; 16] {
+    unsafe fn totals(
+        rows: &Rows,
+        ahead: &mut InOrder,
+        at: usize,
+        values: *const i8,
+    ) -> [__m512i; 16] {
         // SAFETY: they are within the 256 values.
         let values = unsafe { values.cast::<[__m512i; 4]>().read_unaligned() };
         // The first and the second quarter of a half side by side, or the third and the fourth.
         let two =
             |a: i16, b: i16| _mm512_inserti64x4::<1>(_mm512_set1_epi16(a), _mm256_set1_epi16(b));
         let down = [two(0, 2), two(4, 6)];
-        let groups = totals(rows, at, Self::BYTES, |block| {
+        let groups = totals(rows, ahead, at, Self::BYTES, |block| {
             let mut sums = [_mm512_setzero_si512(); 4];
             for half in 0..2 {
                 // SAFETY: the weights are within the block.

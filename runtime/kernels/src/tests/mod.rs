@@ -243,7 +243,8 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
         .flat_map(|weight_type| kernels(weight_type).map(move |kernel| (kernel, weight_type)))
     {
         let kernel = &kernel;
-        let k = 11 * weight_type.block_len();
+        // More than a tile's weights, and with the most columns more than a strip's values.
+        let k = 11 * weight_type.block_len().max(64);
         let weights = row(weight_type, k, &mut || (next() >> 24) as u8);
         let inputs: Vec<Vec<f32>> = (0..19)
             .map(|_| (0..k).map(|_| next() as i32 as f32).collect())
@@ -269,12 +270,13 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
             output
         };
         let alone: Vec<f32> = inputs.chunks(1).flat_map(&multiply).collect();
-        for n in 2..=inputs.len() {
+        let cycle = |n| inputs.iter().cloned().cycle().take(n).collect::<Vec<_>>();
+        for n in (2..=inputs.len()).chain([523]) {
             let bits = |products: &[f32]| products.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!(
-                bits(&multiply(&inputs[..n])),
-                bits(&alone[..n]),
-                "{:?}, {weight_type:?}",
+                bits(&multiply(&cycle(n))),
+                bits(&(0..n).map(|i| alone[i % alone.len()]).collect::<Vec<_>>()),
+                "{:?}, {weight_type:?}, {n} columns",
                 kernel.simd
             );
         }
