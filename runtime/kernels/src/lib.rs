@@ -1,8 +1,10 @@
 //! Matrix multiplication with low-bit weights, and attention over the KV cache, inside ggml's own threads.
 //!
-//! [`enable`] enters ggml's list of CPU extensions. From then on each product of weights of a
-//! [`WeightType`] with floats is computed here, on the weights where they are mapped, and attention over a cache of F16 or
-//! Q8_0 (`attention`); everything else goes ggml's own way. Nothing here allocates, opens a file or starts a thread.
+//! [`enable`] enters ggml's list of CPU extensions. From then on products of weights of a [`WeightType`] with floats are
+//! computed here, on the weights where they are mapped, with as many columns as the kernel of this type and CPU is for
+//! (`simd::Kernel::columns`), and attention over a cache of F16 or Q8_0 (`attention`); everything else goes ggml's own way.
+//! What ggml calls allocates nothing, opens no file and starts no thread; [`peak`], which measures the machine, has memory
+//! and threads of its own, and [`product`], for counting instructions, memory.
 //!
 //! The way of one product: ggml asks for a work buffer ([`hook`](self)); each of its threads quantizes a share
 //! of the activations into it, waits for the others, then takes panels of rows one after the other, so
