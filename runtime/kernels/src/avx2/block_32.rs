@@ -55,7 +55,7 @@ impl<B: Block> Kernel for Of<B> {
             // scales and sums of columns are filled up to eight.
             unsafe {
                 let group = row.add(first * B::BYTES);
-                prefetch::<N>(group, 8 * B::BYTES);
+                prefetch(group, 8 * B::BYTES);
                 let d = f16_of::<B>(group, count);
                 let min = if B::MIN {
                     f16_of::<B>(group.add(2), count)

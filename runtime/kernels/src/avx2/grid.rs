@@ -49,7 +49,7 @@ impl<P: Points> Kernel for Of<P> {
             // SAFETY: each read is within this block or, of a column, within the part that belongs to it.
             unsafe {
                 let block = row.add(index * P::BYTES);
-                prefetch::<N>(block, P::BYTES);
+                prefetch(block, P::BYTES);
                 let signs = P::all_signs(block);
                 // Each lane of 128 bits has those of four groups.
                 let signs = [

@@ -58,7 +58,7 @@ impl<B: SuperBlock> Kernel for Of<B> {
             // SAFETY: each read is within this block or, of a column, within the part that belongs to it.
             unsafe {
                 let block = row.add(index * B::BYTES);
-                prefetch::<N>(block, B::BYTES);
+                prefetch(block, B::BYTES);
                 let scales = B::scales(block);
                 let mut totals = [_mm256_setzero_si256(); N];
                 // Not a loop: which groups these are has to be known when this is compiled.

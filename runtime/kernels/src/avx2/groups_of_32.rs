@@ -53,7 +53,7 @@ unsafe fn dot<I: Isa, const N: usize, const FIVE: bool>(
         // SAFETY: each read is within this block or, of a column, within the part that belongs to it.
         unsafe {
             let block = row.add(index * if FIVE { 176 } else { 144 });
-            prefetch::<N>(block, if FIVE { 176 } else { 144 });
+            prefetch(block, if FIVE { 176 } else { 144 });
             let low = block.add(if FIVE { 48 } else { 16 });
             let fifth = if FIVE {
                 _mm256_loadu_si256(block.add(16).cast())

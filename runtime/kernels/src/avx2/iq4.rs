@@ -55,7 +55,7 @@ impl Kernel for Iq4Xs {
             // SAFETY: each read is within this block or, of a column, within the part that belongs to it.
             unsafe {
                 let block = row.add(index * 136);
-                prefetch::<N>(block, 136);
+                prefetch(block, 136);
                 let upper = u32::from(block.add(2).cast::<u16>().read_unaligned());
                 let lower = block.add(4).cast::<u32>().read_unaligned();
                 let mut totals = [_mm256_setzero_si256(); N];
