@@ -29,6 +29,8 @@ struct Shape {
     masked: bool,
     sinks: bool,
     softcap: f32,
+    /// An element of a key of each head, where that is not to be as random as the others.
+    element: Option<f32>,
 }
 
 const SHAPE: Shape = Shape {
@@ -42,6 +44,7 @@ const SHAPE: Shape = Shape {
     masked: true,
     sinks: false,
     softcap: 0.0,
+    element: None,
 };
 
 /// What ggml's CPU backend computes with `threads` threads.
@@ -106,7 +109,15 @@ fn compute(shape: Shape, threads: i32) -> Vec<f32> {
             sys::ggml_backend_tensor_set(tensor, bytes.as_ptr().cast(), 0, bytes.len());
         };
         set(q, &floats(1, count(q)));
-        pack(k, &floats(2, count(k)));
+        let mut elements = floats(2, count(k));
+        if let Some(element) = shape.element {
+            // Of the last key but 99.
+            let row = (width * kv_heads) as usize;
+            let key = elements.len() - 100 * row;
+            let heads = elements[key..][..row].chunks_exact_mut(width as usize);
+            heads.for_each(|head| head[7] = element);
+        }
+        pack(k, &elements);
         pack(v, &floats(3, count(v)));
         if shape.masked {
             // Each token of a stream sees what was before it, of as much as the stream has.
@@ -210,4 +221,30 @@ fn capped_scores_go_ggmls_own_way() {
     let ggml = compute(shape, 1);
     enable(true);
     assert!(bits(&compute(shape, 1)) == bits(&ggml));
+}
+
+#[test]
+fn what_is_no_number_in_ggmls_own_way_is_none_here() {
+    for tokens in [1, 5, 80] {
+        for element in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let shape = Shape {
+                tokens,
+                element: Some(element),
+                ..SHAPE
+            };
+            enable(false);
+            let ggml = compute(shape, 2);
+            enable(true);
+            let ours = compute(shape, 2);
+            let mut both = ours.iter().zip(&ggml);
+            assert!(
+                both.all(|(ours, ggml)| ours.is_finite() <= ggml.is_finite()),
+                "{tokens} tokens, {element}"
+            );
+            assert!(
+                ours.iter().any(|x| x.is_nan()),
+                "{tokens} tokens, {element}"
+            );
+        }
+    }
 }

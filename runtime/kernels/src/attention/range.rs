@@ -208,16 +208,17 @@ unsafe fn exponentials<V: Vector>(range: &Range, row: usize, seen: std::ops::Ran
                 }
             }
             score.store(scores.add(at));
-            greatest = greatest.max(score);
+            greatest = score.max(greatest);
         }
         let greatest = greatest.greatest();
         out.write(greatest);
-        if greatest == f32::NEG_INFINITY {
-            scores.add(whole.start).write_bytes(0, whole.len());
-            out.add(1).write(0.0);
-            return;
-        }
-        let less = V::splat(-greatest);
+        // Who sees nothing has weights of zero; of a score that is no number, or infinite, everything is no number.
+        let less = if greatest == f32::NEG_INFINITY {
+            0.0
+        } else {
+            -greatest
+        };
+        let less = V::splat(less);
         let mut sums = V::splat(0.0);
         for at in whole.step_by(V::LANES) {
             let weight = exp(V::load(scores.add(at)).add(less));

@@ -327,3 +327,37 @@ fn who_sees_nothing_gets_zeros() {
         assert!(values[..256].iter().all(|value| *value != 0.0));
     }
 }
+
+/// As the softmax of the definition has it: a sound sum must not come of a broken one.
+#[test]
+fn a_score_that_is_no_number_or_infinite_leaves_no_number() {
+    const KEYS: usize = 600;
+    // Of half precision, and of how many keys.
+    let (nan, infinite) = (0x7e00u16, 0x7c00u16);
+    let broken = [(nan, 1), (nan, KEYS), (infinite, 1), (infinite, 2)];
+    for (elements, (half, keys)) in ELEMENTS.iter().flat_map(|e| broken.map(|b| (e, b))) {
+        for tokens in [1, 3, 40] {
+            let mut case = Case::new(5, [tokens, 2, 1, 1, KEYS], [64, 64], [*elements; 2]);
+            case.mask.fill(ZERO);
+            case.q.iter_mut().for_each(|x| *x = x.abs() + 0.1);
+            let first = if keys == KEYS { 0 } else { 300 };
+            let row = row_bytes(*elements, 64) + 2;
+            for key in case.caches[0][first * row..]
+                .chunks_exact_mut(row)
+                .take(keys)
+            {
+                key[..2].copy_from_slice(&half.to_le_bytes());
+                if *elements == Elements::Q8_0 {
+                    key[2..34].fill(1);
+                }
+            }
+            for simd in Simd::available() {
+                let values = case.compute(simd, 2);
+                assert!(
+                    values.iter().all(|value| value.is_nan()),
+                    "{simd:?}, {elements:?}, {half:x} of {keys}, {tokens} tokens: {values:?}"
+                );
+            }
+        }
+    }
+}

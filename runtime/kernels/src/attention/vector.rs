@@ -25,6 +25,7 @@ pub(crate) trait Vector: Copy {
     unsafe fn multiply(self, other: Self) -> Self;
     /// `self + a * b`, rounded once.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;
+    /// Where `other` is no number, neither is what comes out; where `self` is none, it may be either.
     unsafe fn max(self, other: Self) -> Self;
     unsafe fn round(self) -> Self;
     /// `self` times two to the power of whole numbers from -127 to 0; zero for -127.
@@ -35,7 +36,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn store_sums(of: [Self; 4], at: *mut f32);
 }
 
-/// e to the power of numbers that are at most zero, to about 2e-7 of it; zero where it would be below 1e-38.
+/// e to the power of numbers that are at most zero, to about 2e-7 of it; zero where it would be below 1e-38. Of what is no
+/// number, none.
 ///
 /// # Safety
 /// The CPU has what `V` is for.
@@ -46,7 +48,7 @@ pub(crate) unsafe fn exp<V: Vector>(x: V) -> V {
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     // SAFETY: by the caller's word.
     unsafe {
-        let x = x.max(V::splat(-88.0));
+        let x = V::splat(-88.0).max(x);
         let power = x.multiply(V::splat(std::f32::consts::LOG2_E)).round();
         let rest = x.add_product(power, V::splat(-LN_2_HIGH));
         let rest = rest.add_product(power, V::splat(-LN_2_LOW));
