@@ -202,10 +202,10 @@ impl Layout {
                     put(sums.cast(), block, sum);
                     continue;
                 }
-                let scale = if largest > 0.0 {
-                    1.0 / inverse(largest)
-                } else {
+                let scale = if largest == 0.0 {
                     0.0
+                } else {
+                    1.0 / inverse(largest)
                 };
                 put(scales, block, scale);
                 if beside && self.zero != 0 {

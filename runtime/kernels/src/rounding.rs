@@ -3,9 +3,9 @@
 /// 1.5 times 2 to the 23rd. Whole numbers within 2 to the 22nd may be added to its bits, or to itself, to the same effect.
 pub(crate) const WHOLE: f32 = 12_582_912.0;
 
-/// What values of a block are multiplied with whose largest magnitude this is.
+/// What values of a block are multiplied with whose largest magnitude this is. No number for none.
 pub(crate) fn inverse(largest: f32) -> f32 {
-    if largest > 0.0 { 127.0 / largest } else { 0.0 }
+    if largest == 0.0 { 0.0 } else { 127.0 / largest }
 }
 
 /// Rounded to half precision, ties to even; but as it is beyond its largest number.
@@ -35,16 +35,16 @@ pub(crate) fn quantize(input: &[f32], values: &mut [i8]) -> (f32, [i32; 16]) {
     (largest, sums)
 }
 
-/// Zero where there is no number. Eight maxima side by side, so that the compiler may use a register of them.
+/// No number if any of them is none: as bits, these are larger than all numbers. Eight maxima side by side, so that the
+/// compiler may use a register of them.
 fn largest_magnitude(input: &[f32]) -> f32 {
-    let larger = |a: f32, b: f32| if a > b { a } else { b };
-    let mut lanes = [0.0f32; 8];
+    let mut lanes = [0u32; 8];
     for chunk in input.chunks_exact(8) {
         for (lane, x) in lanes.iter_mut().zip(chunk) {
-            *lane = larger(x.abs(), *lane);
+            *lane = x.abs().to_bits().max(*lane);
         }
     }
-    lanes.into_iter().fold(0.0, larger)
+    f32::from_bits(lanes.into_iter().fold(0, u32::max))
 }
 
 /// The nearest whole number, ties to even, of a number between -128 and 127; 0 of a NaN.

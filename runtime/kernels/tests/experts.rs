@@ -187,3 +187,29 @@ fn a_column_has_the_same_product_whatever_it_is_batched_with() {
         }
     }
 }
+
+#[test]
+fn what_is_no_number_in_ggmls_own_way_is_none_here() {
+    for weight_type in WeightType::ALL.iter().copied() {
+        let weights = Weights::new(weight_type, 512, 83, 1);
+        for (element, count) in [(f32::INFINITY, 1), (f32::NAN, 1), (f32::NAN, 512)] {
+            for inputs in [1, 4, 9] {
+                let mut input = floats(4, weights.k * inputs);
+                input[..count].fill(element);
+                let shape = Shape { tokens: 1, inputs };
+                enable(false);
+                let ggml = weights.multiply(&input, shape, &[], 2);
+                enable(true);
+                let ours = weights.multiply(&input, shape, &[], 2);
+                let what = format!("{weight_type:?}, {count} of {element}, {inputs} columns");
+                let mut both = ours.iter().zip(&ggml);
+                assert!(
+                    both.all(|(ours, ggml)| ours.is_finite() <= ggml.is_finite()),
+                    "{what}"
+                );
+                let sound = &ours[weights.rows..];
+                assert!(sound.iter().all(|x| x.is_finite()), "{what}");
+            }
+        }
+    }
+}

@@ -11,14 +11,14 @@ use crate::rounding::inverse;
 /// The CPU is [available](super::available); `values` is valid for writing as many bytes.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(crate) unsafe fn quantize(input: &[f32], values: *mut i8) -> (f32, [i32; 16]) {
-    let mut largest = _mm512_setzero_ps();
+    // As bits, what is no number is larger than all numbers.
+    let mut largest = _mm512_setzero_si512();
     for part in input.chunks_exact(16) {
         // SAFETY: sixteen floats.
         let x = unsafe { _mm512_loadu_ps(part.as_ptr()) };
-        // Of a NaN and a number, the second one.
-        largest = _mm512_max_ps(_mm512_abs_ps(x), largest);
+        largest = _mm512_max_epu32(_mm512_castps_si512(_mm512_abs_ps(x)), largest);
     }
-    let largest = _mm512_reduce_max_ps(largest);
+    let largest = f32::from_bits(_mm512_reduce_max_epu32(largest));
     let inverse = _mm512_set1_ps(inverse(largest));
     for (i, part) in input.chunks_exact(16).enumerate() {
         // SAFETY: sixteen floats in, sixteen bytes out. What is no number, or beyond all, has a lowest byte of 0.

@@ -1,6 +1,6 @@
 //! How activations are rounded.
 
-use super::{kernels, quantized};
+use super::{bits, kernels, products, quantized, row};
 use crate::WeightType;
 use crate::activation::Layout;
 #[cfg(feature = "ggml")]
@@ -22,6 +22,37 @@ fn spoils_its_own_block_only(kernel: &Kernel) {
     let values: Vec<i8> = columns[..64].iter().map(|v| *v as i8).collect();
     assert_eq!(values[3], 0);
     assert_eq!(values[32..], [127; 32]);
+}
+
+/// A broken model must not look sound.
+#[test]
+fn products_of_what_is_no_number_or_infinite_are_none_and_others_are_as_ever() {
+    let mut state = 5u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state
+    };
+    for weight_type in WeightType::ALL.iter().copied() {
+        let k = 5 * weight_type.block_len();
+        let weights = row(weight_type, k, &mut || (next() >> 24) as u8);
+        let inputs: Vec<Vec<f32>> = (0..9)
+            .map(|_| (0..k).map(|_| next() as i32 as f32).collect())
+            .collect();
+        for kernel in kernels(weight_type) {
+            let sound = products(&kernel, weight_type, &weights, &inputs);
+            for element in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                for count in [1, 2, 5, 9] {
+                    let mut some = inputs[..count].to_vec();
+                    some[count / 2][k - 7] = element;
+                    let mut all = products(&kernel, weight_type, &weights, &some);
+                    let broken = std::mem::replace(&mut all[count / 2], sound[count / 2]);
+                    let what = format!("{:?}, {weight_type:?}, {element}", kernel.simd);
+                    assert!(!broken.is_finite(), "{what}: {broken}");
+                    assert_eq!(bits(&all), bits(&sound[..count]), "{what}");
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -230,6 +230,37 @@ fn the_reference_reads_blocks_as_ggml_does() {
     }
 }
 
+/// The products of one row with all columns.
+fn products(
+    kernel: &Kernel,
+    weight_type: WeightType,
+    weights: &[u8],
+    inputs: &[Vec<f32>],
+) -> Vec<f32> {
+    let layout = Layout::new(kernel, weight_type, inputs[0].len(), inputs.len());
+    let columns = quantized(layout, inputs);
+    let mut output = vec![0f32; inputs.len()];
+    let panel = Panel {
+        weights: weights.as_ptr(),
+        weights_stride: weights.len(),
+        rows: 1,
+        columns: columns.as_ptr(),
+        n_columns: inputs.len(),
+        layout,
+        output: output.as_mut_ptr(),
+        output_stride: 4,
+        picks: std::ptr::null(),
+        next: std::ptr::null(),
+    };
+    // SAFETY: all parts are as long as the panel says.
+    unsafe { (kernel.multiply)(&panel) };
+    output
+}
+
+fn bits(products: &[f32]) -> Vec<u32> {
+    products.iter().map(|x| x.to_bits()).collect()
+}
+
 #[test]
 fn a_column_has_the_same_product_alone_as_beside_others() {
     let mut state = 7u32;
@@ -249,30 +280,10 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
         let inputs: Vec<Vec<f32>> = (0..19)
             .map(|_| (0..k).map(|_| next() as i32 as f32).collect())
             .collect();
-        let multiply = |inputs: &[Vec<f32>]| {
-            let layout = Layout::new(kernel, weight_type, k, inputs.len());
-            let columns = quantized(layout, inputs);
-            let mut output = vec![0f32; inputs.len()];
-            let panel = Panel {
-                weights: weights.as_ptr(),
-                weights_stride: weights.len(),
-                rows: 1,
-                columns: columns.as_ptr(),
-                n_columns: inputs.len(),
-                layout,
-                output: output.as_mut_ptr(),
-                output_stride: 4,
-                picks: std::ptr::null(),
-                next: std::ptr::null(),
-            };
-            // SAFETY: all parts are as long as the panel says.
-            unsafe { (kernel.multiply)(&panel) };
-            output
-        };
+        let multiply = |inputs: &[Vec<f32>]| products(kernel, weight_type, &weights, inputs);
         let alone: Vec<f32> = inputs.chunks(1).flat_map(&multiply).collect();
         let cycle = |n| inputs.iter().cloned().cycle().take(n).collect::<Vec<_>>();
         for n in (2..=inputs.len()).chain([523]) {
-            let bits = |products: &[f32]| products.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!(
                 bits(&multiply(&cycle(n))),
                 bits(&(0..n).map(|i| alone[i % alone.len()]).collect::<Vec<_>>()),
