@@ -8,6 +8,7 @@ mod cache;
 #[cfg(feature = "ggml")]
 mod hook;
 mod plan;
+mod query;
 pub(crate) mod range;
 mod steps;
 #[cfg(test)]

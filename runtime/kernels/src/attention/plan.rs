@@ -1,6 +1,7 @@
 //! How attention is cut into tasks, and what becomes of these.
 
 use super::cache::{Cache, Elements};
+use super::query::Place;
 use super::range::{HEAD, RANGE, Range, TILE};
 use super::{Attention, Tensor};
 use crate::simd::{self, Simd};
@@ -25,11 +26,11 @@ fn elements(number: i32) -> Option<Elements> {
 
 /// How the work is cut. All counts are the same for all threads.
 pub(crate) struct Plan<'a> {
-    attention: &'a Attention,
+    pub(super) attention: &'a Attention,
     simd: simd::Attention,
     elements: [Elements; 2],
     /// Queries that share a head of the cache, in one stream, and those of a task.
-    rows: usize,
+    pub(super) rows: usize,
     rows_of_task: usize,
     ranges: usize,
     /// Whether each range is a task of its own, so that what is known of them is brought together in the end.
@@ -66,7 +67,7 @@ impl<'a> Plan<'a> {
     }
 
     /// Floats of what is known of a query.
-    fn known(&self) -> usize {
+    pub(super) fn known(&self) -> usize {
         HEAD + self.attention.value_width as usize
     }
 
@@ -201,35 +202,6 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// The number of a query among all.
-    fn number(&self, place: &Place, row: usize) -> usize {
-        (place.stream * self.attention.kv_heads as usize + place.kv_head) * self.rows
-            + place.first
-            + row
-    }
-
-    /// Whose query it is: the token, and the head.
-    fn token_and_head(&self, place: &Place, row: usize) -> (usize, usize) {
-        let group = (self.attention.heads / self.attention.kv_heads) as usize;
-        let row = place.first + row;
-        (row / group, place.kv_head * group + row % group)
-    }
-
-    /// # Safety
-    /// The attention has the query; there is room for it at `to`.
-    unsafe fn scale_query(&self, place: &Place, row: usize, to: *mut f32) {
-        let (token, head) = self.token_and_head(place, row);
-        let from = self
-            .attention
-            .q
-            .row(token, head, place.stream)
-            .cast::<f32>();
-        for i in 0..self.attention.key_width as usize {
-            // SAFETY: by the caller's word.
-            unsafe { to.add(i).write(from.add(i).read() * self.attention.scale) };
-        }
-    }
-
     /// The range of that number, for `rows` queries. What is known of the first goes to `out`, of the next `stride` floats behind.
     fn range(
         &self,
@@ -267,50 +239,4 @@ impl<'a> Plan<'a> {
             out_stride,
         }
     }
-
-    /// What is known of a query before it met a range.
-    ///
-    /// # Safety
-    /// There is room for it.
-    unsafe fn begin(&self, place: &Place, row: usize, total: *mut f32) {
-        let (_, head) = self.token_and_head(place, row);
-        let sinks = self.attention.sinks;
-        // SAFETY: by the caller's word; there is a sink of each head, or none.
-        unsafe {
-            total.add(1).write_bytes(0, self.known() - 1);
-            if sinks.is_null() {
-                total.write(f32::NEG_INFINITY);
-            } else {
-                total.write(sinks.add(head).read());
-                total.add(1).write(1.0);
-            }
-        }
-    }
-
-    /// Writes a query's values; zeros for one that saw no key.
-    ///
-    /// # Safety
-    /// `total` is what is known of it; the output has the query.
-    unsafe fn write(&self, place: &Place, row: usize, total: *const f32) {
-        let attention = self.attention;
-        let (token, head) = self.token_and_head(place, row);
-        let number = (place.stream * attention.tokens as usize + token) * attention.heads as usize;
-        let width = attention.value_width as usize;
-        let output = attention.output.wrapping_add((number + head) * width);
-        // SAFETY: by the caller's word.
-        unsafe {
-            let sum = total.add(1).read();
-            let inverse = if sum == 0.0 { 0.0 } else { 1.0 / sum };
-            for i in 0..width {
-                output.add(i).write(total.add(HEAD + i).read() * inverse);
-            }
-        }
-    }
-}
-
-/// Queries that share a head of the cache: where, and the number of the first one.
-struct Place {
-    stream: usize,
-    kv_head: usize,
-    first: usize,
 }

@@ -1,32 +1,30 @@
-//! Each instruction set against the definition in double precision; a query alone against the same beside others.
+//! What there is to attend to, what an instruction set makes of it, and what the definition does.
 
-use proptest::prelude::*;
-
-use super::cache::Elements;
-use super::plan::Plan;
-use super::{Attention, Tensor};
+use crate::attention::cache::Elements;
+use crate::attention::plan::{F16, Plan, Q8_0};
+use crate::attention::{Attention, Tensor};
 use crate::scalar;
 use crate::simd::Simd;
 
 /// What there is to attend to, all of it random.
 #[derive(Clone, Debug)]
-struct Case {
-    tokens: usize,
-    heads: usize,
-    kv_heads: usize,
-    streams: usize,
-    keys: usize,
-    widths: [usize; 2],
-    elements: [Elements; 2],
-    q: Vec<f32>,
-    caches: [Vec<u8>; 2],
-    mask: Vec<u16>,
-    sinks: Option<&'static [f32]>,
+pub struct Case {
+    pub tokens: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    pub streams: usize,
+    pub keys: usize,
+    pub widths: [usize; 2],
+    pub elements: [Elements; 2],
+    pub q: Vec<f32>,
+    pub caches: [Vec<u8>; 2],
+    pub mask: Vec<u16>,
+    pub sinks: Option<&'static [f32]>,
 }
 
 /// What keeps a score, and what takes a key from sight.
-const ZERO: u16 = 0;
-const MINUS_INFINITY: u16 = 0xfc00;
+pub const ZERO: u16 = 0;
+pub const MINUS_INFINITY: u16 = 0xfc00;
 
 /// Of at most as many heads.
 static SINKS: [f32; 16] = [
@@ -50,7 +48,7 @@ impl Random {
     }
 }
 
-fn row_bytes(elements: Elements, width: usize) -> usize {
+pub fn row_bytes(elements: Elements, width: usize) -> usize {
     match elements {
         Elements::F16 => width * 2,
         Elements::Q8_0 => width / 32 * 34,
@@ -58,7 +56,7 @@ fn row_bytes(elements: Elements, width: usize) -> usize {
 }
 
 impl Case {
-    fn new(seed: u64, shape: [usize; 5], widths: [usize; 2], elements: [Elements; 2]) -> Self {
+    pub fn new(seed: u64, shape: [usize; 5], widths: [usize; 2], elements: [Elements; 2]) -> Self {
         let mut random = Random(seed | 1);
         let [tokens, heads, kv_heads, streams, keys] = shape;
         let q = (0..streams * tokens * heads * widths[0])
@@ -124,8 +122,8 @@ impl Case {
             }
         };
         let number = |which: usize| match self.elements[which] {
-            Elements::F16 => super::plan::F16,
-            Elements::Q8_0 => super::plan::Q8_0,
+            Elements::F16 => F16,
+            Elements::Q8_0 => Q8_0,
         };
         let query = self.widths[0] as u64 * 4;
         Attention {
@@ -163,7 +161,7 @@ impl Case {
     }
 
     /// With `simd`, by so many threads one after the other.
-    fn compute(&self, simd: Simd, threads: usize) -> Vec<f32> {
+    pub fn compute(&self, simd: Simd, threads: usize) -> Vec<f32> {
         let values = self.streams * self.tokens * self.heads * self.widths[1];
         let mut output = vec![f32::NAN; values + 1];
         let attention = self.attention(&mut output);
@@ -207,7 +205,7 @@ impl Case {
     }
 
     /// The definition: of each value, what it is, and how far rounding may take it.
-    fn reference(&self) -> Vec<(f64, f64)> {
+    pub fn reference(&self) -> Vec<(f64, f64)> {
         let mut values = Vec::new();
         let group = self.heads / self.kv_heads;
         for stream in 0..self.streams {
@@ -248,116 +246,5 @@ impl Case {
             }
         }
         values
-    }
-}
-
-fn bits(values: &[f32]) -> Vec<u32> {
-    values.iter().map(|value| value.to_bits()).collect()
-}
-
-const ELEMENTS: [Elements; 2] = [Elements::F16, Elements::Q8_0];
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
-
-    #[test]
-    fn it_is_what_the_definition_says(
-        seed in any::<u64>(),
-        tokens in prop_oneof![1usize..10, 20usize..40],
-        group in 1usize..9,
-        kv_heads in 1usize..3,
-        streams in 1usize..3,
-        keys in prop_oneof![1usize..40, 250usize..260, 500usize..800],
-        key_width in 1usize..10,
-        value_width in 1usize..10,
-        which in 0usize..4,
-    ) {
-        let elements = [ELEMENTS[which % 2], ELEMENTS[which / 2]];
-        let width = |elements, some: usize| match elements {
-            Elements::F16 => some * 16,
-            Elements::Q8_0 => some.div_ceil(2) * 32,
-        };
-        let widths = [width(elements[0], key_width), width(elements[1], value_width)];
-        let case = Case::new(seed, [tokens, group * kv_heads, kv_heads, streams, keys], widths, elements);
-        let reference = case.reference();
-        for simd in Simd::available() {
-            let values = case.compute(simd, 1);
-            for (i, (value, (expected, apart))) in values.iter().zip(&reference).enumerate() {
-                prop_assert!(
-                    (f64::from(*value) - expected).abs() <= *apart,
-                    "{simd:?}, value {i}: {value} instead of {expected}, {apart}"
-                );
-            }
-            prop_assert!(bits(&case.compute(simd, 3)) == bits(&values), "{simd:?}, by three threads");
-        }
-    }
-}
-
-#[test]
-fn a_token_has_the_same_bits_alone_as_beside_others() {
-    for elements in ELEMENTS {
-        let case = Case::new(11, [70, 6, 2, 1, 700], [64, 96], [elements; 2]);
-        for simd in Simd::available() {
-            let together = case.compute(simd, 2);
-            let values = case.heads * case.widths[1];
-            for (tokens, first) in [(1, 0), (1, 69), (2, 5), (5, 60), (8, 33), (9, 12), (33, 30)] {
-                let some = Case {
-                    tokens,
-                    q: case.q[first * case.heads * case.widths[0]..].to_vec(),
-                    mask: case.mask[first * case.keys..].to_vec(),
-                    ..case.clone()
-                };
-                assert!(
-                    bits(&some.compute(simd, 1))
-                        == bits(&together[first * values..][..tokens * values]),
-                    "{simd:?}, {elements:?}, {tokens} tokens from {first} on"
-                );
-            }
-        }
-    }
-}
-
-#[test]
-fn who_sees_nothing_gets_zeros() {
-    let mut case = Case::new(5, [3, 4, 2, 1, 600], [64, 64], [Elements::F16; 2]);
-    case.mask[600..1200].fill(MINUS_INFINITY);
-    for simd in Simd::available() {
-        let values = case.compute(simd, 2);
-        assert!(values[256..512].iter().all(|value| *value == 0.0));
-        assert!(values[..256].iter().all(|value| *value != 0.0));
-    }
-}
-
-/// As the softmax of the definition has it: a sound sum must not come of a broken one.
-#[test]
-fn a_score_that_is_no_number_or_infinite_leaves_no_number() {
-    const KEYS: usize = 600;
-    // Of half precision, and of how many keys.
-    let (nan, infinite) = (0x7e00u16, 0x7c00u16);
-    let broken = [(nan, 1), (nan, KEYS), (infinite, 1), (infinite, 2)];
-    for (elements, (half, keys)) in ELEMENTS.iter().flat_map(|e| broken.map(|b| (e, b))) {
-        for tokens in [1, 3, 40] {
-            let mut case = Case::new(5, [tokens, 2, 1, 1, KEYS], [64, 64], [*elements; 2]);
-            case.mask.fill(ZERO);
-            case.q.iter_mut().for_each(|x| *x = x.abs() + 0.1);
-            let first = if keys == KEYS { 0 } else { 300 };
-            let row = row_bytes(*elements, 64) + 2;
-            for key in case.caches[0][first * row..]
-                .chunks_exact_mut(row)
-                .take(keys)
-            {
-                key[..2].copy_from_slice(&half.to_le_bytes());
-                if *elements == Elements::Q8_0 {
-                    key[2..34].fill(1);
-                }
-            }
-            for simd in Simd::available() {
-                let values = case.compute(simd, 2);
-                assert!(
-                    values.iter().all(|value| value.is_nan()),
-                    "{simd:?}, {elements:?}, {half:x} of {keys}, {tokens} tokens: {values:?}"
-                );
-            }
-        }
     }
 }
