@@ -339,12 +339,21 @@ impl Points for Iq3S {
     #[inline]
     unsafe fn magnitudes(grid: &Grid, block: *const u8, group: usize) -> __m256i {
         // SAFETY: they are within the super-block.
-        let high = unsafe { byte(block, 66 + group) };
-        eight!(grid, |i| {
-            // SAFETY: so are these.
-            let low = unsafe { byte(block, 2 + group * 8 + i) };
-            low | high << (8 - i) & 0x100
-        })
+        let (low, high) = unsafe {
+            let low = _mm_loadl_epi64(block.add(2 + group * 8).cast());
+            (low, *block.add(66 + group))
+        };
+        // Bit `i` of the upper ones goes to bit 8 of number `i`.
+        let shifts = _mm256_setr_epi32(8, 7, 6, 5, 4, 3, 2, 1);
+        let high = _mm256_sllv_epi32(_mm256_set1_epi32(i32::from(high)), shifts);
+        let high = _mm256_and_si256(high, _mm256_set1_epi32(0x100));
+        let mut numbers = [0u32; 8];
+        // SAFETY: as many numbers.
+        unsafe {
+            let all = _mm256_or_si256(_mm256_cvtepu8_epi32(low), high);
+            _mm256_storeu_si256(numbers.as_mut_ptr().cast(), all);
+        }
+        eight!(grid, |i: usize| numbers[i] as usize & 511)
     }
 
     #[target_feature(enable = "avx2")]
