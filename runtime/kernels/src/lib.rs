@@ -2,7 +2,7 @@
 //!
 //! [`enable`] enters ggml's list of CPU extensions. From then on products of weights of a [`WeightType`] with floats are
 //! computed here, on the weights where they are mapped, with as many columns as the kernel of this type and CPU is for
-//! (`simd::Kernel::columns`), and attention over a cache of F16 or Q8_0 (`attention`); everything else goes ggml's own way.
+//! (`simd::Kernel::columns`; of experts also with up to 32 tokens), and attention over a cache of F16 or Q8_0 (`attention`); everything else goes ggml's own way.
 //! What ggml calls allocates nothing, opens no file and starts no thread; [`peak`], which measures the machine, has memory
 //! and threads of its own, and [`product`], for counting instructions, memory.
 //!

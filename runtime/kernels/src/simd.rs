@@ -175,7 +175,7 @@ impl Simd {
             // Each row meets all columns before the next is read.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 if columns <= avx512::FEW_COLUMNS => (usize::MAX, avx512::ROWS),
-            // All of them meet the same slice of the columns before the next slice is read.
+            // All of them meet the same strip of the columns before the next strip is read.
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => (256, 2 * avx512::ROWS),
             #[cfg(target_arch = "x86_64")]

@@ -199,12 +199,12 @@ unsafe fn exponentials<V: Vector>(range: &Range, row: usize, seen: std::ops::Ran
             let mut score = V::load(scores.add(at));
             if let Some(mask) = mask {
                 if at + V::LANES <= range.count {
-                    score = score.add(V::load_halves(mask.as_ptr().add(at)));
+                    score = score.masked(V::load_halves(mask.as_ptr().add(at)));
                 } else {
                     let mut rest = [0; 16];
                     let there = &mask[at.min(range.count)..];
                     rest[..there.len()].copy_from_slice(there);
-                    score = score.add(V::load_halves(rest.as_ptr()));
+                    score = score.masked(V::load_halves(rest.as_ptr()));
                 }
             }
             score.store(scores.add(at));

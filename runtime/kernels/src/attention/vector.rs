@@ -22,6 +22,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn splat_half(at: *const u16) -> Self;
     unsafe fn store(self, at: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
+    /// `self + mask`; minus infinity where the mask is, whatever `self` is there.
+    unsafe fn masked(self, mask: Self) -> Self;
     unsafe fn multiply(self, other: Self) -> Self;
     /// `self + a * b`, rounded once.
     unsafe fn add_product(self, a: Self, b: Self) -> Self;

@@ -1,7 +1,7 @@
 //! AVX2 with FMA and F16C: Intel's Core and Xeon since 2013, its Pentium, Celeron and Atom since about 2021, AMD's since
 //! 2015; with AVX-VNNI where this is there.
 //!
-//! A row is unpacked once for up to four columns. Products of 8-bit values are added in pairs to 16 bits,
+//! A row is unpacked once for up to four columns, of IQ2 and IQ3 seven. Products of 8-bit values are added in pairs to 16 bits,
 //! in fours to 32; no sum can overflow there, whatever the bytes of a file say.
 
 pub(crate) mod block_32;

@@ -25,6 +25,10 @@ impl Vector for __m256 {
         fn splat_half(at: *const u16) -> Self { super::broadcast_half(at.cast()) }
         fn store(self: Self, at: *mut f32) { _mm256_storeu_ps(at, self) }
         fn add(self: Self, other: Self) -> Self { _mm256_add_ps(self, other) }
+        fn masked(self: Self, mask: Self) -> Self {
+            let unseen = _mm256_cmp_ps::<_CMP_EQ_OQ>(mask, _mm256_set1_ps(f32::NEG_INFINITY));
+            _mm256_blendv_ps(_mm256_add_ps(self, mask), mask, unseen)
+        }
         fn multiply(self: Self, other: Self) -> Self { _mm256_mul_ps(self, other) }
         fn add_product(self: Self, a: Self, b: Self) -> Self { _mm256_fmadd_ps(a, b, self) }
         fn max(self: Self, other: Self) -> Self { _mm256_max_ps(self, other) }

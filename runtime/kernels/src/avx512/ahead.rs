@@ -11,7 +11,7 @@ const LINE: usize = 64;
 /// Rows behind each other, each of whose lines is asked for once.
 ///
 /// The address of a line comes out of the one before, a few cycles later. Else the CPU asks for all that it sees ahead, in any
-/// order, and keeps the few buffers that its loads need, too, until memory answers: few columns took a fifth longer.
+/// order, and keeps the few buffers that its loads need, too, until memory answers: four columns took a fifth longer.
 #[derive(Clone, Copy)]
 pub(crate) struct InOrder {
     next: usize,
@@ -45,26 +45,27 @@ impl InOrder {
 /// As many bytes of each of several rows.
 pub(crate) struct RowByRow {
     place: Cell<*const u8>,
-    /// Bytes that are due and not asked for yet.
+    /// What is due and not asked for yet; a line is as much as `of_line`.
     due: Cell<usize>,
+    of_line: usize,
     /// Lines up to the row's end.
     left: Cell<usize>,
     lines: usize,
     to_next_row: usize,
-    shares: usize,
 }
 
 impl RowByRow {
     /// `bytes` bytes from `place` on, and as many each `stride` bytes later; asked for in as many shares as `shares` says.
     pub fn new(place: *const u8, stride: usize, bytes: usize, shares: usize) -> Self {
+        // Rows begin and end within a line.
         let lines = bytes / LINE + 1;
         Self {
             place: Cell::new(place),
             due: Cell::new(0),
+            of_line: bytes * shares,
             left: Cell::new(lines),
             lines,
             to_next_row: stride.wrapping_sub(lines * LINE),
-            shares,
         }
     }
 
@@ -72,13 +73,11 @@ impl RowByRow {
     #[inline(always)]
     pub fn ask(&self, bytes: usize) {
         let mut place = self.place.get();
-        // Rows begin and end within a line.
-        let mut due = self.due.get() + bytes + bytes / 8;
-        let line = LINE * self.shares;
-        while due >= line {
+        let mut due = self.due.get() + bytes * self.lines;
+        while due >= self.of_line {
             ask(place);
             place = place.wrapping_add(LINE);
-            due -= line;
+            due -= self.of_line;
             self.left.set(self.left.get() - 1);
             if self.left.get() == 0 {
                 self.left.set(self.lines);

@@ -28,6 +28,10 @@ impl Vector for __m512 {
         }
         fn store(self: Self, at: *mut f32) { _mm512_storeu_ps(at, self) }
         fn add(self: Self, other: Self) -> Self { _mm512_add_ps(self, other) }
+        fn masked(self: Self, mask: Self) -> Self {
+            let seen = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(mask, _mm512_set1_ps(f32::NEG_INFINITY));
+            _mm512_mask_add_ps(mask, seen, self, mask)
+        }
         fn multiply(self: Self, other: Self) -> Self { _mm512_mul_ps(self, other) }
         fn add_product(self: Self, a: Self, b: Self) -> Self { _mm512_fmadd_ps(a, b, self) }
         fn max(self: Self, other: Self) -> Self { _mm512_max_ps(self, other) }

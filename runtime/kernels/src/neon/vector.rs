@@ -41,6 +41,10 @@ impl Vector for float32x4_t {
         fn splat_half(at: *const u16) -> Self { halves(vdup_n_u16(at.read_unaligned())) }
         fn store(self: Self, at: *mut f32) { vst1q_f32(at, self) }
         fn add(self: Self, other: Self) -> Self { vaddq_f32(self, other) }
+        fn masked(self: Self, mask: Self) -> Self {
+            let unseen = vceqq_f32(mask, vdupq_n_f32(f32::NEG_INFINITY));
+            vbslq_f32(unseen, mask, vaddq_f32(self, mask))
+        }
         fn multiply(self: Self, other: Self) -> Self { vmulq_f32(self, other) }
         fn add_product(self: Self, a: Self, b: Self) -> Self { vfmaq_f32(self, a, b) }
         fn max(self: Self, other: Self) -> Self { vmaxq_f32(self, other) }

@@ -239,16 +239,18 @@ fn products(
 ) -> Vec<f32> {
     let layout = Layout::new(kernel, weight_type, inputs[0].len(), inputs.len());
     let columns = quantized(layout, inputs);
-    let mut output = vec![0f32; inputs.len()];
+    let weights_stride = weight_type.row_bytes(layout.k);
+    let rows = weights.len() / weights_stride;
+    let mut output = vec![0f32; inputs.len() * rows];
     let panel = Panel {
         weights: weights.as_ptr(),
-        weights_stride: weights.len(),
-        rows: 1,
+        weights_stride,
+        rows,
         columns: columns.as_ptr(),
         n_columns: inputs.len(),
         layout,
         output: output.as_mut_ptr(),
-        output_stride: 4,
+        output_stride: rows * 4,
         picks: std::ptr::null(),
         next: std::ptr::null(),
     };
@@ -274,19 +276,23 @@ fn a_column_has_the_same_product_alone_as_beside_others() {
         .flat_map(|weight_type| kernels(weight_type).map(move |kernel| (kernel, weight_type)))
     {
         let kernel = &kernel;
-        // More than a tile's weights, and with the most columns more than a strip's values.
-        let k = 11 * weight_type.block_len().max(64);
-        let weights = row(weight_type, k, &mut || (next() >> 24) as u8);
+        // With AVX-512: more rows than two tiles have, and more weights; with 100 columns, a strip of several tiles and another.
+        const ROWS: usize = 35;
+        let k = 11 * 256;
+        let weights: Vec<u8> = (0..ROWS)
+            .flat_map(|_| row(weight_type, k, &mut || (next() >> 24) as u8))
+            .collect();
         let inputs: Vec<Vec<f32>> = (0..19)
             .map(|_| (0..k).map(|_| next() as i32 as f32).collect())
             .collect();
         let multiply = |inputs: &[Vec<f32>]| products(kernel, weight_type, &weights, inputs);
         let alone: Vec<f32> = inputs.chunks(1).flat_map(&multiply).collect();
         let cycle = |n| inputs.iter().cloned().cycle().take(n).collect::<Vec<_>>();
-        for n in (2..=inputs.len()).chain([523]) {
+        for n in (2..=inputs.len()).chain([100, 523]) {
+            let expected: Vec<f32> = alone.iter().copied().cycle().take(n * ROWS).collect();
             assert_eq!(
                 bits(&multiply(&cycle(n))),
-                bits(&(0..n).map(|i| alone[i % alone.len()]).collect::<Vec<_>>()),
+                bits(&expected),
                 "{:?}, {weight_type:?}, {n} columns",
                 kernel.simd
             );

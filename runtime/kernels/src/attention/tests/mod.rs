@@ -85,6 +85,33 @@ fn who_sees_nothing_gets_zeros() {
     }
 }
 
+#[test]
+fn a_broken_key_is_nothing_to_who_does_not_see_it() {
+    const KEYS: usize = 600;
+    for elements in ELEMENTS {
+        for (tokens, half) in [(2, 0x7e00u16), (2, 0x7c00), (40, 0x7e00)] {
+            let mut case = Case::new(5, [tokens, 2, 1, 1, KEYS], [64, 64], [elements; 2]);
+            case.mask.fill(ZERO);
+            // All but the last token.
+            for mask in case.mask.chunks_exact_mut(KEYS).take(tokens - 1) {
+                mask[300] = MINUS_INFINITY;
+            }
+            let mut broken = case.clone();
+            let key = 300 * (row_bytes(elements, 64) + 2);
+            broken.caches[0][key..key + 2].copy_from_slice(&half.to_le_bytes());
+            for simd in Simd::available() {
+                let (sound, broken) = (case.compute(simd, 2), broken.compute(simd, 2));
+                let unseen = (tokens - 1) * case.heads * case.widths[1];
+                assert!(
+                    bits(&sound[..unseen]) == bits(&broken[..unseen]),
+                    "{simd:?}, {elements:?}, {half:x}, {tokens} tokens"
+                );
+                assert!(broken[unseen..].iter().any(|value| value.is_nan()));
+            }
+        }
+    }
+}
+
 /// As the softmax of the definition has it: a sound sum must not come of a broken one.
 #[test]
 fn a_score_that_is_no_number_or_infinite_leaves_no_number() {
